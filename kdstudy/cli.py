@@ -1,0 +1,210 @@
+"""The `kdstudy` command."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kdstudy import book, claims, executors, notebooks, plans, runs, targets
+from kdstudy.published import Published
+from kdstudy.store import ROOT, Record, Store
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+out = Console()
+err = Console(stderr=True)
+
+QUICK = {"dataset": "synthetic, digits", "tau": [1.0, 4.0], "alpha": [0.9], "epsilon": [0.1, 0.4],
+         "weight_decay": [0.0, 1e-3], "seeds": 5}  # fmt: skip
+QuickFolder = Path("out/quick")
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Errors a user can mend end in one message and exit code 1, without a traceback."""
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError) as error:
+        err.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        err.print("interrupted: what was finished is kept; the same command goes on from there")
+        raise typer.Exit(130) from None
+
+
+def given(chapter: str, texts: list[tuple[str, str]]) -> dict[str, object]:
+    """`-p name value` pairs parsed and checked against the chapter's parameters cell."""
+    values = {name: notebooks.parse(name, text) for name, text in texts}
+    notebooks.check(notebook(chapter), values)
+    return values
+
+
+def notebook(chapter: str) -> Path:
+    """The chapter's notebook; ValueError with the chapters there are if there is none."""
+    known = book.chapters()
+    if chapter not in known:
+        raise ValueError(f"chapter {chapter!r} is unknown; there are: {', '.join(known)}")
+    return known[chapter]
+
+
+def wanted(chapter: str, values: dict[str, object]) -> list[plans.Run]:
+    """The runs a chapter needs with these parameters; none for a chapter without a plan."""
+    if chapter not in plans.PLANS:
+        return []
+    defaults = {name: p.default for name, p in notebooks.parameters(notebook(chapter)).items()}
+    arguments = defaults | values
+    return plans.PLANS[chapter](**{k: v for k, v in arguments.items() if k not in plans.NOT_PLANNED})
+
+
+@app.command()
+def run(
+    chapter: Annotated[str, typer.Argument(help="A chapter's name, such as universe.")],
+    parameter: Annotated[list[str], typer.Option("-p", help="NAME=VALUE or NAME VALUE; values as YAML.")] = (),
+    output: Annotated[Path | None, typer.Option("-o", help="Notebook to write [out/CHAPTER.ipynb].")] = None,
+) -> None:
+    """Execute a chapter with other parameters: trains what is missing, writes notebook and HTML page."""
+    with plainly():
+        values = given(chapter, [tuple(p.split("=", 1)) for p in parameter])
+        target = (output or ROOT / "out" / f"{chapter}.ipynb").resolve()
+        runs.ask(wanted(chapter, values), executor=str(values.get("executor", "local")))
+        execute(chapter, target, values)
+
+
+def execute(chapter: str, target: Path, values: dict[str, object]) -> None:
+    """Execute a chapter into `target` and render it beside it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with out.status(f"executing {chapter}"):
+        notebooks.execute(notebook(chapter), target, values)
+        page = book.render(target)
+    out.print(f"notebook {target}\npage     {page}", soft_wrap=True)
+
+
+@app.command(name="runs")
+def list_runs(
+    dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
+    condition: Annotated[str | None, typer.Option(help="Only this condition.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Only this seed.")] = None,
+    stale: Annotated[bool, typer.Option("--stale", help="Only runs whose code has changed since.")] = False,
+    export: Annotated[Path | None, typer.Option(help="Write all columns to this .csv file instead.")] = None,
+    forget: Annotated[bool, typer.Option("--forget", help="Remove the listed runs from the working store.")] = False,
+) -> None:
+    """List stored runs, published and working; filter, export, forget."""
+    with plainly():
+        frame = stored()
+        for column, value in (("dataset", dataset), ("condition", condition), ("seed", seed)):
+            frame = frame if value is None else frame[frame[column] == value]
+        frame = frame[frame["stale"]] if stale else frame
+        if export:
+            frame.to_csv(export, index=False)
+            out.print(f"{len(frame)} runs written to {export}")
+        else:
+            show(frame)
+        if forget:
+            Store().forget(frame["key"])
+            out.print("forgotten in the working store; published results are files in data/results")
+
+
+def stored() -> pd.DataFrame:
+    """Every stored run with its source and whether it is stale."""
+    published, working = Published().rows(), Store().rows()
+    frame = pd.DataFrame([*(published | working).values()])
+    if frame.empty:
+        return pd.DataFrame(columns=["key", "dataset", "condition", "seed", "source", "stale"])
+    where = ["store" if k in working else "published" for k in frame["key"]]
+    return frame.assign(source=where, stale=[executors.stale(r) for r in frame.to_dict("records")])
+
+
+def show(frame: pd.DataFrame, most: int = 40) -> None:
+    """The first rows as a table, then the count."""
+    columns = ["key", "dataset", "condition", "tau", "alpha", "epsilon", "weight_decay", "seed", "hidden",
+               "test_accuracy", "source", "stale"]  # fmt: skip
+    columns = [c for c in columns if c in frame]
+    grid = Table(*columns)
+    for row in frame[columns].head(most).itertuples(index=False):
+        grid.add_row(*("" if pd.isna(v) else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
+    out.print(grid)
+    more = f", the first {most} shown; --export FILE writes them all" if len(frame) > most else ""
+    out.print(f"{len(frame)} runs, {int(frame['stale'].sum())} stale{more}")
+
+
+@app.command(name="claims")
+def list_claims() -> None:
+    """Print every claim with its verdict on the published parameters."""
+    with plainly():
+        for chapter in dict.fromkeys(c.chapter for c in claims.load()):
+            frame = runs.ask(wanted(chapter, {}))
+            out.print(claims.sentences(claims.chapter(chapter, frame)), markup=False, soft_wrap=True)
+
+
+@app.command()
+def conditions() -> None:
+    """List the conditions with their parameters and formulas."""
+    for name, fn in targets.CONDITIONS.items():
+        params = ", ".join(f"{k} = {v:g}" for k, v in targets.parameters(name).items())
+        out.print(f"[bold]{name}[/] ({params})\n    {fn.__doc__.splitlines()[0]}", highlight=False)
+
+
+@app.command(name="book")
+def build_book() -> None:
+    """Execute every chapter and render the book."""
+    with plainly():
+        book.build(ROOT)
+
+
+@app.command()
+def quick() -> None:
+    """Train a small universe study from nothing and render its chapter."""
+    with plainly():
+        began, folder = time.perf_counter(), ROOT / QuickFolder
+        (folder / "runs.sqlite").unlink(missing_ok=True)
+        os.environ |= {"KDSTUDY_STORE": str(folder / "runs.sqlite"), "KDSTUDY_RESULTS": str(folder / "none")}
+        frame = runs.ask(wanted("universe", QUICK))
+        execute("universe", folder / "universe.ipynb", QUICK)
+        minutes = (time.perf_counter() - began) / 60
+        out.print(f"{(frame['source'] == 'trained').sum()} students trained; {minutes:.1f} minutes")
+
+
+@app.command()
+def full() -> None:
+    """Train every published run that the working store lacks, publish all, build the book."""
+    with plainly():
+        for chapter in book.chapters():
+            publish(chapter)
+        book.build(ROOT)
+
+
+def publish(chapter: str) -> None:
+    """A chapter's runs at its default parameters, trained where needed, into data/results."""
+    if chapter not in plans.PLANS:
+        return
+    store, asked = Store(), wanted(chapter, {})
+    runs.ask(asked, store=store, published=Published(ROOT / "data/store/none"))
+    keys = [r.key for r in asked]
+    rows, arrays = store.rows(keys), store.arrays(keys, ("curves", "reliability"))
+    path = Published().publish(chapter, [Record(rows[k], arrays[k]) for k in keys])
+    out.print(f"{len(keys)} runs published in {path}", soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: accepts both `-p name=value` and papermill's `-p name value`."""
+    app(args=joined(sys.argv[1:]))
+
+
+def joined(words: list[str]) -> list[str]:
+    """Papermill's `-p name value` rewritten as `-p name=value`."""
+    result, words = [], list(words)
+    while words:
+        word = words.pop(0)
+        if word in ("-p", "--parameters") and words and "=" not in words[0]:
+            name, value = words.pop(0), words.pop(0) if words else ""
+            result += ["-p", f"{name}={value}"]
+        else:
+            result.append("-p" if word == "--parameters" else word)
+    return result

@@ -1,0 +1,99 @@
+"""A set's files: where they are looked for, their digests, their download."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from kdstudy import clinc150 as clinc
+
+ROOT = Path(__file__).parents[1]
+
+
+class DataError(RuntimeError):
+    """A data set's files are absent or not what they should be."""
+
+
+SOURCES: dict[str, tuple[str, str, Mapping[str, str]]] = {  # folder, address, sha256 of each file
+    "fashion_mnist": (
+        "FashionMNIST/raw",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        {
+            "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        },
+    ),
+    "clinc150": ("clinc150", clinc.URL, clinc.SHA256),
+}
+
+
+REMEDY = (
+    "It lies in KDSTUDY_DATA and is left as it is: replace it by {}, or remove it or unset KDSTUDY_DATA "
+    "to have it downloaded"
+)
+
+
+def cache_folder() -> Path:
+    """$KDSTUDY_CACHE, else data/downloads of a checkout, else the user's cache folder."""
+    if chosen := os.environ.get("KDSTUDY_CACHE"):
+        return Path(chosen).expanduser()
+    if (ROOT / "data" / "README.md").is_file():
+        return ROOT / "data" / "downloads"
+    import pooch
+
+    return Path(pooch.os_cache("kdstudy"))
+
+
+def _places(name: str) -> list[Path]:
+    """The folders a set's files are looked for in; the last is our own, which downloads go to."""
+    folder, yours = SOURCES[name][0], os.environ.get("KDSTUDY_DATA")
+    return [Path(p).expanduser() / folder for p in (yours, cache_folder()) if p]
+
+
+def at_hand(name: str) -> bool:
+    """Whether a set needs no download: all its files are in one of the folders, or it has none."""
+    return name not in SOURCES or all(any((p / f).exists() for p in _places(name)) for f in SOURCES[name][2])
+
+
+def fetch(name: str, file: str) -> Path:
+    """Path of one checked file of a set, downloaded if need be. DataError says what to do next."""
+    _, url, sha256 = SOURCES[name]
+    *_, own = places = _places(name)
+    for path in (place / file for place in places):
+        if path.exists():
+            with path.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found == sha256[file]:
+                return path
+            wrong = f"{path} has sha256 {found}, expected {sha256[file]}"
+            if path.parent != own:
+                raise DataError(f"{wrong}. {REMEDY.format(url + file)}")
+            _set_aside(path, wrong)
+    _download(url + file, sha256[file], own / file, f"data set {name!r}: {file} is not in", places)
+    return own / file
+
+
+def _set_aside(path: Path, wrong: str) -> None:
+    bad = path.with_name(f"{path.name}.bad")
+    try:
+        path.replace(bad)
+    except OSError as error:
+        raise DataError(f"{wrong}, and cannot be renamed to {bad.name} ({error}): remove it by hand") from error
+    warnings.warn(f"{wrong}; kept aside as {bad.name}, downloading it again", stacklevel=2)
+
+
+def _download(url: str, sha256: str, path: Path, absent: str, places: Sequence[Path]) -> None:
+    """One file to `path`: whole and checked, or not at all."""
+    import pooch
+
+    try:
+        pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent, progressbar=True)
+    except (OSError, ValueError) as error:
+        here = "this folder" if len(places) == 1 else "one of these folders"
+        raise DataError(
+            f"{absent} {' or '.join(map(str, places))}, and could not be downloaded from {url} "
+            f"({type(error).__name__}: {error}). Try again with a network, or put the file into {here}"
+        ) from error

@@ -1,0 +1,125 @@
+"""Where runs are trained: stacks of runs on every core of this machine, or on its GPU.
+
+An executor is a function (stacks, store path, keep logits) -> records, yielded as stacks finish.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import torch
+from joblib import Parallel, delayed
+
+from kdstudy import datasets, measures, provenance, targets, training
+from kdstudy.spec import RECIPE_VERSION, Run
+from kdstudy.store import Record, Store
+
+WIDEST = 64  # runs in one stack
+MEMORY = 1.5e9  # bytes of targets in one stack
+Executor = Callable[[Sequence[Sequence[Run]], Path, bool], Iterator[list[Record]]]
+LOGITS = tuple(f"logits_{s}" for s in measures.SPLITS)
+
+
+@cache
+def _digest(condition: str, held: tuple[str, ...]) -> str:
+    known = measures.MEASURES | measures.WITH_TEACHER
+    return provenance.digest(targets.named(condition), training.train, Run, *(known[n] for n in held))
+
+
+def code(condition: str, metrics: Iterable[str]) -> str:
+    """Digest of the code that gives these metrics of a condition their meaning."""
+    known = measures.MEASURES.keys() | measures.WITH_TEACHER.keys()
+    return _digest(condition, tuple(sorted({m.partition("_")[2] for m in metrics} & known)))
+
+
+def stale(row: dict[str, object]) -> bool:
+    """Whether a stored row was computed by code that has changed its meaning since."""
+    return row["condition"] not in targets.CONDITIONS or row["code"] != code(row["condition"], row)
+
+
+def device() -> str:
+    """Where runs are trained: the GPU where there is one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def hardware() -> str:
+    """The device's name, as results state it."""
+    return torch.cuda.get_device_name() if device() == "cuda" else f"CPU {platform.machine()}"
+
+
+def record(result: training.Result, digest: str, seconds: float) -> Record:
+    """A result with its provenance."""
+    row = result.run.columns | result.metrics
+    row |= {"code": code(result.run.condition.name, result.metrics), "version": RECIPE_VERSION}
+    row |= {"digest": digest, "torch": torch.__version__, "device": hardware(), "seconds": round(seconds, 3)}
+    return Record(row, result.arrays)
+
+
+def workers() -> int:
+    """Processes that train at once, one thread each: $KDSTUDY_WORKERS, else every core; 1 on a GPU."""
+    chosen = os.environ.get("KDSTUDY_WORKERS", "")
+    if chosen and not chosen.isdigit():
+        raise ValueError(f"KDSTUDY_WORKERS: found {chosen!r}, allowed: a whole number of at least 1")
+    return int(chosen or 0) or (1 if device() == "cuda" else len(os.sched_getaffinity(0)))
+
+
+def stacks(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs grouped into stacks of one shape, at least one for each worker, none wider than fits."""
+    groups: dict[object, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(training.shape(run), []).append(run)
+    out = []
+    for group in groups.values():
+        group.sort(key=lambda r: r.seed)
+        width = min(widest(group[0]), -(-len(group) // workers()))
+        out += [group[i : i + width] for i in range(0, len(group), width)]
+    return out
+
+
+def widest(run: Run) -> int:
+    """How many runs like this one fit one stack."""
+    data = datasets.load(run.data)
+    each = 2 * len(data.train.y) * len(data.classes) * getattr(torch, run.recipe.dtype).itemsize
+    return max(1, min(WIDEST, int(MEMORY / each)))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Stacks are small: a second thread waits more than it works, and results keep one rounding."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def work(stack: Sequence[Run], path: Path, keep_logits: bool) -> list[Record]:
+    """Train one stack, its teachers' logits read from the store at `path`."""
+    began, data = time.perf_counter(), datasets.load(stack[0].data)
+    with one_thread():
+        results = training.train(stack, data, teachers(Store(path), stack), device(), keep_logits=keep_logits)
+    each = (time.perf_counter() - began) / len(stack)
+    return [record(r, data.digest, each) for r in results]
+
+
+def teachers(store: Store, stack: Sequence[Run]) -> dict[str, dict[str, torch.Tensor]]:
+    """Logits of the teachers of a stack, by key and split, indexed by example."""
+    held = store.arrays({r.teacher.key for r in stack if r.teacher}, LOGITS)
+    return {
+        key: {name.partition("_")[2]: torch.from_numpy(a) for name, a in arrays.items()}
+        for key, arrays in held.items()
+    }
+
+
+def local(stacked: Sequence[Sequence[Run]], path: Path, keep_logits: bool) -> Iterator[list[Record]]:
+    """Every core of this machine, one stack each."""
+    jobs = (delayed(work)(stack, path, keep_logits) for stack in stacked)
+    yield from Parallel(n_jobs=workers(), return_as="generator_unordered")(jobs)
+
+
+EXECUTORS: dict[str, Executor] = {"local": local}

@@ -1,0 +1,115 @@
+"""Published runs trained again from nothing, and how far the numbers come back."""
+
+import random
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from kdstudy import book, executors, notebooks, plans, runs
+from kdstudy.downloads import at_hand
+from kdstudy.published import Published
+from kdstudy.spec import Run
+from kdstudy.store import Store
+
+NOT_COMPARED = ("seconds", "version")
+
+
+def candidates(chapter: str, published: Published) -> tuple[list[Run], list[str]]:
+    """The chapter's published runs that can be trained here, and the data sets left out."""
+    defaults = {k: p.default for k, p in notebooks.parameters(book.chapters()[chapter]).items()}
+    asked = plans.PLANS[chapter](**{k: v for k, v in defaults.items() if k not in plans.NOT_PLANNED})
+    known = published.rows([r.key for r in asked])
+    here = {name: at_hand(name) for name in {r.data.name for r in asked}}
+    kept = [r for r in asked if r.key in known and here[r.data.name]]
+    return kept, sorted(name for name, ok in here.items() if not ok)
+
+
+def sample(chapter: str, size: int, draw: int = 0) -> pd.DataFrame:
+    """Train a random sample of a chapter's published runs anew; one row for each run and metric.
+
+    Half of the runs come from as many seeds as needed to keep teachers few: a seed is drawn for each
+    data set, then conditions within it. Stored results are not touched.
+    """
+    published = Published()
+    pool, absent = candidates(chapter, published)
+    rng, chosen = random.Random(draw), []
+    names = sorted({r.data.name for r in pool})
+    for i, name in enumerate(names):
+        mine = [r for r in pool if r.data.name == name]
+        seed = rng.choice(sorted({r.seed for r in mine}))
+        of_seed = [r for r in mine if r.seed == seed]
+        share = size // len(names) + (i < size % len(names))
+        chosen += rng.sample(of_seed, min(share, len(of_seed)))
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = runs.ask(chosen, store=Store(Path(folder) / "runs.sqlite"), published=Published(Path(folder) / "none"))
+    frame = compare(fresh, published.rows(fresh["key"]), pool, published)
+    frame.attrs["absent"] = absent
+    return frame
+
+
+def numeric(row: dict[str, object]) -> list[str]:
+    """The metrics of a row."""
+    return [k for k, v in row.items() if isinstance(v, float) and k.startswith(("train_", "validation_", "test_", "target_"))]
+
+
+def compare(
+    fresh: pd.DataFrame, stored: dict[str, dict[str, object]], pool: list[Run], published: Published
+) -> pd.DataFrame:
+    """One row for each run and metric: stored, retrained, difference, and the spread over seeds."""
+    everything = pd.DataFrame(published.rows([r.key for r in pool]).values())
+    setting = [c for c in ("dataset", "condition", "tau", "alpha", "epsilon", "weight_decay") if c in everything]
+    spread = everything.groupby(setting, dropna=False)[numeric(stored[fresh["key"].iloc[0]])].std()
+    rows = []
+    for new in fresh.to_dict("records"):
+        old = stored[new["key"]]
+        for metric in numeric(old):
+            sd = spread.loc[tuple(new.get(c, float("nan")) for c in setting), metric] if metric in spread else float("nan")
+            rows.append({"key": new["key"], "run": label(new), "metric": metric, "stored": old[metric],
+                         "again": new[metric], "same data": old["digest"] == new["digest"],
+                         "stored on": f"{old['device']}, torch {old['torch']}", "spread": float(sd)})  # fmt: skip
+    frame = pd.DataFrame(rows)
+    return frame.assign(difference=(frame["again"] - frame["stored"]).abs())
+
+
+def label(row: dict[str, object]) -> str:
+    """A run in one line."""
+    params = [f"{k} {row[k]:g}" for k in ("tau", "alpha", "epsilon", "weight_decay") if row.get(k) == row.get(k) and k in row]
+    return f"{row['dataset']}, {row['condition']}, {', '.join(params)}, seed {row['seed']}"
+
+
+def sentence(frame: pd.DataFrame) -> str:
+    """What the comparison showed, in words that follow from it."""
+    n, metrics = frame["key"].nunique(), len(frame)
+    same = int((frame["difference"] == 0).sum())
+    accuracy = frame[frame["metric"] == "test_accuracy"]
+    head = f"**{n} runs trained again on {executors.hardware()}, torch {torch.__version__}: "
+    if same == metrics:
+        text = head + f"all {metrics} metrics equal the stored ones, bit for bit.**"
+    else:
+        text = head + (
+            f"{same} of {metrics} metrics equal the stored ones bit for bit; test accuracy differs by at most "
+            f"{100 * accuracy['difference'].max():.2f} points.**"
+        )
+    if not frame["same data"].all():
+        text += " **Some data sets are not those the stored results were computed from (their digests differ).**"
+    if frame.attrs.get("absent"):
+        text += f" Left out, their files are not at hand: {', '.join(frame.attrs['absent'])}."
+    return text
+
+
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of each retrained run beside the stored one; the largest difference of any metric."""
+    worst = frame.groupby("key", sort=False)["difference"].max().rename("largest difference of any metric")
+    shown = frame[frame["metric"] == "test_accuracy"].set_index("key").join(worst)
+    columns = ["run", "stored", "again", "largest difference of any metric", "spread"]
+    return shown[columns].rename(columns={"stored": "stored accuracy", "again": "retrained", "spread": "sd over seeds"}).set_index("run")
+
+
+def provenance(chapter: str) -> pd.DataFrame:
+    """How many published runs of a chapter came from which code, data, version and device."""
+    rows = pd.read_csv(Published().folder / f"{chapter}.csv", dtype=str)
+    old = [executors.stale(r) for r in Published().rows(rows["key"]).values()]
+    by = ["dataset", "digest", "torch", "device", "version"]
+    return rows.assign(stale=old).groupby(by).agg(runs=("key", "size"), stale=("stale", "sum"), code=("code", "nunique")).reset_index()

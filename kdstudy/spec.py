@@ -1,0 +1,112 @@
+"""What a run is, as frozen values: equal meaning, equal key.
+
+A `Run` names a data set, a recipe (network and optimiser), a condition (what the student is
+taught), a seed and, where the condition listens to one, the teacher, itself a `Run`.
+`Run.key` is a hash of exactly that, so the same question asked twice has the same address.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+RECIPE_VERSION = 1  # part of every key: raise it when the meaning of a field below changes
+
+Pairs = tuple[tuple[str, object], ...]
+
+
+def pairs(options: Mapping[str, object]) -> Pairs:
+    """Sorted (name, value) pairs: a hashable mapping whose order carries no meaning."""
+    return tuple(sorted(options.items()))
+
+
+def require(ok: bool, what: str, found: object, allowed: str) -> None:
+    """ValueError that names what was asked, found and allowed, unless `ok`."""
+    if not ok:
+        raise ValueError(f"{what}: found {found!r}, allowed: {allowed}")
+
+
+@dataclass(frozen=True)
+class Data:
+    """A named data set and the options that differ from its defaults."""
+
+    name: str
+    options: Pairs = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A multilayer perceptron and how it is trained.
+
+    SGD with Nesterov momentum, learning rate `lr` falling to 0 by a half cosine, `weight_decay`
+    added to the gradient, batches of `batch` examples drawn without replacement each epoch.
+    """
+
+    hidden: tuple[int, ...]
+    epochs: int
+    batch: int = 128
+    lr: float = 0.1
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "weight_decay", "momentum"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        object.__setattr__(self, "hidden", tuple(int(h) for h in self.hidden))
+        require(all(h > 0 for h in self.hidden), "hidden", self.hidden, "positive whole numbers")
+        require(self.epochs > 0, "epochs", self.epochs, "a whole number of at least 1")
+        require(self.batch > 0, "batch", self.batch, "a whole number of at least 1")
+        require(self.lr > 0, "lr", self.lr, "a number above 0")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "a number of at least 0")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
+        require(self.dtype in ("float32", "float64"), "dtype", self.dtype, "'float32', 'float64'")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The name of a function in `kdstudy.targets` and the values of its keyword arguments."""
+
+    name: str
+    params: Pairs = ()
+
+    @property
+    def tau(self) -> float:
+        """Temperature of the soft term; 1 where the condition has none."""
+        return float(dict(self.params).get("tau", 1.0))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network to train. Runs of equal seed share initial weights and data order."""
+
+    data: Data
+    recipe: Recipe
+    condition: Condition
+    seed: int
+    teacher: "Run | None" = None
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+
+    @property
+    def key(self) -> str:
+        """First 20 hex digits of the SHA-256 of the run's canonical JSON."""
+        text = json.dumps([RECIPE_VERSION, asdict(self)], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    @property
+    def columns(self) -> dict[str, object]:
+        """The run as one flat row: data options, recipe, condition, seed, teacher's key."""
+        recipe = {f.name: getattr(self.recipe, f.name) for f in fields(Recipe)}
+        recipe["hidden"] = "x".join(map(str, self.recipe.hidden)) or "0"
+        return {
+            "key": self.key,
+            "dataset": self.data.name,
+            "condition": self.condition.name,
+            **dict(self.condition.params),
+            "seed": self.seed,
+            **recipe,
+            "options": json.dumps(dict(self.data.options), sort_keys=True),
+            "teacher": self.teacher.key if self.teacher else "",
+        }

@@ -1,0 +1,58 @@
+"""Settings shared by all tests: shapes and types checked, no network, no store but the test's own."""
+
+import os
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+hook = install_import_hook("kdstudy", "typecheck.check")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+import kdstudy.datasets  # noqa: E402, F401
+from kdstudy import plans, targets  # noqa: E402
+from kdstudy.spec import Data, Recipe, Run  # noqa: E402
+
+TINY = Data("synthetic", (("classes", 6), ("features", 12), ("superclasses", 2), ("test", 64), ("train", 96), ("validation", 48)))
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test has an empty store and no published results."""
+    monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path / "runs.sqlite"))
+    monkeypatch.setenv("KDSTUDY_RESULTS", str(tmp_path / "results"))
+    return tmp_path
+
+
+def tiny_run(name: str = "hard", seed: int = 0, teacher: bool = True, **changes: object) -> Run:
+    """A run of milliseconds; `changes` may hold condition parameters and recipe fields."""
+    params = {k: v for k, v in changes.items() if k in targets.parameters(name)}
+    fields = {"hidden": (5,), "epochs": 2, "batch": 16, "lr": 0.1} | {
+        k: v for k, v in changes.items() if k not in params
+    }
+    listened = None
+    if targets.listens(name) and teacher:
+        listened = plans.teacher_of(TINY, Recipe((9,), 2, batch=16, dtype=fields.get("dtype", "float32")), seed)
+    return Run(TINY, Recipe(**fields), targets.make(name, **params), seed, listened)
+
+
+def mixed_runs(seeds: int = 2, dtype: str = "float64") -> list[Run]:
+    """Every condition, with mixed temperatures, weights, learning rates and weight decays."""
+    runs = []
+    for i, name in enumerate(targets.CONDITIONS):
+        for seed in range(seeds):
+            knobs = {"tau": 1.0 + 1.5 * i, "alpha": 0.4 + 0.1 * i, "epsilon": 0.3}
+            known = targets.parameters(name)
+            runs.append(
+                tiny_run(name, seed, dtype=dtype, lr=0.05 * (1 + i % 3), weight_decay=0.01 * (i % 2),
+                         **{k: min(v, 1.0) if k == "alpha" else v for k, v in knobs.items() if k in known})
+            )  # fmt: skip
+    return runs
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Workers of a parallel test run do not compete for cores."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)

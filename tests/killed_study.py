@@ -1,0 +1,73 @@
+"""A warm process that forks studies, so that tests can kill many without importing torch each time.
+
+Reads one JSON request per line: `store`, `processes` (how many ask at once), `kill_after` (seconds
+until SIGKILL; null: never). Answers one line: seconds taken and exit statuses. Each study appends
+the keys it trained to <store>.trained and writes its table to <store>.table<i>.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from functools import wraps
+
+import torch
+from conftest import TINY, tiny_run
+
+from kdstudy import datasets, runs, training
+from kdstudy.published import Published
+from kdstudy.store import Store
+
+WIDTH = 2  # many small stacks, so that there are many moments between two of them
+
+
+def study() -> list[runs.Run]:
+    """Students of two conditions with their teachers, trained in 3 stacks of teachers and 12 of students."""
+    return [tiny_run(name, seed, epochs=4) for name in ("hard", "kd", "label_smoothing", "label_smoothing_matched")
+            for seed in range(6)]  # fmt: skip
+
+
+def logged(path: str):
+    """`training.train`, but keys are appended to a file first."""
+    real = training.train
+
+    @wraps(real)
+    def train(stack, *args):
+        with open(f"{path}.trained", "a") as log:
+            log.writelines(f"{run.key}\n" for run in stack)
+        return real(stack, *args)
+
+    return train
+
+
+def start(path: str, i: int) -> int:
+    """Fork one study; returns its process id."""
+    if pid := os.fork():
+        return pid
+    status = 1
+    try:
+        training.train = logged(path)
+        runs.ask(study(), store=Store(path), published=Published(f"{path}.none")).to_json(f"{path}.table{i}")
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def main() -> None:
+    """Serve requests until standard input ends."""
+    torch.set_num_threads(1)
+    runs.WIDEST, runs.device = WIDTH, lambda: "cpu"
+    datasets.load(TINY)
+    for line in sys.stdin:
+        request, began = json.loads(line), time.perf_counter()
+        pids = [start(request["store"], i) for i in range(request["processes"])]
+        if request["kill_after"] is not None:
+            time.sleep(request["kill_after"])
+            os.kill(pids[0], signal.SIGKILL)
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        print(json.dumps({"seconds": time.perf_counter() - began, "statuses": statuses}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

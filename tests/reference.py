@@ -1,0 +1,72 @@
+"""Slow, obvious twins of the fast paths, written from their definitions."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from kdstudy import models, targets
+from kdstudy.datasets import Dataset
+from kdstudy.spec import Run
+
+
+def loss_of_one(z: Tensor, hard: Tensor, soft: Tensor, rest: Tensor, label: int, tau: float) -> Tensor:
+    """The one loss of one example, from its formula, by loops over classes."""
+    q, cool = torch.softmax(z, 0), torch.softmax(z / tau, 0)
+    total = z.new_zeros(())
+    for k in range(len(z)):
+        total = total - hard[k] * torch.log(q[k]) - tau**2 * soft[k] * torch.log(cool[k])
+    others = sum(cool[k] for k in range(len(z)) if k != label)
+    return total - tau**2 * rest * torch.log(others)
+
+
+def network(run: Run, inputs: int, classes: int) -> nn.Sequential:
+    """The run's network with its first weights, as torch.nn modules."""
+    sizes, dtype = (inputs, *run.recipe.hidden, classes), getattr(torch, run.recipe.dtype)
+    first, layers = models.init(run.seed, sizes, dtype), []
+    for i, (a, b) in enumerate(zip(sizes, sizes[1:])):
+        linear = nn.Linear(a, b, dtype=dtype)
+        linear.weight.data, linear.bias.data = first[2 * i][0].T.clone(), first[2 * i + 1][0, 0].clone()
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def train_one(run: Run, data: Dataset, teachers: Mapping[str, Tensor]) -> nn.Sequential:
+    """One run in a plain loop with torch.optim.SGD; `teachers` maps keys to training logits."""
+    dtype, classes, n = getattr(torch, run.recipe.dtype), len(data.classes), len(data.train.y)
+    x, y, batch = data.train.x.to(dtype), data.train.y, min(run.recipe.batch, n)
+    goal = targets.target(
+        run.condition, teachers[run.teacher.key] if run.teacher else None, y, targets.Context(classes, dtype)
+    )
+    net = network(run, x.shape[1], classes)
+    r = run.recipe
+    sgd = torch.optim.SGD(net.parameters(), r.lr, r.momentum, weight_decay=r.weight_decay, nesterov=r.momentum > 0)
+    steps = r.epochs * (n // batch)
+    cosine = torch.optim.lr_scheduler.LambdaLR(sgd, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps)))
+    for epoch in range(r.epochs):
+        order = torch.randperm(n, generator=models.generator(run.seed, f"order:{epoch}"))
+        for i in range(n // batch):
+            at = order[i * batch : (i + 1) * batch]
+            logits = net(x[at])
+            value = sum(
+                loss_of_one(z, goal.hard[k], goal.soft[k], goal.rest[k], int(y[k]), run.condition.tau)
+                for z, k in zip(logits, at)
+            )
+            sgd.zero_grad()
+            (value / batch).backward()
+            sgd.step()
+            cosine.step()
+    return net
+
+
+def expected_calibration_error(probabilities: Tensor, label: Tensor, bins: int = 15) -> float:
+    """ECE by loops over bins (lower, upper]."""
+    total = 0.0
+    top, guess = probabilities.max(-1)
+    for b in range(bins):
+        inside = (top > b / bins) & (top <= (b + 1) / bins)
+        if inside.any():
+            gap = (guess[inside] == label[inside]).double().mean() - top[inside].double().mean()
+            total += float(inside.double().mean() * gap.abs())
+    return total

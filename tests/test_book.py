@@ -1,0 +1,304 @@
+"""The chapters keep the rules; notebooks are read, checked, executed and built as promised."""
+
+import ast
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import check_browser
+import nbformat
+import pytest
+import yaml
+
+import kdstudy
+from kdstudy import book, notebooks
+from kdstudy.store import ROOT
+
+CHAPTERS = sorted((ROOT / "book/chapters").glob("*.ipynb"))
+MODULES = {"book", "claims", "diagnosis", "figures", "identities", "plans", "reproduce", "runs", "spec", "stats"}
+OUTSIDE = {"IPython.display"}
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+FIRST = """tau: float | list[float] = 4.0  # temperature
+dataset: str = "digits"  # a data set
+seeds: Several[int] = [
+    0,
+    1,
+]  # seeds, = the unit
+quick: bool = False  # whether to hurry
+hidden: int | None = None  # units"""
+
+
+def cells(path: Path, kind: str = "code") -> list:
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == kind]
+
+
+def write(path: Path, *sources: str, title: str = "# Tiny") -> Path:
+    """A notebook whose first code cell holds its parameters."""
+    v = nbformat.v4
+    code = [v.new_code_cell(s, metadata={"tags": ["parameters"]} if i == 0 else {}) for i, s in enumerate(sources)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(v.new_notebook(cells=[v.new_markdown_cell(title), *code], metadata={"kernelspec": KERNEL}), path)
+    return path
+
+
+def printed(path: Path) -> str:
+    return "".join(o.text for c in cells(path) for o in c.outputs if o.output_type == "stream")
+
+
+def imported(tree: ast.AST) -> list[str]:
+    """Every module a cell imports; `from kdstudy import runs` is kdstudy.runs."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            inner = node.module == "kdstudy"
+            found += [f"kdstudy.{a.name}" for a in node.names] if inner else [node.module or "."]
+    return found
+
+
+def allowed(module: str) -> bool:
+    """Standard library, display, and of this package what asks, draws and judges."""
+    top, _, rest = module.partition(".")
+    if top == "kdstudy":
+        return rest.split(".")[0] in MODULES or rest in getattr(kdstudy, "__all__", ())
+    return top in sys.stdlib_module_names or module in OUTSIDE
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A repository with a book of one page and one chapter."""
+    folder = tmp_path / "repository"
+    shutil.copytree(ROOT / "book/_static", folder / "book/_static")
+    for name in ("_config.yml", "references.bib"):
+        shutil.copy(ROOT / "book" / name, folder / "book")
+    (folder / "book/_toc.yml").write_text("format: jb-book\nroot: intro\nchapters:\n  - file: chapters/tiny\n")
+    (folder / "book/intro.md").write_text("# Intro\n\nSee {doc}`chapters/tiny` and $a^2$.\n")
+    write(folder / "book/chapters/tiny.ipynb", "a: int = 2  # a number", "print(a + 1)")
+    return folder
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_chapter_is_stored_without_results(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.kernelspec.language == "python"
+    assert "widgets" not in notebook.metadata
+    for cell in cells(path):
+        assert not cell.outputs
+        assert cell.execution_count is None
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_chapter_explains_its_parameters(path):
+    tagged = [c for c in cells(path) if "parameters" in c.metadata.get("tags", ())]
+    assert len(tagged) == 1
+    assignments = [n for n in ast.parse(tagged[0].source).body if not isinstance(n, ast.Import | ast.ImportFrom)]
+    assert all(isinstance(n, ast.AnnAssign) for n in assignments)
+    known = book.parameters(path)
+    assert list(known) == [ast.unparse(n.target) for n in assignments]
+    assert [name for name, p in known.items() if not p.help] == []
+    book.check(path, {name: p.default for name, p in known.items()})
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_chapter_asks_draws_and_explains_only(path):
+    for cell in cells(path):
+        tree = ast.parse(cell.source)
+        defined = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+        assert not defined, f"defines {defined[0].name}: code belongs to the package"
+        assert [m for m in imported(tree) if not allowed(m)] == []
+
+
+def test_table_of_contents_names_every_page():
+    toc = yaml.safe_load((ROOT / "book/_toc.yml").read_text("utf-8"))
+    pages = {p.relative_to(ROOT / "book").with_suffix("").as_posix() for p in (ROOT / "book/pages").glob("*.md")}
+    here = {f"chapters/{p.stem}" for p in CHAPTERS} | pages | {"intro"}
+    assert set(book._files(toc)) == here
+    assert sorted(book.chapters().values()) == CHAPTERS
+
+
+def test_parameters(tmp_path):
+    path = write(tmp_path / "tiny.ipynb", FIRST)
+    assert list(book.parameters(path).values()) == [
+        book.Parameter("tau", "float | list[float]", 4.0, "temperature"),
+        book.Parameter("dataset", "str", "digits", "a data set"),
+        book.Parameter("seeds", "int | list[int]", [0, 1], "seeds, = the unit"),
+        book.Parameter("quick", "bool", False, "whether to hurry"),
+        book.Parameter("hidden", "int | None", None, "units"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12", 12), ("0.5", 0.5), ("1e-3", 0.001), ("-2E+1", -20.0), ("clinc150", "clinc150"), ("null", None),
+        ("true", True), ("[1, 2.5]", [1, 2.5]), ("[1e-4, 1e-3]", [1e-4, 1e-3]), ("1,2", [1, 2]),
+        ("digits, clinc150", ["digits", "clinc150"]), ("'a,b'", "a,b"), ("", None),
+    ],
+)  # fmt: skip
+def test_parse(text, value):
+    found = book.parse("x", text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_parse_refuses():
+    message = "parameter x: found '[1, 2', allowed: YAML such as 3, 0.5, kd or [1, 2]"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        book.parse("x", "[1, 2")
+
+
+GOOD = [
+    {}, {"tau": 1}, {"tau": 1.5}, {"tau": [1, 2.5]}, {"dataset": "clinc150"}, {"seeds": 3}, {"seeds": [3]},
+    {"quick": True}, {"hidden": 8}, {"hidden": None}, {"tau": 2.0, "seeds": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("given", GOOD, ids=str)
+def test_check_accepts(tmp_path, given):
+    book.check(write(tmp_path / "tiny.ipynb", FIRST), given)
+
+
+NAMES = "allowed: tau, dataset, seeds, quick, hidden"
+TAU = "allowed: float | list[float], such as 4.0"
+SEEDS = "allowed: int | list[int], such as [0, 1]"
+BAD = [
+    ({"seed": 3}, f"chapter tiny: found parameter 'seed' (did you mean 'seeds'?), {NAMES}"),
+    ({"zzz": 3}, f"chapter tiny: found parameter 'zzz', {NAMES}"),
+    ({"tau": "hot"}, f"chapter tiny: parameter tau: found 'hot', {TAU}"),
+    ({"tau": True}, f"chapter tiny: parameter tau: found True, {TAU}"),
+    ({"tau": []}, f"chapter tiny: parameter tau: found [], {TAU}"),
+    ({"tau": [1.0, 2.0, "x"]}, f"chapter tiny: parameter tau: found [1.0, 2.0, 'x'], {TAU}"),
+    ({"tau": None}, f"chapter tiny: parameter tau: found None, {TAU}"),
+    ({"seeds": 1.5}, f"chapter tiny: parameter seeds: found 1.5, {SEEDS}"),
+    ({"seeds": [1, True]}, f"chapter tiny: parameter seeds: found [1, True], {SEEDS}"),
+    ({"quick": 1}, "chapter tiny: parameter quick: found 1, allowed: bool, such as False"),
+    ({"dataset": ["a"]}, "chapter tiny: parameter dataset: found ['a'], allowed: str, such as 'digits'"),
+    ({"hidden": False}, "chapter tiny: parameter hidden: found False, allowed: int | None, such as None"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), BAD, ids=[str(b[0]) for b in BAD])
+def test_check_refuses(tmp_path, given, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        book.check(write(tmp_path / "tiny.ipynb", FIRST), given)
+
+
+def test_execute_runs_this_interpreter(tmp_path, monkeypatch):
+    """Even where another kernel is registered as python3."""
+    spec = tmp_path / "jupyter/kernels/python3/kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": ["false"], "display_name": "other", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    path = write(tmp_path / "tiny.ipynb", "a: int | None = 2  # a number", "import os, sys\nprint(a, sys.executable)",
+                 "print(os.getcwd())")  # fmt: skip
+    told, output = [], tmp_path / "new/out.ipynb"
+    assert book.execute(path, output, {"a": 5}, lambda *step: told.append(step), root=tmp_path) == output
+    assert printed(output) == f"5 {sys.executable}\n{tmp_path}\n"
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert "input_path" not in output.read_text("utf-8")
+    assert printed(path) == ""
+
+
+def test_execute_drops_widgets(tmp_path):
+    path = write(tmp_path / "tiny.ipynb", "a: int = 2  # a number")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    nbformat.write(notebook, path)
+    assert "widgets" not in nbformat.read(book.execute(path, tmp_path / "out.ipynb"), as_version=4).metadata
+
+
+def test_execute_says_which_cell_failed(tmp_path):
+    path = write(tmp_path / "tiny.ipynb", "a: int = 2  # a number", "print(a)", "raise ValueError('asked, found')")
+    with pytest.raises(notebooks.NotebookError) as caught:
+        book.execute(path, tmp_path / "out.ipynb")
+    first, *_, last = str(caught.value).splitlines()
+    assert first == f"chapter tiny failed in cell 4, In [3]; what was executed is kept in {tmp_path / 'out.ipynb'}"
+    assert last == "ValueError: asked, found"
+    assert printed(tmp_path / "out.ipynb") == "2\n"
+
+
+def test_build(root, monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "somebody/study")
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://forge.example")
+    page = book.build(root, {"tiny": {"a": 41}})
+    text = (page.parent / "chapters/tiny.html").read_text("utf-8")
+    assert page == root / "book/_build/html/index.html"
+    assert "42\n" in text
+    assert "https://forge.example/somebody/study" in text
+    assert (page.parent / "vendor/tex-svg.js").stat().st_size > 1e6
+    assert 'src="_static/../vendor/tex-svg.js"' in (page.parent / "intro.html").read_text("utf-8")
+    assert not (root / "book/_stage").exists()
+    assert printed(root / "book/chapters/tiny.ipynb") == ""
+
+
+def test_build_stops_at_a_failing_chapter(root):
+    write(root / "book/chapters/tiny.ipynb", "a: int = 2  # a number", "1 / 0")
+    kept = root / "book/_stage/book/chapters/tiny.ipynb"
+    with pytest.raises(book.BookError, match="(?s)^chapter tiny failed in cell 3, In .2.*ZeroDivisionError"):
+        book.build(root)
+    assert kept.exists()
+
+
+def test_build_stops_at_a_warning(root):
+    write(root / "book/chapters/tiny.ipynb", "a: int = 2  # a number", title="# Tiny\n\n{cite:t}`nobody1900`")
+    with pytest.raises(book.BookError, match='could not find bibtex key "nobody1900"'):
+        book.build(root)
+
+
+def test_render(root, tmp_path):
+    done = book.execute(root / "book/chapters/tiny.ipynb", tmp_path / "out/other.ipynb", {"a": 6}, root=root)
+    page = book.render(done, root)
+    assert page == tmp_path / "out/other/index.html"
+    assert "7\n" in (page.parent / "chapters/other.html").read_text("utf-8")
+    assert book.offline_report(page.parent) == []
+
+
+PAGE = """<link rel="stylesheet" href="here.css"><link rel="canonical" href="https://a.example/">
+<link rel="icon" href="//b.example/icon.png"><a href="https://fine.example">x</a><a href="gone.html#x">x</a>
+<script src="https://c.example/x.js"></script><script src="none.js?v=1"></script><img src="data:image/png;base64,AA">
+<img src="a%20b.png"><img src="/top.png"><img srcset="https://d.example/1.png 1x, a%20b.png 2x">
+<iframe src="http://e.example"></iframe><style>@import "https://f.example/f.css"; /* url(https://no.example) */</style>
+<p style="background: url('https://g.example/g.png')">url(https://text.example)</p>
+<svg><use xlink:href="https://h.example/i.svg#x"/></svg><a href="#here">x</a><a href="mailto:a@b.example">x</a>"""
+
+
+def test_offline_report_finds_what_pages_load(tmp_path):
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "_static/template.html").write_text("<script src='{{ not a page }}'></script>")
+    (tmp_path / "here.css").write_text("@import url(https://i.example/i.css); p { src: url('fonts/none.woff2') }")
+    (tmp_path / "a b.png").write_bytes(b"")
+    (tmp_path / "index.html").write_text(PAGE)
+    assert book.offline_report(tmp_path) == [
+        "here.css: css loads https://i.example/i.css",
+        "here.css: css misses fonts/none.woff2",
+        "index.html: link loads //b.example/icon.png",
+        "index.html: a misses gone.html#x",
+        "index.html: script loads https://c.example/x.js",
+        "index.html: script misses none.js?v=1",
+        "index.html: img misses /top.png",
+        "index.html: img loads https://d.example/1.png",
+        "index.html: iframe loads http://e.example",
+        "index.html: css loads https://f.example/f.css",
+        "index.html: css loads https://g.example/g.png",
+        "index.html: use loads https://h.example/i.svg#x",
+    ]
+
+
+@pytest.mark.skipif(not any(map(shutil.which, check_browser.BROWSERS)), reason="no Chromium")
+def test_browser_sees_what_goes_wrong(tmp_path, capsys):
+    (tmp_path / "index.html").write_text(
+        "<meta name='viewport' content='width=device-width'><script src='https://a.example/x.js'></script><script>fail()</script><img src='none.png'>"
+        "<p style='width: 1270px'>wide</p><p class='math'>x</p>"
+    )
+    found = "\n".join(check_browser.check(tmp_path))
+    assert "index (light) asks for https://a.example/x.js" in found
+    assert "index (dark) script fails: ReferenceError: fail is not defined" in found
+    assert f"index (light) image is broken: {(tmp_path / 'none.png').as_uri()}" in found
+    assert "index (light) 1 formulas are not set" in found
+    assert "index (phone) is 918 px wider than 360 px" in found
+    assert "(light) is" not in found
