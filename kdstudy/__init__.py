@@ -1,6 +1,6 @@
 """A reproducible study of why knowledge distillation works and when it fails.
 
-    from kdstudy import ask, students, settings, Data
+from kdstudy import ask, students, settings, Data
 """
 
 from kdstudy.claims import verdict

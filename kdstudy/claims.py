@@ -44,7 +44,9 @@ def load(path: Path = FILE) -> list[Claim]:
     known, rows = {f.name for f in fields(Claim)}, tomllib.loads(path.read_text("utf-8"))["claim"]
     for row in rows:
         if odd := sorted(row.keys() - known):
-            raise ValueError(f"claim {row.get('id')!r}: unknown field {', '.join(odd)}; there are: {', '.join(sorted(known))}")
+            raise ValueError(
+                f"claim {row.get('id')!r}: unknown field {', '.join(odd)}; there are: {', '.join(sorted(known))}"
+            )
         if row["kind"] not in ("contrast", "identity"):
             raise ValueError(f"claim {row['id']!r}: kind {row['kind']!r}, allowed: 'contrast', 'identity'")
     claims = [Claim(**row) for row in rows]
@@ -108,6 +110,11 @@ def chapter(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
+def words(measure: str) -> str:
+    """A measure's column as words: "test_nll" as "test NLL"."""
+    return " ".join(w.upper() if w in ("nll", "ece") else w for w in measure.split("_"))
+
+
 def sentences(rows: pd.DataFrame) -> str:
     """Markdown: each claim with its verdict, and the numbers it rests on."""
     by_id, lines = {c.id: c for c in load()}, []
@@ -120,5 +127,5 @@ def sentences(rows: pd.DataFrame) -> str:
             continue
         for row in group.to_dict("records"):
             i = stats.Interval(row["effect"], row["low"], row["high"], row["n"], row["p"])
-            lines.append(f"    - {row['dataset']}: {claim.measure} {i}: {row['verdict']}")
+            lines.append(f"    - {row['dataset']}: {words(claim.measure)} {i}: {row['verdict']}")
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdstudy import clinc150 as clinc
-from kdstudy.downloads import SOURCES, DataError, cache_folder, fetch
+from kdstudy.downloads import SOURCES, cache_folder, fetch
 from kdstudy.models import generator
 from kdstudy.spec import Data, require
 from kdstudy.synthetic import synthetic, whole

@@ -6,6 +6,7 @@ An executor is a function (stacks, store path, keep logits) -> records, yielded 
 import os
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +18,9 @@ from joblib import Parallel, delayed
 from kdstudy import datasets, measures, provenance, targets, training
 from kdstudy.spec import RECIPE_VERSION, Run
 from kdstudy.store import Record, Store
+
+# A worker that has grown by some 100 MB is replaced by joblib between two stacks; nothing is lost.
+warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
 
 WIDEST = 64  # runs in one stack
 MEMORY = 1.5e9  # bytes of targets in one stack
@@ -111,8 +115,7 @@ def teachers(store: Store, stack: Sequence[Run]) -> dict[str, dict[str, torch.Te
     """Logits of the teachers of a stack, by key and split, indexed by example."""
     held = store.arrays({r.teacher.key for r in stack if r.teacher}, LOGITS)
     return {
-        key: {name.partition("_")[2]: torch.from_numpy(a) for name, a in arrays.items()}
-        for key, arrays in held.items()
+        key: {name.partition("_")[2]: torch.from_numpy(a) for name, a in arrays.items()} for key, arrays in held.items()
     }
 
 

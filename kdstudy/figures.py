@@ -8,7 +8,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
+from pandas.io.formats.style import Styler
 
 from kdstudy import stats
 
@@ -87,9 +88,13 @@ def percent(ax: Axes, measure: str, which: str = "y") -> None:
 
 
 def log_ticks(ax: Axes, values: Sequence[float], label: str) -> None:
-    """A logarithmic x axis with a tick at each value."""
+    """A logarithmic x axis with a tick at each value, named where there is room."""
     ax.set_xscale("log")
-    ax.set_xticks(values, [f"{v:g}" for v in values])
+    names, last = [], 0.0
+    for v in values:
+        names.append(f"{v:g}" if v > 1.6 * last else "")
+        last = v if names[-1] else last
+    ax.set_xticks(values, names)
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(label)
 
@@ -113,7 +118,17 @@ def band(ax: Axes, frame: pd.DataFrame, condition: str, measure: str) -> None:
 def legend(figure: Figure, ax: Axes) -> None:
     """One legend above all panels."""
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.995), ncols=min(4, len(labels)), fontsize=8)
+    figure.legend(
+        handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.995), ncols=min(4, len(labels)), fontsize=8
+    )
+
+
+def listing(frame: pd.DataFrame, digits: int = 4) -> Styler:
+    """A table for a page: floats to `digits` significant digits, nothing where a value does not apply."""
+    shown = frame.reset_index() if any(frame.index.names) else frame
+    return shown.style.hide(axis="index").format(
+        lambda v: "" if pd.isna(v) else f"{v:.{digits}g}" if isinstance(v, float) else NAMES.get(v, v)
+    )
 
 
 def sweep(frame: pd.DataFrame, x: str, measure: str, alpha: float | None = None) -> Figure:
@@ -139,19 +154,23 @@ def forest(rows: pd.DataFrame, measure: str, frame: pd.DataFrame) -> Figure:
     by_claim = list(dict.fromkeys(rows["claim"]))
     names = list(dict.fromkeys(rows["dataset"]))
     figure, axes = panels(by_claim, height=0.75 + 0.28 * len(names), wide=len(by_claim), sharey=True, sharex=True)
-    colours = {"supported": "C0", "contradicted": "C3", "undecided": "0.5"}
+    looks = {"supported": ("C0", "o"), "contradicted": ("C3", "X"), "undecided": ("0.5", "D")}
     for claim, ax in axes.items():
         group = rows[rows["claim"] == claim].set_index("dataset").loc[names]
-        for y, (name, row) in enumerate(group.iterrows()):
-            shade = colours[row["verdict"]]
+        for y, row in enumerate(group.to_dict("records")):
+            shade, marker = looks[row["verdict"]]
             ax.plot([row["low"], row["high"]], [y, y], color=shade, lw=1.6)
-            ax.plot(row["effect"], y, marker="o", ms=5, color=shade)
+            ax.plot(row["effect"], y, marker=marker, ms=5, color=shade)
         ax.axvline(0, color="0.3", lw=0.8)
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(len(names) - 0.5, -0.5)
         percent(ax, measure, "x")
         ax.set_xlabel("difference in " + AXES[measure].replace("(%)", "(points)"), fontsize=8)
-    return finish(figure, frame, "bars: 95 % paired t intervals, jointly over data sets · blue supported, red contradicted, grey undecided")
+    return finish(
+        figure,
+        frame,
+        "bars: 95 % paired t intervals, jointly over data sets · ● supported, ✖ contradicted, ◆ undecided",
+    )
 
 
 def pooled(bins: Mapping[str, np.ndarray], keys: Sequence[str]) -> pd.DataFrame:
@@ -177,7 +196,11 @@ def reliability(frame: pd.DataFrame, bins: Mapping[str, np.ndarray]) -> Figure:
         ax.set_xlabel("confidence (%)")
         ax.set_ylabel("accuracy (%)")
     legend(figure, ax)
-    return finish(figure, frame, "15 equal bins, those under 0.5 % of examples left out · each condition at its setting best on validation")
+    return finish(
+        figure,
+        frame,
+        "15 equal bins, those under 0.5 % of examples left out · each condition at its setting best on validation",
+    )
 
 
 def learning(frame: pd.DataFrame, curves: Mapping[str, np.ndarray]) -> Figure:

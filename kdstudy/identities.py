@@ -119,9 +119,10 @@ def uniform_teacher(case: Case) -> Tensor:
 def matched_smoothing(case: Case) -> Tensor:
     """Matched smoothing at τ = 1 is label smoothing with ε = α m C / (C − 1), m the mean of 1 − p_t."""
     m = 1 - case.v.softmax(-1).gather(-1, case.y[:, None]).mean()
-    epsilon = float(case.alpha * m * CLASSES / (CLASSES - 1))
+    epsilon = case.alpha * m * CLASSES / (CLASSES - 1)
     ours = _loss("label_smoothing_matched", case, case.z, tau=1.0, alpha=case.alpha)
-    return ours - cross_entropy(case.z, case.y, label_smoothing=epsilon)
+    smooth = -case.z.log_softmax(-1).mean()
+    return ours - ((1 - epsilon) * cross_entropy(case.z, case.y) + epsilon * smooth)
 
 
 @identity(1e-12)

@@ -34,7 +34,7 @@ class Setup:
 
 SETUPS = {
     "synthetic": Setup(Recipe((256,), 20, lr=0.03), Recipe((16,), 30, lr=0.2)),
-    "digits": Setup(Recipe((256,), 60, batch=64), Recipe((4,), 60, batch=64, lr=0.03)),
+    "digits": Setup(Recipe((256,), 60, batch=64), Recipe((6,), 60, batch=64, lr=0.03)),
     "fashion_mnist": Setup(Recipe((128,), 12), Recipe((8,), 10, lr=0.03)),
     "clinc150": Setup(Recipe((512,), 30), Recipe((12,), 30)),
 }
@@ -114,8 +114,6 @@ def universe(
         runs += students(Data(name), own, wanted, seed_list(seeds))
         baseline = [r for r in runs if r.condition.name == "hard" and r.data.name == name]
         runs += [
-            replace(r, recipe=replace(r.recipe, weight_decay=float(w)))
-            for r in baseline
-            for w in several(weight_decay)
+            replace(r, recipe=replace(r.recipe, weight_decay=float(w))) for r in baseline for w in several(weight_decay)
         ]
     return list(dict.fromkeys(runs))

@@ -51,7 +51,11 @@ def sample(chapter: str, size: int, draw: int = 0) -> pd.DataFrame:
 
 def numeric(row: dict[str, object]) -> list[str]:
     """The metrics of a row."""
-    return [k for k, v in row.items() if isinstance(v, float) and k.startswith(("train_", "validation_", "test_", "target_"))]
+    return [
+        k
+        for k, v in row.items()
+        if isinstance(v, float) and k.startswith(("train_", "validation_", "test_", "target_"))
+    ]
 
 
 def compare(
@@ -65,7 +69,11 @@ def compare(
     for new in fresh.to_dict("records"):
         old = stored[new["key"]]
         for metric in numeric(old):
-            sd = spread.loc[tuple(new.get(c, float("nan")) for c in setting), metric] if metric in spread else float("nan")
+            sd = (
+                spread.loc[tuple(new.get(c, float("nan")) for c in setting), metric]
+                if metric in spread
+                else float("nan")
+            )
             rows.append({"key": new["key"], "run": label(new), "metric": metric, "stored": old[metric],
                          "again": new[metric], "same data": old["digest"] == new["digest"],
                          "stored on": f"{old['device']}, torch {old['torch']}", "spread": float(sd)})  # fmt: skip
@@ -75,7 +83,9 @@ def compare(
 
 def label(row: dict[str, object]) -> str:
     """A run in one line."""
-    params = [f"{k} {row[k]:g}" for k in ("tau", "alpha", "epsilon", "weight_decay") if row.get(k) == row.get(k) and k in row]
+    params = [
+        f"{k} {row[k]:g}" for k in ("tau", "alpha", "epsilon", "weight_decay") if row.get(k) == row.get(k) and k in row
+    ]
     return f"{row['dataset']}, {row['condition']}, {', '.join(params)}, seed {row['seed']}"
 
 
@@ -104,7 +114,11 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     worst = frame.groupby("key", sort=False)["difference"].max().rename("largest difference of any metric")
     shown = frame[frame["metric"] == "test_accuracy"].set_index("key").join(worst)
     columns = ["run", "stored", "again", "largest difference of any metric", "spread"]
-    return shown[columns].rename(columns={"stored": "stored accuracy", "again": "retrained", "spread": "sd over seeds"}).set_index("run")
+    return (
+        shown[columns]
+        .rename(columns={"stored": "stored accuracy", "again": "retrained", "spread": "sd over seeds"})
+        .set_index("run")
+    )
 
 
 def provenance(chapter: str) -> pd.DataFrame:
@@ -112,4 +126,9 @@ def provenance(chapter: str) -> pd.DataFrame:
     rows = pd.read_csv(Published().folder / f"{chapter}.csv", dtype=str)
     old = [executors.stale(r) for r in Published().rows(rows["key"]).values()]
     by = ["dataset", "digest", "torch", "device", "version"]
-    return rows.assign(stale=old).groupby(by).agg(runs=("key", "size"), stale=("stale", "sum"), code=("code", "nunique")).reset_index()
+    return (
+        rows.assign(stale=old)
+        .groupby(by)
+        .agg(runs=("key", "size"), stale=("stale", "sum"), code=("code", "nunique"))
+        .reset_index()
+    )

@@ -71,7 +71,9 @@ def difference(
     for chosen in (treatment, control):
         rows = where(frame, **chosen)
         if rows["seed"].duplicated().any():
-            raise ValueError(f"{dict(chosen)} names {len(rows)} runs of {rows['seed'].nunique()} seeds: fix its setting too")
+            raise ValueError(
+                f"{dict(chosen)} names {len(rows)} runs of {rows['seed'].nunique()} seeds: fix its setting too"
+            )
         sides.append(rows.set_index("seed")[measure])
     odd = sorted(set(sides[0].index) ^ set(sides[1].index))
     if odd:
@@ -119,7 +121,21 @@ def holm(p: Sequence[float]) -> np.ndarray:
 
 
 def levels(frame: pd.DataFrame, measures: Sequence[str], by: Sequence[str] = ("dataset", "condition")) -> pd.DataFrame:
-    """Means over seeds of several measures, one row for each combination of `by`."""
-    return frame.groupby(list(by), sort=False)[list(measures)].mean().round(4).assign(
-        n=frame.groupby(list(by), sort=False)["seed"].nunique()
-    )
+    """Means over seeds of several measures and n, one row for each combination of `by`."""
+    groups = frame.groupby(list(by), sort=False)
+    return groups[list(measures)].mean().assign(n=groups["seed"].nunique())
+
+
+def coverage(frame: pd.DataFrame) -> pd.DataFrame:
+    """How many runs, seeds and settings each condition has, and where the answers came from."""
+    labelled = frame.assign(setting=frame[searched(frame)].astype(str).agg(" ".join, axis=1))
+    groups = labelled.groupby(["dataset", "condition"], sort=False)
+    return groups.agg(
+        runs=("key", "size"), seeds=("seed", "nunique"), settings=("setting", "nunique"), stale=("stale", "sum"),
+        source=("source", lambda s: ", ".join(sorted(set(s)))),
+    )  # fmt: skip
+
+
+def chosen(frame: pd.DataFrame) -> pd.DataFrame:
+    """The setting of each data set and condition of a tuned table."""
+    return frame.groupby(["dataset", "condition"], sort=False)[searched(frame)].first()

@@ -83,11 +83,7 @@ class Store:
 
     def _select(self, sql: str, keys: Iterable[str]) -> list[tuple]:
         with self._open() as db:
-            return [
-                row
-                for chunk in _chunks(keys)
-                for row in db.execute(sql.format(",".join("?" * len(chunk))), chunk)
-            ]
+            return [row for chunk in _chunks(keys) for row in db.execute(sql.format(",".join("?" * len(chunk))), chunk)]
 
     def rows(self, keys: Iterable[str] | None = None) -> dict[str, dict[str, object]]:
         """Rows by key: of the keys given, or all."""

@@ -66,9 +66,7 @@ class Stack:
         sizes = (data.train.x.shape[1], *runs[0].recipe.hidden, len(data.classes))
         kinds = list(dict.fromkeys((r.condition, r.teacher) for r in runs))
         ctx = targets.Context(len(data.classes), dtype)
-        goals = [
-            targets.target(c, teachers[t.key] if t else None, data.train.y, ctx) for c, t in kinds
-        ]
+        goals = [targets.target(c, teachers[t.key] if t else None, data.train.y, ctx) for c, t in kinds]
         seeds = list(dict.fromkeys(r.seed for r in runs))
 
         def column(values: Sequence[float]) -> Tensor:
@@ -88,9 +86,7 @@ class Stack:
 
 def orders(seeds: Sequence[int], epoch: int, examples: int) -> Int[Tensor, "S N"]:
     """One permutation of the training set for each seed and epoch."""
-    return torch.stack(
-        [torch.randperm(examples, generator=models.generator(s, f"order:{epoch}")) for s in seeds]
-    )
+    return torch.stack([torch.randperm(examples, generator=models.generator(s, f"order:{epoch}")) for s in seeds])
 
 
 def rows(table: Float[Tensor, "N *D"], at: Int[Tensor, "R B"]) -> Float[Tensor, "R B *D"]:
@@ -98,7 +94,9 @@ def rows(table: Float[Tensor, "N *D"], at: Int[Tensor, "R B"]) -> Float[Tensor, 
     return table.index_select(0, at.flatten()).view(*at.shape, *table.shape[1:])
 
 
-def step(stack: Stack, momenta: models.Params, train: Split, index: Int[Tensor, "S B"], lr: Tensor, mu: float) -> Tensor:
+def step(
+    stack: Stack, momenta: models.Params, train: Split, index: Int[Tensor, "S B"], lr: Tensor, mu: float
+) -> Tensor:
     """One SGD step of every run on its batch; returns each run's loss before the step."""
     at = index[stack.seat]
     place = stack.pick[:, None] * len(train.y) + at
@@ -168,9 +166,7 @@ def train(
 def validation(stack: Stack, split: Split) -> tuple[Tensor, Tensor]:
     """Accuracy and NLL of every run on the validation split."""
     rows = [alone(stack.params, i, split.x) for i in range(len(stack.pick))]
-    return tuple(
-        torch.stack([fn(z, split.y) for z in rows]) for fn in (measures.accuracy, measures.nll)
-    )
+    return tuple(torch.stack([fn(z, split.y) for z in rows]) for fn in (measures.accuracy, measures.nll))
 
 
 def alone(params: models.Params, i: int, x: Float[Tensor, "N D"]) -> Float[Tensor, "N C"]:
@@ -178,9 +174,7 @@ def alone(params: models.Params, i: int, x: Float[Tensor, "N D"]) -> Float[Tenso
     return models.forward([p[i : i + 1] for p in params], x[None])[0]
 
 
-def finish(
-    i: int, run: Run, stack: Stack, splits: Mapping[str, Split], teachers: Mapping, keep_logits: bool
-) -> Result:
+def finish(i: int, run: Run, stack: Stack, splits: Mapping[str, Split], teachers: Mapping, keep_logits: bool) -> Result:
     """Metrics and arrays of run i at its last epoch."""
     logits = {s: alone(stack.params, i, split.x) for s, split in splits.items()}
     labels = {s: split.y for s, split in splits.items()}

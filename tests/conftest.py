@@ -1,6 +1,5 @@
 """Settings shared by all tests: shapes and types checked, no network, no store but the test's own."""
 
-import os
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -19,7 +18,8 @@ TINY = Data("synthetic", (("classes", 6), ("features", 12), ("superclasses", 2),
 
 @pytest.fixture(autouse=True)
 def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test has an empty store and no published results."""
+    """Every test has an empty store, no published results, and trains in its own process."""
+    monkeypatch.setenv("KDSTUDY_WORKERS", "1")
     monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path / "runs.sqlite"))
     monkeypatch.setenv("KDSTUDY_RESULTS", str(tmp_path / "results"))
     return tmp_path
@@ -53,6 +53,5 @@ def mixed_runs(seeds: int = 2, dtype: str = "float64") -> list[Run]:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
-    """Workers of a parallel test run do not compete for cores."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        torch.set_num_threads(1)
+    """Networks this small only lose by a second thread, most of all where cores are busy."""
+    torch.set_num_threads(1)

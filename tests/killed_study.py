@@ -15,14 +15,15 @@ from functools import wraps
 import torch
 from conftest import TINY, tiny_run
 
-from kdstudy import datasets, runs, training
+from kdstudy import datasets, executors, runs, training
 from kdstudy.published import Published
+from kdstudy.spec import Run
 from kdstudy.store import Store
 
 WIDTH = 2  # many small stacks, so that there are many moments between two of them
 
 
-def study() -> list[runs.Run]:
+def study() -> list[Run]:
     """Students of two conditions with their teachers, trained in 3 stacks of teachers and 12 of students."""
     return [tiny_run(name, seed, epochs=4) for name in ("hard", "kd", "label_smoothing", "label_smoothing_matched")
             for seed in range(6)]  # fmt: skip
@@ -33,10 +34,10 @@ def logged(path: str):
     real = training.train
 
     @wraps(real)
-    def train(stack, *args):
+    def train(stack, *args, **options):
         with open(f"{path}.trained", "a") as log:
             log.writelines(f"{run.key}\n" for run in stack)
-        return real(stack, *args)
+        return real(stack, *args, **options)
 
     return train
 
@@ -57,7 +58,7 @@ def start(path: str, i: int) -> int:
 def main() -> None:
     """Serve requests until standard input ends."""
     torch.set_num_threads(1)
-    runs.WIDEST, runs.device = WIDTH, lambda: "cpu"
+    executors.WIDEST, executors.device = WIDTH, lambda: "cpu"
     datasets.load(TINY)
     for line in sys.stdin:
         request, began = json.loads(line), time.perf_counter()

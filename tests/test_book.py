@@ -231,7 +231,7 @@ def test_build(root, monkeypatch):
     assert "42\n" in text
     assert "https://forge.example/somebody/study" in text
     assert (page.parent / "vendor/tex-svg.js").stat().st_size > 1e6
-    assert 'src="_static/../vendor/tex-svg.js"' in (page.parent / "intro.html").read_text("utf-8")
+    assert 'src="_static/../vendor/tex-svg.js' in (page.parent / "intro.html").read_text("utf-8")
     assert not (root / "book/_stage").exists()
     assert printed(root / "book/chapters/tiny.ipynb") == ""
 
@@ -292,7 +292,8 @@ def test_offline_report_finds_what_pages_load(tmp_path):
 @pytest.mark.skipif(not any(map(shutil.which, check_browser.BROWSERS)), reason="no Chromium")
 def test_browser_sees_what_goes_wrong(tmp_path, capsys):
     (tmp_path / "index.html").write_text(
-        "<meta name='viewport' content='width=device-width'><script src='https://a.example/x.js'></script><script>fail()</script><img src='none.png'>"
+        "<meta name='viewport' content='width=device-width'><script src='https://a.example/x.js'></script>"
+        "<script>fail()</script><img src='none.png'>"
         "<p style='width: 1270px'>wide</p><p class='math'>x</p>"
     )
     found = "\n".join(check_browser.check(tmp_path))

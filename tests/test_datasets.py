@@ -421,9 +421,9 @@ def test_a_failed_computation_leaves_no_feature_cache(clinc, cache):
 
 
 def test_made_sets_need_no_download_tools():
-    """The experiment code imports, and draws, on a machine that has torch alone."""
+    """The experiment code imports, and draws, on a machine without the tools for downloads and notebooks."""
     code = (
-        "import sys; sys.modules |= dict.fromkeys(['pooch', 'sklearn', 'torchvision', 'tqdm', 'pandas']); "
+        "import sys; sys.modules |= dict.fromkeys(['pooch', 'sklearn', 'torchvision', 'tqdm', 'papermill']); "
         "from kdstudy import datasets, spec; print(datasets.load(spec.Data('synthetic')).digest)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -19,8 +19,9 @@ from conftest import tiny_run
 from killed_study import study
 from pandas.testing import assert_frame_equal
 
-from kdstudy import runs, targets, training
+from kdstudy import executors, runs, targets, training
 from kdstudy.published import Published
+from kdstudy.spec import Run
 from kdstudy.store import Record, Store
 
 LADDER = ["hard", "label_smoothing", "kd"]
@@ -29,18 +30,18 @@ LADDER = ["hard", "label_smoothing", "kd"]
 @pytest.fixture(autouse=True)
 def on_cpu(monkeypatch):
     """Bit-identity whatever the stack's width is promised on the CPU only."""
-    monkeypatch.setattr(runs, "device", lambda: "cpu")
+    monkeypatch.setattr(executors, "device", lambda: "cpu")
 
 
 @pytest.fixture
-def trained(monkeypatch) -> list[list[runs.Run]]:
+def trained(monkeypatch) -> list[list[Run]]:
     """The stacks handed to `training.train`, in order."""
     stacks, real = [], training.train
 
     @wraps(real)
-    def counting(stack, *args):
+    def counting(stack, *args, **options):
         stacks.append(list(stack))
-        return real(stack, *args)
+        return real(stack, *args, **options)
 
     monkeypatch.setattr(training, "train", counting)
     return stacks
@@ -59,7 +60,7 @@ def test_a_question_asked_twice_is_answered_from_the_store(monkeypatch):
     asked = [tiny_run(name, seed) for name in LADDER for seed in range(2)]
     first = runs.ask(asked)
 
-    def fail(*args):
+    def fail(*args, **options):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(training, "train", fail)
@@ -147,8 +148,7 @@ def test_the_working_store_comes_before_published_results():
     first = runs.ask(asked)
     publish(asked, change=lambda row: row | {"test_accuracy": 2.0})
     assert list(runs.ask(asked)["test_accuracy"]) == [2.0, 2.0]
-    Store().put([Record(dict(first.iloc[0].dropna().drop(["source", "stale"])), {})] if False else [])
-    runs.ask([asked[0]], published=Published("nowhere"))
+    runs.ask(asked[:1], published=Published("nowhere"))
     frame = runs.ask(asked)
     assert list(frame["source"]) == ["store", "published"]
     assert list(frame["test_accuracy"]) == [first["test_accuracy"][0], 2.0]
@@ -157,7 +157,7 @@ def test_the_working_store_comes_before_published_results():
 def make_stale(*asked) -> None:
     """Let stored rows say that other code computed them, and mark them."""
     store, keys = Store(), [r.key for r in asked]
-    rows, arrays = store.rows(keys), store.arrays(keys, ["curves", "reliability", *runs.LOGITS])
+    rows, arrays = store.rows(keys), store.arrays(keys, ["curves", "reliability", *executors.LOGITS])
     store.forget(keys)
     store.put(Record(rows[k] | {"code": "0" * 12, "test_accuracy": 2.0}, arrays[k]) for k in keys)
 
@@ -178,7 +178,7 @@ def test_stale_results_are_used_with_a_warning_and_trained_again_on_demand(train
     assert trained == []
     assert list(used["stale"]) == [False, True, False]
     assert used["test_accuracy"][1] == 2.0
-    with warnings.catch_warnings(action="error") if sys.version_info >= (3, 11) else warnings.catch_warnings():
+    with warnings.catch_warnings(action="error"):
         fresh = runs.ask(asked, refresh=True)
     assert trained == [[asked[1]]]
     assert list(fresh["source"]) == ["store", "trained", "store"]
@@ -196,7 +196,7 @@ def test_refreshing_a_student_refreshes_its_stale_teacher(trained):
     fresh = runs.ask([student], refresh=True)
     assert trained == [[student.teacher], [student]]
     assert_frame_equal(answers(fresh), answers(first), check_exact=True)
-    assert not runs.stale(Store().rows([student.teacher.key])[student.teacher.key])
+    assert not executors.stale(Store().rows([student.teacher.key])[student.teacher.key])
 
 
 def test_changed_code_makes_its_condition_stale_and_no_other(monkeypatch):
@@ -207,20 +207,20 @@ def test_changed_code_makes_its_condition_stale_and_no_other(monkeypatch):
         return targets.hard(label, ctx)
 
     monkeypatch.setitem(targets.CONDITIONS, "label_smoothing", label_smoothing)
-    runs._digest.cache_clear()
+    executors._digest.cache_clear()
     try:
         with pytest.warns(UserWarning, match="^1 of 2 runs are stale: "):
             assert list(runs.ask(asked)["stale"]) == [False, True]
     finally:
-        runs._digest.cache_clear()
+        executors._digest.cache_clear()
 
 
 def test_a_condition_that_is_gone_is_stale(monkeypatch):
     runs.ask([tiny_run("label_smoothing")])
     row = next(iter(Store().rows().values()))
-    assert not runs.stale(row)
+    assert not executors.stale(row)
     monkeypatch.delitem(targets.CONDITIONS, "label_smoothing")
-    assert runs.stale(row)
+    assert executors.stale(row)
 
 
 def test_an_unknown_executor_is_refused_before_anything_is_trained(trained):
@@ -232,8 +232,8 @@ def test_an_unknown_executor_is_refused_before_anything_is_trained(trained):
 def test_diverged_runs_are_reported_and_the_others_kept(trained):
     fine, wild = tiny_run(seed=1), tiny_run("label_smoothing", 2, lr=1e6, weight_decay=1.0)
     message = (
-        "1 of 2 runs diverged and are not stored (a metric is not finite): synthetic, label_smoothing (epsilon 0.1), "
-        "seed 2. Lower `lr` and ask again: the others are kept."
+        "1 of 2 runs diverged (a metric is not finite) and are not stored: synthetic, label_smoothing (epsilon 0.1), "
+        "seed 2. Lower `lr` and ask again; the others are kept."
     )
     with pytest.raises(runs.Diverged, match=f"^{re.escape(message)}$"):
         runs.ask([fine, wild])
@@ -247,10 +247,10 @@ def test_diverged_runs_are_reported_and_the_others_kept(trained):
 
 def test_a_diverged_teacher_is_not_kept_either(trained):
     teacher = tiny_run(seed=7, lr=1e6, weight_decay=1.0)
-    student = runs.Run(teacher.data, tiny_run().recipe, targets.make("kd"), 0, teacher)
+    student = Run(teacher.data, tiny_run().recipe, targets.make("kd"), 0, teacher)
     message = (
-        "1 of 1 runs diverged and are not stored (a metric is not finite): synthetic, hard, seed 7. "
-        "Lower `lr` and ask again: the others are kept."
+        "1 of 1 runs diverged (a metric is not finite) and are not stored: synthetic, hard, seed 7. "
+        "Lower `lr` and ask again; the others are kept."
     )
     with pytest.raises(runs.Diverged, match=f"^{re.escape(message)}$"):
         runs.ask([student])
@@ -261,7 +261,7 @@ def test_a_diverged_teacher_is_not_kept_either(trained):
 def test_neither_width_nor_order_of_stacks_changes_a_bit(tmp_path, monkeypatch):
     asked = [tiny_run(name, seed, dtype="float32") for name in targets.CONDITIONS for seed in range(4)]
     wide = runs.ask(asked, store=Store(tmp_path / "wide.sqlite"))
-    monkeypatch.setattr(runs, "WIDEST", 3)
+    monkeypatch.setattr(executors, "WIDEST", 3)
     random.Random(0).shuffle(asked)
     narrow = runs.ask(asked, store=Store(tmp_path / "narrow.sqlite"))
     narrow = narrow.set_index("key").loc[wide["key"]].reset_index()
@@ -271,14 +271,14 @@ def test_neither_width_nor_order_of_stacks_changes_a_bit(tmp_path, monkeypatch):
 
 def test_stacks_hold_runs_of_one_shape_and_no_more_than_fit(monkeypatch):
     asked = [tiny_run(seed=s, hidden=h) for s in range(5) for h in ((5,), (6,))]
-    assert sorted(map(len, runs.stacks(asked))) == [5, 5]
-    monkeypatch.setattr(runs, "WIDEST", 2)
-    narrow = runs.stacks(asked)
+    assert sorted(map(len, executors.stacks(asked))) == [5, 5]
+    monkeypatch.setattr(executors, "WIDEST", 2)
+    narrow = executors.stacks(asked)
     assert sorted(map(len, narrow)) == [1, 1, 2, 2, 2, 2]
     assert all(len({training.shape(r) for r in stack}) == 1 for stack in narrow)
     assert {r for stack in narrow for r in stack} == set(asked)
-    monkeypatch.setattr(runs, "MEMORY", 1)
-    assert {len(stack) for stack in runs.stacks(asked)} == {1}
+    monkeypatch.setattr(executors, "MEMORY", 1)
+    assert {len(stack) for stack in executors.stacks(asked)} == {1}
 
 
 def test_arrays_come_in_the_order_of_the_table():
@@ -299,7 +299,7 @@ def test_an_array_that_a_run_lacks_is_an_error():
 def test_a_keyboard_interrupt_leaves_what_was_finished(trained, tmp_path, monkeypatch):
     asked = [tiny_run("kd", s) for s in range(4)]
     whole = runs.ask(asked, store=Store(tmp_path / "whole.sqlite"))
-    monkeypatch.setattr(runs, "WIDEST", 2)
+    monkeypatch.setattr(executors, "WIDEST", 2)
     real, done = training.step, []
 
     @wraps(real)
