@@ -129,3 +129,26 @@ def sentences(rows: pd.DataFrame) -> str:
             i = stats.Interval(row["effect"], row["low"], row["high"], row["n"], row["p"])
             lines.append(f"    - {row['dataset']}: {words(claim.measure)} {i}: {row['verdict']}")
     return "\n".join(lines)
+
+
+def phrases(rows: pd.DataFrame) -> dict[str, str]:
+    """Each claim's verdict and numbers as one phrase, by id."""
+    found = {}
+    for key, group in rows.groupby("claim", sort=False):
+        if group["effect"].size == 1 and pd.isna(group["low"]).all():
+            numbers = f"largest error {group['effect'].iloc[0]:.1e}"
+        else:
+            numbers = "; ".join(
+                f"{r['dataset']} {r['effect']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]" for r in group.to_dict("records")
+            )
+        found[key] = f"{overall(list(group['verdict']))} ({numbers})"
+    return found
+
+
+def glue(rows: pd.DataFrame) -> None:
+    """Make the phrases, and the number of seeds as "seeds", available to other pages of the book."""
+    from myst_nb import glue as paste
+
+    counts = rows.loc[rows["p"].notna(), "n"]
+    for name, text in (phrases(rows) | {"seeds": f"{counts.min()}" if counts.nunique() == 1 else "several"}).items():
+        paste(name, text, display=False)

@@ -3,6 +3,7 @@
 Read-only for everybody but `publish`, which replaces a chapter's two files atomically.
 """
 
+import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,12 +14,15 @@ import pandas as pd
 
 from kdstudy.store import ROOT, Record
 
-TEXT = ("key", "dataset", "condition", "hidden", "dtype", "options", "teacher", "code", "digest")
+TEXT = ("key", "dataset", "condition", "hidden", "dtype", "options", "teacher", "code", "digest", "torch", "device")
 ORDER = ["dataset", "options", "condition", "key"]
 
 
 def _read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), float_precision="round_trip")
+    """A table as `publish` wrote it: numbers by Python's own reader, which returns every bit."""
+    frame = pd.read_csv(path, dtype=str)
+    numbers = frame.columns.difference(TEXT)
+    return frame.assign(**frame[numbers].map(json.loads, na_action="ignore"))
 
 
 def _atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:

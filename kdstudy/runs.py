@@ -43,12 +43,10 @@ class Asker:
 
     def lacking(self, runs: Sequence[Run], logits: bool) -> list[Run]:
         """The runs still to be trained."""
-        if logits:
-            have = self.store.has([r.key for r in runs], executors.LOGITS[0])
-        else:
-            rows = self.rows(runs)
-            have = {k for k in rows if not (self.refresh and k not in self.trained and stale(rows[k]))}
-        return [r for r in runs if r.key not in have]
+        rows = self.rows(runs)
+        have = self.store.has(rows, executors.LOGITS[0]) if logits else rows
+        done = {k for k in have if not (self.refresh and k not in self.trained and stale(rows[k]))}
+        return [r for r in runs if r.key not in done]
 
     def complete(self, runs: Sequence[Run], logits: bool = False) -> None:
         """Train what is lacking, teachers first; each stack is kept as soon as it is done."""

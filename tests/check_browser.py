@@ -69,28 +69,29 @@ class Browser:
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
-    def call(self, method: str, **params: object) -> dict:
+    def call(self, method: str, patience: float = PATIENCE, **params: object) -> dict:
         """Send a command and wait for its result; events that come meanwhile are kept."""
         self.count += 1
         message = {"id": self.count, "method": method, "params": params}
         message |= {"sessionId": self.session} if self.session else {}
         os.write(self._to, json.dumps(message).encode() + b"\0")
-        for answer in self._messages():
+        for answer in self._messages(time.monotonic() + patience):
             if answer.get("id") == self.count:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']['message']}")
                 return answer["result"]
             self.events.append(answer)
-        raise RuntimeError(f"{method}: Chromium does not answer")
+        raise TimeoutError(f"{method}: Chromium does not answer")
 
-    def _messages(self) -> Iterator[dict]:
-        """Messages as they come, until PATIENCE ends."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end and self.process.poll() is None:
+    def _messages(self, end: float) -> Iterator[dict]:
+        """Messages as they come, until that time."""
+        while time.monotonic() < end:
             while b"\0" in self.rest:
                 message, _, self.rest = self.rest.partition(b"\0")
                 yield json.loads(message)
-            if select.select([self._from], [], [], 1)[0]:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"Chromium ended by itself, exit code {self.process.returncode}")
+            if select.select([self._from], [], [], 0.5)[0]:
                 self.rest += os.read(self._from, 1 << 20)
 
     def state(self) -> dict:
@@ -99,9 +100,12 @@ class Browser:
         while not found.get("ready") and time.monotonic() < end:
             time.sleep(0.05)
             try:
-                found = self.call("Runtime.evaluate", expression=STATE, returnByValue=True)["result"].get("value", {})
-            except RuntimeError as error:
-                if "navigated" not in str(error):  # a page that redirects may go while it is asked
+                answer = self.call("Runtime.evaluate", 5, expression=STATE, returnByValue=True)
+                found = answer["result"].get("value", {})
+            except TimeoutError:  # a page that redirects may leave a question unanswered,
+                continue
+            except RuntimeError as error:  # or go while it is asked
+                if "navigated" not in str(error):
                     raise
         return found
 
