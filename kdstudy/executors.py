@@ -126,3 +126,8 @@ def local(stacked: Sequence[Sequence[Run]], path: Path, keep_logits: bool) -> It
 
 
 EXECUTORS: dict[str, Executor] = {"local": local}
+
+# Sources are read now, not when a result is stored: a file edited meanwhile is not what ran.
+provenance.reachable(
+    [training.train, *targets.CONDITIONS.values(), *measures.MEASURES.values(), *measures.WITH_TEACHER.values()]
+)

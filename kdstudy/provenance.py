@@ -12,13 +12,17 @@ PACKAGE = __name__.partition(".")[0]
 
 
 def _tree(source: str) -> ast.Module:
-    """The source's syntax tree without decorators and docstrings."""
+    """The source's syntax tree without decorators, docstrings and the annotations of functions."""
     tree = ast.parse(textwrap.dedent(source))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             node.decorator_list = []
             if ast.get_docstring(node) is not None:
                 node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
     return tree
 
 

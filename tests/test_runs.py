@@ -341,7 +341,7 @@ class Studies:
         self.process = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("killed_study.py")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "KDSTUDY_WORKERS": "1"},
         )  # fmt: skip
 
     def ask(self, name: str, kill_after: float | None = None, processes: int = 1) -> dict:
