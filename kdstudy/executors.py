@@ -5,6 +5,7 @@ An executor is a function (stacks, store path, keep logits) -> records, yielded 
 
 import os
 import platform
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +32,7 @@ LOGITS = tuple(f"logits_{s}" for s in measures.SPLITS)
 @cache
 def _digest(condition: str, held: tuple[str, ...]) -> str:
     known = measures.MEASURES | measures.WITH_TEACHER
-    return provenance.digest(targets.named(condition), training.train, Run, *(known[n] for n in held))
+    return provenance.digest(targets.named(condition), training.train, *(known[n] for n in held))
 
 
 def code(condition: str, metrics: Iterable[str]) -> str:
@@ -102,8 +103,22 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def work(stack: Sequence[Run], path: Path, keep_logits: bool) -> list[Record]:
-    """Train one stack, its teachers' logits read from the store at `path`."""
+@cache
+def end_with(parent: int) -> None:
+    """End this process soon after its parent: a parent that was killed cannot stop its workers."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def work(stack: Sequence[Run], path: Path, keep_logits: bool, asker: int) -> list[Record]:
+    """Train one stack for the process `asker`, its teachers' logits read from the store at `path`."""
+    if os.getpid() != asker:
+        end_with(asker)
     began, data = time.perf_counter(), datasets.load(stack[0].data)
     with one_thread():
         results = training.train(stack, data, teachers(Store(path), stack), device(), keep_logits=keep_logits)
@@ -121,7 +136,7 @@ def teachers(store: Store, stack: Sequence[Run]) -> dict[str, dict[str, torch.Te
 
 def local(stacked: Sequence[Sequence[Run]], path: Path, keep_logits: bool) -> Iterator[list[Record]]:
     """Every core of this machine, one stack each."""
-    jobs = (delayed(work)(stack, path, keep_logits) for stack in stacked)
+    jobs = (delayed(work)(stack, path, keep_logits, os.getpid()) for stack in stacked)
     yield from Parallel(n_jobs=workers(), return_as="generator_unordered")(jobs)
 
 

@@ -1,4 +1,4 @@
-"""Which code gave a result its meaning: a digest that comments and docstrings do not change."""
+"""Which code gave a result its meaning: a digest that comments, docstrings, annotations and errors do not change."""
 
 import ast
 import hashlib
@@ -11,24 +11,36 @@ from functools import cache
 PACKAGE = __name__.partition(".")[0]
 
 
-def _tree(source: str) -> ast.Module:
-    """The source's syntax tree without decorators, docstrings and the annotations of functions."""
-    tree = ast.parse(textwrap.dedent(source))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            node.decorator_list = []
-            if ast.get_docstring(node) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
-        if isinstance(node, ast.FunctionDef):
-            node.returns = None
-        if isinstance(node, ast.arg):
-            node.annotation = None
-    return tree
+class _Meaning(ast.NodeTransformer):
+    """Takes away what changes no number: docstrings, decorators, annotations, guards that only raise."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+        """A function's body alone."""
+        node.returns = None
+        return self.visit_ClassDef(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef | ast.FunctionDef) -> ast.AST:  # noqa: N802
+        """A class or function without docstring and decorators."""
+        node.decorator_list = []
+        if ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+        self.generic_visit(node)
+        node.body = node.body or [ast.Pass()]
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        """An argument's name."""
+        return ast.arg(node.arg)
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:  # noqa: N802
+        """Nothing, if all it does is raise."""
+        guard = all(isinstance(n, ast.Raise) for n in node.body) and not node.orelse
+        return None if guard else self.generic_visit(node)
 
 
 @cache
 def _parsed(thing: object) -> ast.Module:
-    return _tree(inspect.getsource(thing))
+    return _Meaning().visit(ast.parse(textwrap.dedent(inspect.getsource(thing))))
 
 
 def _named(tree: ast.Module, scope: dict[str, object]) -> dict[str, object]:
@@ -45,7 +57,9 @@ def _named(tree: ast.Module, scope: dict[str, object]) -> dict[str, object]:
 
 
 def _ours(thing: object) -> bool:
-    return (inspect.isfunction(thing) or inspect.isclass(thing)) and thing.__module__.startswith(PACKAGE)
+    """Whether `thing` is code of this package; what a run is has a version of its own (`spec`)."""
+    code = inspect.isfunction(thing) or inspect.isclass(thing)
+    return code and thing.__module__.startswith(PACKAGE) and thing.__module__ != f"{PACKAGE}.spec"
 
 
 def reachable(roots: Iterable[object]) -> tuple[list[object], dict[str, str]]:

@@ -26,12 +26,19 @@ def require(ok: bool, what: str, found: object, allowed: str) -> None:
         raise ValueError(f"{what}: found {found!r}, allowed: {allowed}")
 
 
+def _counts(value: float) -> bool:
+    return value >= 1 and value == int(value)
+
+
 @dataclass(frozen=True)
 class Data:
     """A named data set and the options that differ from its defaults."""
 
     name: str
     options: Pairs = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", tuple(sorted(self.options)))
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,12 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("lr", "weight_decay", "momentum"):
             object.__setattr__(self, name, float(getattr(self, name)))
+        require(all(map(_counts, self.hidden)), "hidden", self.hidden, "positive whole numbers")
         object.__setattr__(self, "hidden", tuple(int(h) for h in self.hidden))
-        require(all(h > 0 for h in self.hidden), "hidden", self.hidden, "positive whole numbers")
-        require(self.epochs > 0, "epochs", self.epochs, "a whole number of at least 1")
-        require(self.batch > 0, "batch", self.batch, "a whole number of at least 1")
+        for name in ("epochs", "batch"):
+            value = getattr(self, name)
+            require(_counts(value), name, value, "a whole number of at least 1")
+            object.__setattr__(self, name, int(value))
         require(self.lr > 0, "lr", self.lr, "a number above 0")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "a number of at least 0")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
@@ -69,6 +78,9 @@ class Condition:
 
     name: str
     params: Pairs = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", tuple(sorted(self.params)))
 
     @property
     def tau(self) -> float:

@@ -97,7 +97,9 @@ def make(name: str, **values: float) -> Condition:
 
 
 def target(spec: Condition, teacher: Tensor | None, label: Tensor, ctx: Context) -> Target:
-    """The `Target` of a condition on all training examples."""
+    """The `Target` of a condition on all training examples; ValueError if it lacks the teacher it listens to."""
+    if listens(spec.name) and teacher is None:
+        raise ValueError(f"condition {spec.name!r} listens to a teacher; none was given")
     args = (teacher.to(ctx.dtype), label, ctx) if listens(spec.name) else (label, ctx)
     return named(spec.name)(*args, **dict(spec.params))
 

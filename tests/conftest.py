@@ -1,5 +1,6 @@
 """Settings shared by all tests: shapes and types checked, no network, no store but the test's own."""
 
+import re
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -23,6 +24,11 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path / "runs.sqlite"))
     monkeypatch.setenv("KDSTUDY_RESULTS", str(tmp_path / "results"))
     return tmp_path
+
+
+def says(message: str) -> str:
+    """A pattern that matches this text and no other."""
+    return f"^{re.escape(message)}$"
 
 
 def tiny_run(name: str = "hard", seed: int = 0, teacher: bool = True, **changes: object) -> Run:

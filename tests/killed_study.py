@@ -1,8 +1,11 @@
 """A warm process that forks studies, so that tests can kill many without importing torch each time.
 
-Reads one JSON request per line: `store`, `processes` (how many ask at once), `kill_after` (seconds
-until SIGKILL; null: never). Answers one line: seconds taken and exit statuses. Each study appends
-the keys it trained to <store>.trained and writes its table to <store>.table<i>.
+Reads one JSON request per line: `store`; `processes` that ask at once; `workers` of each; and, to
+kill the first with SIGKILL, `kill_after` that many seconds once the store holds `rows` rows.
+Answers one line: seconds taken, exit statuses, process ids of the workers of the killed.
+
+Each study appends the keys it trained itself to <store>.trained, and writes its table to
+<store>.table<i>.
 """
 
 import json
@@ -12,6 +15,7 @@ import sys
 import time
 from functools import wraps
 
+import psutil
 import torch
 from conftest import TINY, tiny_run
 
@@ -42,17 +46,28 @@ def logged(path: str):
     return train
 
 
-def start(path: str, i: int) -> int:
+def start(path: str, i: int, workers: int) -> int:
     """Fork one study; returns its process id."""
     if pid := os.fork():
         return pid
     status = 1
     try:
+        os.environ["KDSTUDY_WORKERS"] = str(workers)
         training.train = logged(path)
         runs.ask(study(), store=Store(path), published=Published(f"{path}.none")).to_json(f"{path}.table{i}")
         status = 0
     finally:
         os._exit(status)
+
+
+def kill(pid: int, path: str, rows: int, after: float) -> list[int]:
+    """Kill a study `after` seconds from when its store holds `rows` rows; process ids of its workers."""
+    while rows and len(Store(path).rows()) < rows:
+        time.sleep(0.02)
+    time.sleep(after)
+    workers = [child.pid for child in psutil.Process(pid).children()]
+    os.kill(pid, signal.SIGKILL)
+    return workers
 
 
 def main() -> None:
@@ -61,13 +76,14 @@ def main() -> None:
     executors.WIDEST, executors.device = WIDTH, lambda: "cpu"
     datasets.load(TINY)
     for line in sys.stdin:
-        request, began = json.loads(line), time.perf_counter()
-        pids = [start(request["store"], i) for i in range(request["processes"])]
+        request, began, workers = json.loads(line), time.perf_counter(), []
+        path = request["store"]
+        pids = [start(path, i, request["workers"]) for i in range(request["processes"])]
         if request["kill_after"] is not None:
-            time.sleep(request["kill_after"])
-            os.kill(pids[0], signal.SIGKILL)
+            workers = kill(pids[0], path, request["rows"], request["kill_after"])
         statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-        print(json.dumps({"seconds": time.perf_counter() - began, "statuses": statuses}), flush=True)
+        answer = {"seconds": time.perf_counter() - began, "statuses": statuses, "workers": workers}
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

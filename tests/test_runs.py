@@ -8,12 +8,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 import warnings
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from conftest import tiny_run
 from killed_study import study
@@ -333,20 +336,17 @@ def same(a: Path, b: Path) -> bool:
     return contents(a) == contents(b)
 
 
+@dataclass
 class Studies:
     """The warm process of `killed_study`, and one folder for its stores."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("killed_study.py")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "KDSTUDY_WORKERS": "1"},
-        )  # fmt: skip
+    process: subprocess.Popen
+    folder: Path
 
-    def ask(self, name: str, kill_after: float | None = None, processes: int = 1) -> dict:
-        """Run the study into the store `name`; what it answers."""
-        request = {"store": str(self.folder / name), "kill_after": kill_after, "processes": processes}
+    def ask(self, name: str, kill_after: float | None = None, rows: int = 0, processes: int = 1, workers: int = 1):
+        """Run the study into the store `name`; what `killed_study` answers."""
+        store = str(self.folder / name)
+        request = dict(store=store, kill_after=kill_after, rows=rows, processes=processes, workers=workers)
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
@@ -361,10 +361,11 @@ class Studies:
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory):
-    served = Studies(tmp_path_factory.mktemp("studies"))
-    yield served
-    served.process.stdin.close()
-    assert served.process.wait(timeout=60) == 0
+    command = [sys.executable, Path(__file__).with_name("killed_study.py")]
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
+        yield Studies(process, tmp_path_factory.mktemp("studies"))
+    assert process.returncode == 0
 
 
 @pytest.fixture(scope="module")
@@ -411,3 +412,15 @@ def test_two_processes_asking_at_once_share_the_work(studies, uninterrupted):
     first, second = (pd.read_json(studies.folder / f"both.table{i}") for i in (0, 1))
     assert_frame_equal(first.drop(columns="source"), second.drop(columns="source"), check_exact=True)
     assert not ((first["source"] == "trained") & (second["source"] == "trained")).any()
+
+
+def test_workers_end_with_a_killed_study_and_change_no_bit(studies, uninterrupted):
+    answer = studies.ask("workers", kill_after=0.0, rows=1, workers=2)
+    assert answer["statuses"] == [-signal.SIGKILL]
+    assert len(answer["workers"]) >= 2
+    deadline = time.monotonic() + 20
+    while any(map(psutil.pid_exists, answer["workers"])) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(psutil.pid_exists, answer["workers"]))
+    assert studies.ask("workers", workers=2)["statuses"] == [0]
+    assert contents(studies.folder / "workers") == uninterrupted[1]
