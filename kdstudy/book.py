@@ -151,7 +151,8 @@ def render(notebook: Path, root: Path = ROOT) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         stage = _stage(root, Path(folder) / "stage")
         shutil.copy(notebook, stage / "chapters" / notebook.name)
-        (stage / "_toc.yml").write_text(f"format: jb-book\nroot: chapters/{notebook.stem}\n", "utf-8")
+        toc = ["format: jb-book", f"root: chapters/{notebook.stem}", "chapters: [{file: pages/references}]"]
+        (stage / "_toc.yml").write_text("\n".join(toc), "utf-8")
         shutil.copytree(_pages(stage, Path(folder)), notebook.with_suffix(""), dirs_exist_ok=True)
     return notebook.with_suffix("") / "index.html"
 

@@ -138,9 +138,9 @@ def phrases(rows: pd.DataFrame) -> dict[str, str]:
         if group["effect"].size == 1 and pd.isna(group["low"]).all():
             numbers = f"largest error {group['effect'].iloc[0]:.1e}"
         else:
-            numbers = "; ".join(
-                f"{r['dataset']} {r['effect']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]" for r in group.to_dict("records")
-            )
+            rows_of = group.to_dict("records")
+            parts = [f"{r['dataset']} {r['effect']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]" for r in rows_of]
+            numbers = "; ".join(parts)
         found[key] = f"{overall(list(group['verdict']))} ({numbers})"
     return found
 

@@ -11,9 +11,10 @@ from typing import Annotated
 import pandas as pd
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from kdstudy import book, claims, executors, notebooks, plans, runs, targets
+from kdstudy import book, claims, executors, figures, notebooks, plans, runs, targets
 from kdstudy.published import Published
 from kdstudy.store import ROOT, Record, Store
 
@@ -32,7 +33,7 @@ def plainly() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:
-        err.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         err.print("interrupted: what was finished is kept; the same command goes on from there")
@@ -103,7 +104,7 @@ def list_runs(
         frame = frame[frame["stale"]] if stale else frame
         if export:
             frame.to_csv(export, index=False)
-            out.print(f"{len(frame)} runs written to {export}")
+            out.print(f"{len(frame)} runs written to {export}", markup=False, soft_wrap=True)
         else:
             show(frame)
         if forget:
@@ -113,12 +114,13 @@ def list_runs(
 
 def stored() -> pd.DataFrame:
     """Every stored run with its source and whether it is stale."""
-    published, working = Published().rows(), Store().rows()
-    frame = pd.DataFrame([*(published | working).values()])
+    working = Store().rows()
+    rows = Published().rows() | working
+    frame = pd.DataFrame([*rows.values()])
     if frame.empty:
         return pd.DataFrame(columns=["key", "dataset", "condition", "seed", "source", "stale"])
-    where = ["store" if k in working else "published" for k in frame["key"]]
-    return frame.assign(source=where, stale=[executors.stale(r) for r in frame.to_dict("records")])
+    where = ["store" if k in working else "published" for k in rows]
+    return frame.assign(source=where, stale=[executors.stale(r) for r in rows.values()])
 
 
 def show(frame: pd.DataFrame, most: int = 40) -> None:
@@ -177,6 +179,7 @@ def full() -> None:
     with plainly():
         for chapter in book.chapters():
             publish(chapter)
+        picture()
         book.build(ROOT)
 
 
@@ -190,6 +193,17 @@ def publish(chapter: str) -> None:
     rows, arrays = store.rows(keys), store.arrays(keys, ("curves", "reliability"))
     path = Published().publish(chapter, [Record(rows[k], arrays[k]) for k in keys])
     out.print(f"{len(keys)} runs published in {path}", soft_wrap=True)
+
+
+def picture() -> None:
+    """The README's figure, from the published results."""
+    frame = runs.ask(wanted("universe", {}))
+    rows = claims.chapter("universe", frame)
+    figures.use_style()
+    path = ROOT / "book/_static/universe.png"
+    shown = rows[rows["claim"].isin(["U2", "U2-free", "U2-rest"])]
+    figures.forest(shown, "test_accuracy", frame).savefig(path, dpi=150, facecolor="white")
+    out.print(f"picture {path}", soft_wrap=True)
 
 
 def main() -> None:

@@ -56,8 +56,9 @@ def reliability(logits: Float[Tensor, "N C"], label: Int[Tensor, " N"]) -> Float
 
     Bin b holds confidences in (b/15, (b+1)/15]. Guo et al. 2017, section 2.
     """
-    top, guess = logits.softmax(-1).max(-1)
-    edges = torch.linspace(0, 1, BINS + 1, dtype=top.dtype, device=top.device)[1:-1]
+    top, guess = logits.softmax(-1).amax(-1), logits.argmax(-1)  # probabilities may round to a tie
+    inner = [b / BINS for b in range(1, BINS)]  # torch.linspace is an ulp off
+    edges = torch.tensor(inner, dtype=top.dtype, device=top.device)
     at = torch.bucketize(top, edges)
     rows = torch.stack([torch.ones_like(top), top, (guess == label).to(top)]).double()
     return torch.zeros(3, BINS, dtype=torch.float64, device=top.device).index_add(1, at, rows)

@@ -14,12 +14,12 @@ PACKAGE = __name__.partition(".")[0]
 class _Meaning(ast.NodeTransformer):
     """Takes away what changes no number: docstrings, decorators, annotations, guards that only raise."""
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         """A function's body alone."""
         node.returns = None
         return self.visit_ClassDef(node)
 
-    def visit_ClassDef(self, node: ast.ClassDef | ast.FunctionDef) -> ast.AST:  # noqa: N802
+    def visit_ClassDef(self, node: ast.ClassDef | ast.FunctionDef) -> ast.AST:
         """A class or function without docstring and decorators."""
         node.decorator_list = []
         if ast.get_docstring(node) is not None:
@@ -32,7 +32,7 @@ class _Meaning(ast.NodeTransformer):
         """An argument's name."""
         return ast.arg(node.arg)
 
-    def visit_If(self, node: ast.If) -> ast.AST | None:  # noqa: N802
+    def visit_If(self, node: ast.If) -> ast.AST | None:
         """Nothing, if all it does is raise."""
         guard = all(isinstance(n, ast.Raise) for n in node.body) and not node.orelse
         return None if guard else self.generic_visit(node)

@@ -74,7 +74,11 @@ def root(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "book/_static", folder / "book/_static")
     for name in ("_config.yml", "references.bib"):
         shutil.copy(ROOT / "book" / name, folder / "book")
-    (folder / "book/_toc.yml").write_text("format: jb-book\nroot: intro\nchapters:\n  - file: chapters/tiny\n")
+    (folder / "book/_toc.yml").write_text(
+        "format: jb-book\nroot: intro\nchapters:\n  - file: chapters/tiny\n  - file: pages/references\n"
+    )
+    (folder / "book/pages").mkdir()
+    shutil.copy(ROOT / "book/pages/references.md", folder / "book/pages")
     (folder / "book/intro.md").write_text("# Intro\n\nSee {doc}`chapters/tiny` and $a^2$.\n")
     write(folder / "book/chapters/tiny.ipynb", "a: int = 2  # a number", "print(a + 1)")
     return folder

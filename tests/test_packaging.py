@@ -103,8 +103,8 @@ def test_make_help_lists_every_target():
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
 def test_documents_name_commands_that_exist(document):
     code = "\n".join(re.findall(r"(?s)```.*?```|`[^`\n]+`", read(document)))
-    made = set(re.findall(r"\bmake (\w+)", code))
-    asked = set(re.findall(r"\bkdstudy ([a-z]+)", code))
+    made = set(re.findall(r"(?m)(?:^|`)make (\w+)", code))
+    asked = set(re.findall(r"(?m)(?:^|`)kdstudy ([a-z]+)", code))
     commands = {c.name or c.callback.__name__.replace("_", "-") for c in cli.app.registered_commands}
     assert made <= set(targets())
     assert asked <= commands
