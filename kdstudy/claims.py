@@ -9,7 +9,7 @@ give; else *undecided*.
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import pandas as pd
 from kdstudy import identities, stats
 
 FILE = Path(__file__).with_suffix(".toml")
+COLUMNS = ["claim", "dataset", "effect", "low", "high", "n", "p", "verdict"]
 SUPPORTED, CONTRADICTED, MIXED, UNDECIDED = "supported", "contradicted", "mixed", "undecided"
 
 
@@ -40,13 +41,15 @@ class Claim:
 
 
 def load(path: Path = FILE) -> list[Claim]:
-    """The claims of a file; ValueError for an unknown field, kind, or a repeated id."""
+    """The claims of a file; ValueError for an unknown or missing field, an unknown kind, or a repeated id."""
     known, rows = {f.name for f in fields(Claim)}, tomllib.loads(path.read_text("utf-8"))["claim"]
     for row in rows:
         if odd := sorted(row.keys() - known):
             raise ValueError(
                 f"claim {row.get('id')!r}: unknown field {', '.join(odd)}; there are: {', '.join(sorted(known))}"
             )
+        if lack := [f.name for f in fields(Claim) if f.default is MISSING and f.name not in row]:
+            raise ValueError(f"claim {row.get('id')!r}: lacks {', '.join(lack)}")
         if row["kind"] not in ("contrast", "identity"):
             raise ValueError(f"claim {row['id']!r}: kind {row['kind']!r}, allowed: 'contrast', 'identity'")
     claims = [Claim(**row) for row in rows]
@@ -107,7 +110,7 @@ def chapter(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     present = set(frame["condition"])
     mine = [c for c in load() if c.chapter == name]
     rows = [judge(c, frame) for c in mine if c.kind == "identity" or {c.treatment, c.control} <= present]
-    return pd.concat(rows, ignore_index=True)
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
 
 
 def words(measure: str) -> str:

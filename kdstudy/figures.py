@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from pandas.io.formats.style import Styler
 
 from kdstudy import stats
+from kdstudy.claims import words
 
 NAMES = {
     "hard": "hard labels",
@@ -126,19 +127,28 @@ def legend(figure: Figure, ax: Axes) -> None:
 def listing(frame: pd.DataFrame, digits: int = 4) -> Styler:
     """A table for a page: floats to `digits` significant digits, nothing where a value does not apply."""
     shown = frame.reset_index() if any(frame.index.names) else frame
-    return shown.style.hide(axis="index").format(
-        lambda v: "" if pd.isna(v) else f"{v:.{digits}g}" if isinstance(v, float) else NAMES.get(v, v)
-    )
+    styled = shown.rename(columns=words).style.hide(axis="index")
+    return styled.format(lambda v: "" if pd.isna(v) else f"{v:.{digits}g}" if isinstance(v, float) else NAMES.get(v, v))
+
+
+def nothing(why: str) -> Figure:
+    """An empty figure that says why it is empty."""
+    figure = plt.figure(figsize=(WIDTH, 0.5))
+    figure.text(0.5, 0.5, f"nothing to draw: {why}", ha="center", va="center", fontsize=9, color="0.35")
+    plt.close(figure)
+    return figure
 
 
 def sweep(frame: pd.DataFrame, x: str, measure: str, alpha: float | None = None) -> Figure:
     """A measure against a setting (`epsilon` or `tau`), one panel a data set, hard labels as a band."""
+    if x not in frame or frame[x].isna().all():
+        return nothing(f"no condition among the runs has {x}")
     names = list(dict.fromkeys(frame["dataset"]))
     figure, axes = panels(names)
     for name, ax in axes.items():
         rows = frame[frame["dataset"] == name]
-        plain = stats.tuned(rows[rows["condition"] == "hard"])
-        band(ax, plain, "hard", measure)
+        if (plain := rows[rows["condition"] == "hard"]).size:
+            band(ax, stats.tuned(plain), "hard", measure)
         varied = rows[rows[x].notna() & ((rows["alpha"] == alpha) if alpha is not None else True)]
         for condition, group in varied.groupby("condition", sort=False):
             curve(ax, stats.summary(group, measure, [x]), x, condition)
@@ -151,6 +161,8 @@ def sweep(frame: pd.DataFrame, x: str, measure: str, alpha: float | None = None)
 
 def forest(rows: pd.DataFrame, measure: str, frame: pd.DataFrame) -> Figure:
     """Paired differences (a table of claims' effects), one row a contrast and data set, 0 marked."""
+    if rows.empty:
+        return nothing("no claim compares two of the conditions among the runs")
     by_claim = list(dict.fromkeys(rows["claim"]))
     names = list(dict.fromkeys(rows["dataset"]))
     figure, axes = panels(by_claim, height=0.75 + 0.28 * len(names), wide=len(by_claim), sharey=True, sharex=True)

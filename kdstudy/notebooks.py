@@ -149,11 +149,16 @@ def execute(
         )  # fmt: skip
     except (papermill.PapermillExecutionError, DeadKernelError) as error:
         raise NotebookError(_failure(notebook, output, error)) from error
-    result.metadata.pop("widgets", None)  # their state would load scripts from the web
-    for name in ("input_path", "output_path"):  # nobody else has these folders
-        result.metadata.papermill.pop(name, None)
-    nbformat.write(result, output)
+    nbformat.write(_portable(result), output)
     return output
+
+
+def _portable(notebook: dict) -> dict:
+    """The notebook without what ties it to this machine (folders) or to the web (widgets' scripts)."""
+    notebook.metadata.pop("widgets", None)
+    for name in ("input_path", "output_path"):
+        notebook.metadata.papermill.pop(name, None)
+    return notebook
 
 
 def _failure(notebook: Path, output: Path, error: Exception) -> str:

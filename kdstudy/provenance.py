@@ -62,24 +62,34 @@ def _ours(thing: object) -> bool:
     return code and thing.__module__.startswith(PACKAGE) and thing.__module__ != f"{PACKAGE}.spec"
 
 
-def reachable(roots: Iterable[object]) -> tuple[list[object], dict[str, str]]:
-    """Functions and classes of this package reachable from `roots`, and the constants they name."""
-    seen, constants, queue = [], {}, list(roots)
+def reachable(roots: Iterable[object]) -> tuple[list[object], set[str]]:
+    """Functions and classes of this package reachable from `roots`, and "name=value" of constants they name."""
+    seen, constants, queue = [], set(), list(roots)
     while queue:
         thing = inspect.unwrap(queue.pop())
         if thing in seen:
             continue
         seen.append(thing)
         for name, used in _named(_parsed(thing), vars(inspect.getmodule(thing))).items():
-            if _ours(used):
-                queue.append(used)
+            if _ours(code := inspect.unwrap(used)):
+                queue.append(code)
             elif isinstance(used, int | float | str | tuple):
-                constants[name] = repr(used)
+                constants.add(f"{name}={used!r}")
     return seen, constants
+
+
+def _written(node: object) -> str:
+    """The tree as `ast.dump` of Python 3.11 writes it; later versions add fields and omit empty ones."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_written, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    given = [(k, v) for k, v in ast.iter_fields(node) if v is not None or getattr(type(node), k, ...) is not None]
+    return f"{type(node).__name__}({', '.join(f'{k}={_written(v)}' for k, v in given if k != 'type_params')})"
 
 
 def digest(*roots: object) -> str:
     """12 hex digits over all code and constants of this package reachable from `roots`."""
     things, constants = reachable(roots)
-    parts = sorted(ast.dump(_parsed(t)) for t in things) + sorted(f"{k}={v}" for k, v in constants.items())
+    parts = sorted(_written(_parsed(t)) for t in things) + sorted(constants)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

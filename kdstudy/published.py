@@ -20,9 +20,9 @@ ORDER = ["dataset", "options", "condition", "key"]
 
 def _read(path: Path) -> pd.DataFrame:
     """A table as `publish` wrote it: numbers by Python's own reader, which returns every bit."""
-    frame = pd.read_csv(path, dtype=str)
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     numbers = frame.columns.difference(TEXT)
-    return frame.assign(**frame[numbers].map(json.loads, na_action="ignore"))
+    return frame.assign(**frame[numbers].map(lambda cell: json.loads(cell) if cell else np.nan))
 
 
 def _atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -33,13 +33,13 @@ def _atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def _grouped(keys: Sequence[str], arrays: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays of equal name and shape stacked as "name|i", their keys beside them as "name|i|keys"."""
-    groups: dict[tuple[str, tuple[int, ...]], dict[str, np.ndarray]] = {}
+    """Arrays of equal name, shape and type stacked as "name|i", their keys beside them as "name|i|keys"."""
+    groups: dict[tuple[str, tuple[int, ...], str], dict[str, np.ndarray]] = {}
     for key in keys:
         for name, a in arrays[key].items():
-            groups.setdefault((name, a.shape), {})[key] = a
+            groups.setdefault((name, a.shape, a.dtype.str), {})[key] = a
     packed = {}
-    for i, ((name, _), members) in enumerate(groups.items()):
+    for i, ((name, *_), members) in enumerate(groups.items()):
         packed[f"{name}|{i}"] = np.stack(list(members.values()))
         packed[f"{name}|{i}|keys"] = np.array(list(members))
     return packed

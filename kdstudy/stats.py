@@ -130,7 +130,7 @@ def levels(frame: pd.DataFrame, measures: Sequence[str], by: Sequence[str] = ("d
 
 def coverage(frame: pd.DataFrame) -> pd.DataFrame:
     """How many runs, seeds and settings each condition has, and where the answers came from."""
-    labelled = frame.assign(setting=frame[searched(frame)].astype(str).agg(" ".join, axis=1))
+    labelled = frame.assign(setting=frame[searched(frame)].apply(tuple, axis=1).map(str))
     groups = labelled.groupby(["dataset", "condition"], sort=False)
     return groups.agg(
         runs=("key", "size"), seeds=("seed", "nunique"), settings=("setting", "nunique"), stale=("stale", "sum"),

@@ -12,9 +12,10 @@ import torch  # noqa: E402
 
 import kdstudy.datasets  # noqa: E402, F401
 from kdstudy import plans, targets  # noqa: E402
-from kdstudy.spec import Data, Recipe, Run  # noqa: E402
+from kdstudy.spec import Data, Recipe, Run, pairs  # noqa: E402
 
-TINY = Data("synthetic", (("classes", 6), ("features", 12), ("superclasses", 2), ("test", 64), ("train", 96), ("validation", 48)))
+SMALL = {"classes": 6, "features": 12, "superclasses": 2, "train": 96, "validation": 48, "test": 64}
+TINY = Data("synthetic", pairs(SMALL))
 
 
 @pytest.fixture(autouse=True)

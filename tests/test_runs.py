@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import closing
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -324,7 +325,7 @@ def test_a_keyboard_interrupt_leaves_what_was_finished(trained, tmp_path, monkey
 
 def contents(path: Path) -> tuple[dict, dict]:
     """Everything a store file holds: rows without wall time, and arrays as bytes; the file must be sound."""
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         rows = {key: json.loads(row) for key, row in db.execute("SELECT key, row FROM runs")}
         arrays = {(key, name): data for key, name, data in db.execute("SELECT key, name, data FROM arrays")}
@@ -345,8 +346,8 @@ class Studies:
 
     def ask(self, name: str, kill_after: float | None = None, rows: int = 0, processes: int = 1, workers: int = 1):
         """Run the study into the store `name`; what `killed_study` answers."""
-        store = str(self.folder / name)
-        request = dict(store=store, kill_after=kill_after, rows=rows, processes=processes, workers=workers)
+        request = {"store": str(self.folder / name), "kill_after": kill_after, "rows": rows}
+        request |= {"processes": processes, "workers": workers}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
@@ -422,5 +423,5 @@ def test_workers_end_with_a_killed_study_and_change_no_bit(studies, uninterrupte
     while any(map(psutil.pid_exists, answer["workers"])) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(map(psutil.pid_exists, answer["workers"]))
-    assert studies.ask("workers", workers=2)["statuses"] == [0]
+    assert studies.ask("workers")["statuses"] == [0]
     assert contents(studies.folder / "workers") == uninterrupted[1]

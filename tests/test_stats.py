@@ -20,7 +20,8 @@ NORMAL = np.random.default_rng(0).normal(0.3, 2.0, 12)
 
 def table(condition: str, values: list[float], measure: str = "test_accuracy", **fixed: object) -> pd.DataFrame:
     """One run for each seed 0, 1, ..., with these values of a measure."""
-    return pd.DataFrame({"dataset": "digits", "condition": condition, "seed": range(len(values)), measure: values} | fixed)
+    seeds = range(len(values))
+    return pd.DataFrame({"dataset": "digits", "condition": condition, "seed": seeds, measure: values} | fixed)
 
 
 # ---------------------------------------------------------------- intervals
@@ -78,7 +79,8 @@ def test_one_value_says_nothing_about_its_spread():
 def test_equal_values_have_an_interval_without_width(method):
     assert interval([0.5] * 4, method=method) == Interval(0.5, 0.5, 0.5, 4, 0.0)
     assert interval([0.0] * 4, method=method) == Interval(0.0, 0.0, 0.0, 4, 1.0)
-    assert interval([0.1] * 3, method=method) == Interval(0.1, 0.1, 0.1, 3, 0.0)
+    i = interval([0.1] * 3, method=method)
+    assert i.low == i.high == i.mean == pytest.approx(0.1)
     assert interval([0.0, 5e-324], method=method) == Interval(0.0, 0.0, 0.0, 2, 1.0)  # the variance underflows
 
 
@@ -93,7 +95,11 @@ def test_values_equal_but_for_rounding(method):
 
 @pytest.mark.parametrize(
     "values, found",
-    [([], "0 values, 0 finite"), ([1.0, math.nan], "2 values, 1 finite"), ([math.inf, math.nan, 0], "3 values, 1 finite")],
+    [
+        ([], "0 values, 0 finite"),
+        ([1.0, math.nan], "2 values, 1 finite"),
+        ([math.inf, math.nan, 0], "3 values, 1 finite"),
+    ],
 )
 def test_values_that_are_not_finite_are_refused(values, found):
     with pytest.raises(ValueError, match=says(f"an interval needs finite values, found {found}")):
@@ -189,6 +195,11 @@ def searched(tau: float, validation: float, test: float, alpha: float = 0.9) -> 
     return table("kd", list(test + spread), tau=tau, alpha=alpha, validation_accuracy=validation + spread)
 
 
+def plain(weight_decay: float, validation: float) -> pd.DataFrame:
+    """Three seeds of hard labels at a weight decay."""
+    return table("hard", [0.5] * 3, weight_decay=weight_decay, validation_accuracy=validation)
+
+
 def test_the_setting_best_on_validation_wins_however_good_another_is_on_test():
     frame = pd.concat([searched(1.0, 0.70, 0.99), searched(2.0, 0.80, 0.50), searched(4.0, 0.75, 0.98)])
     assert_frame_equal(tuned(frame), frame[frame["tau"] == 2.0])
@@ -209,24 +220,28 @@ def test_the_first_of_equal_settings_wins():
 def test_settings_are_combinations_and_some_do_not_apply():
     """Hard labels have neither temperature nor weight: theirs is NaN, in a table with KD's."""
     kd = [searched(tau, v, 0.5, alpha) for tau, alpha, v in ((1.0, 0.5, 0.7), (1.0, 0.9, 0.8), (2.0, 0.5, 0.75))]
-    hard = [table("hard", [0.5] * 3, weight_decay=w, validation_accuracy=v) for w, v in ((0.0, 0.6), (0.1, 0.7), (0.2, 0.5))]
+    hard = [plain(w, v) for w, v in ((0.0, 0.6), (0.1, 0.7), (0.2, 0.5))]
     frame = pd.concat([*(k.assign(weight_decay=0.0) for k in kd), *hard], ignore_index=True)
     best = tuned(frame)
     chosen = best[["condition", "tau", "alpha", "weight_decay"]].drop_duplicates().to_numpy().tolist()
-    assert chosen == [["kd", 1.0, 0.9, 0.0], ["hard", pytest.approx(math.nan, nan_ok=True)] + [pytest.approx(math.nan, nan_ok=True), 0.1]]
+    assert [" ".join(map(str, row)) for row in chosen] == ["kd 1.0 0.9 0.0", "hard nan nan 0.1"]
     assert len(best) == 6 and set(best["seed"]) == {0, 1, 2}
 
 
 def test_each_data_set_and_condition_has_its_own_setting():
-    frame = pd.concat([searched(tau, v, 0.5).assign(dataset=d, condition=c) for tau, v, d, c in (
-        (1.0, 0.8, "digits", "kd"), (2.0, 0.7, "digits", "kd"), (1.0, 0.7, "clinc150", "kd"), (2.0, 0.8, "clinc150", "kd"),
-        (1.0, 0.1, "digits", "label_smoothing_matched"), (2.0, 0.2, "digits", "label_smoothing_matched"))])  # fmt: skip
+    matched = "label_smoothing_matched"
+    accuracies = {("digits", "kd"): (0.8, 0.7), ("clinc150", "kd"): (0.7, 0.8), ("digits", matched): (0.1, 0.2)}
+    frame = pd.concat(
+        searched(tau, accuracy, 0.5).assign(dataset=dataset, condition=condition)
+        for (dataset, condition), both in accuracies.items()
+        for tau, accuracy in zip((1.0, 2.0), both)
+    )
     best = tuned(frame).groupby(["dataset", "condition"])["tau"].unique().map(list).to_dict()
-    assert best == {("digits", "kd"): [1.0], ("clinc150", "kd"): [2.0], ("digits", "label_smoothing_matched"): [2.0]}
+    assert best == {("digits", "kd"): [1.0], ("clinc150", "kd"): [2.0], ("digits", matched): [2.0]}
 
 
 def test_one_setting_column_is_enough():
-    frame = pd.concat([table("hard", [0.5] * 2, weight_decay=w, validation_accuracy=v) for w, v in ((0.0, 0.6), (0.1, 0.7))])
+    frame = pd.concat([plain(0.0, 0.6), plain(0.1, 0.7)])
     assert stats.searched(frame) == ["weight_decay"]
     assert set(tuned(frame)["weight_decay"]) == {0.1}
 
@@ -251,6 +266,16 @@ def test_levels_are_means_over_seeds():
     found = stats.levels(frame, ["validation_accuracy", "test_accuracy"])
     assert found.loc[("digits", "kd")].tolist() == pytest.approx([0.7, 0.6, 3])
     assert found.loc[("digits", "hard")].tolist() == pytest.approx([0.5, 0.15, 2])
+
+
+def test_coverage_counts_runs_seeds_and_settings():
+    frame = pd.concat([searched(1.0, 0.7, 0.6), searched(2.0, 0.7, 0.8), plain(0.1, 0.5)], ignore_index=True)
+    frame = frame.assign(key=frame.index.astype(str), stale=frame["tau"] == 1.0, source="store")
+    found = stats.coverage(frame).reset_index()
+    assert found[["condition", "runs", "seeds", "settings", "stale"]].to_numpy().tolist() == [
+        ["kd", 6, 3, 2, 3],
+        ["hard", 3, 3, 1, 0],
+    ]
 
 
 def test_holm_by_hand():

@@ -3,6 +3,7 @@
 import os
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -157,5 +158,5 @@ def test_two_processes_put_at_once(tmp_path):
     assert set(rows) == {f"k{j}" for j in range(200)} | {f"k{j + 1000}" for j in range(1, 200, 2)}
     arrays = Store(path).arrays(rows, ["by"])
     assert all(arrays[k]["by"][0] == row["by"] for k, row in rows.items())
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -170,7 +170,7 @@ def test_epsilon_zero_is_hard(lesson):
 @settings(deadline=None)
 @given(lessons())
 def test_matched_smoothing_has_the_mean_mass_of_kd_and_one_mass_for_all(lesson):
-    teacher, label, ctx, values = lesson
+    _, label, ctx, _ = lesson
     off = {}
     for name in SOFT:
         rho = taught(name, lesson, alpha=1.0).soft
@@ -306,10 +306,10 @@ def test_make_fills_in_defaults_and_makes_floats():
 
 
 def test_make_refuses_what_is_unknown():
-    there = ", ".join(ALL)
+    there = f"there are: {', '.join(ALL)}"
     cases = [
-        ("label_smothing", {}, f"condition 'label_smothing' is unknown; there are: {there}; did you mean 'label_smoothing'?"),
-        ("xyzzy", {}, f"condition 'xyzzy' is unknown; there are: {there}"),
+        ("hrad", {}, f"condition 'hrad' is unknown; {there}; did you mean 'hard'?"),
+        ("xyzzy", {}, f"condition 'xyzzy' is unknown; {there}"),
         ("kd", {"epsilon": 0.1}, "condition 'kd' has no parameter 'epsilon'; it has: tau, alpha"),
         ("hard", {"tau": 2.0}, "condition 'hard' has no parameter 'tau'; it has: none"),
     ]

@@ -1,0 +1,258 @@
+"""Verdicts: the rule by cases, planted effects that flip them, and claims that name what exists."""
+
+import dataclasses
+import inspect
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import says
+
+from kdstudy import claims, identities, measures, plans, stats, targets
+from kdstudy.claims import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED, Claim, load
+from kdstudy.stats import Interval
+
+ALL = load()
+CLAIM = Claim(
+    "T1", "universe", "universe", "contrast", "KD beats hard labels.", "nobody",
+    treatment="kd", control="hard", measure="test_accuracy", direction=1,
+)  # fmt: skip
+DATASETS = ("digits", "synthetic", "clinc150")
+SEEDS = 6
+
+
+def planted(effect: dict[str, float], condition: str = "kd", seeds: int = SEEDS) -> pd.DataFrame:
+    """Runs in which `condition` is better than hard labels by `effect[dataset]`, give or take 0.001 a seed.
+
+    Each has two settings; the one that is worse on validation is far better on test.
+    """
+    random, rows = np.random.default_rng(0), []
+    for dataset, gain in effect.items():
+        for seed, luck in enumerate(random.normal(0, 0.05, seeds)):
+            for name, accuracy in (("hard", 0.7), (condition, 0.7 + gain + random.normal(0, 0.001))):
+                common = {"dataset": dataset, "condition": name, "seed": seed}
+                chosen, other = ({"tau": t} if name == "kd" else {"weight_decay": t} for t in (1.0, 2.0))
+                rows.append(common | chosen | {"validation_accuracy": 0.8, "test_accuracy": accuracy + luck})
+                rows.append(common | other | {"validation_accuracy": 0.6, "test_accuracy": 0.99})
+    frame = pd.DataFrame(rows).sample(frac=1, random_state=0, ignore_index=True)
+    return frame.assign(test_confidence=frame["test_accuracy"], test_ece=-frame["test_accuracy"])
+
+
+def decided(frame: pd.DataFrame, claim: Claim = CLAIM) -> str:
+    """The verdict over all data sets of a table."""
+    return claims.overall(list(claims.judge(claim, frame)["verdict"]))
+
+
+# ---------------------------------------------------------------- the rule
+
+
+@pytest.mark.parametrize(
+    "low, high, direction, margin, wanted",
+    [
+        (0.01, 0.03, 1, 0.0, SUPPORTED),
+        (-0.03, -0.01, 1, 0.0, CONTRADICTED),
+        (-0.01, 0.03, 1, 0.0, UNDECIDED),
+        (0.0, 0.03, 1, 0.0, UNDECIDED),
+        (-0.03, 0.0, 1, 0.0, UNDECIDED),
+        (-0.03, -0.01, -1, 0.0, SUPPORTED),
+        (0.01, 0.03, -1, 0.0, CONTRADICTED),
+        (-0.03, 0.01, -1, 0.0, UNDECIDED),
+        (0.01, 0.03, 1, 0.005, SUPPORTED),
+        (0.01, 0.03, 1, 0.02, UNDECIDED),
+        (0.01, 0.03, 1, 0.05, CONTRADICTED),
+        (-0.03, -0.01, -1, 0.005, SUPPORTED),
+        (-0.03, -0.01, -1, 0.05, CONTRADICTED),
+        (-math.inf, math.inf, 1, 0.0, UNDECIDED),
+        (0.0, 0.0, 1, 0.0, UNDECIDED),
+    ],
+)
+def test_verdict_of_an_interval(low, high, direction, margin, wanted):
+    assert claims.verdict(Interval((low + high) / 2, low, high, 5, 0.5), direction, margin) == wanted
+
+
+@pytest.mark.parametrize(
+    "several, wanted",
+    [
+        ([SUPPORTED], SUPPORTED),
+        ([CONTRADICTED], CONTRADICTED),
+        ([UNDECIDED], UNDECIDED),
+        ([SUPPORTED, SUPPORTED, UNDECIDED], SUPPORTED),
+        ([SUPPORTED, UNDECIDED], UNDECIDED),
+        ([SUPPORTED, UNDECIDED, UNDECIDED], UNDECIDED),
+        ([CONTRADICTED, UNDECIDED, CONTRADICTED], CONTRADICTED),
+        ([SUPPORTED, SUPPORTED, SUPPORTED, CONTRADICTED], MIXED),
+        ([CONTRADICTED, UNDECIDED, SUPPORTED], MIXED),
+        ([], UNDECIDED),
+    ],
+)
+def test_verdict_over_data_sets(several, wanted):
+    assert claims.overall(several) == wanted
+
+
+# ---------------------------------------------------------------- verdicts follow the data
+
+
+@pytest.mark.parametrize(
+    "effects, wanted",
+    [
+        ((0.02, 0.02, 0.02), SUPPORTED),
+        ((-0.02, -0.02, -0.02), CONTRADICTED),
+        ((0.0, 0.0, 0.0), UNDECIDED),
+        ((0.02, 0.02, 0.0), SUPPORTED),
+        ((0.02, 0.0, 0.0), UNDECIDED),
+        ((0.02, 0.02, -0.02), MIXED),
+    ],
+)
+def test_a_verdict_moves_with_the_data(effects, wanted):
+    assert decided(planted(dict(zip(DATASETS, effects)))) == wanted
+
+
+def test_direction_turns_a_verdict_and_margin_takes_it_back():
+    frame = planted(dict.fromkeys(DATASETS, 0.02))
+    for change, wanted in (
+        ({"direction": -1}, CONTRADICTED),
+        ({"margin": 0.01}, SUPPORTED),
+        ({"margin": 0.02}, UNDECIDED),
+        ({"margin": 0.03}, CONTRADICTED),
+        ({"measure": "test_ece", "direction": -1}, SUPPORTED),
+        ({"treatment": "hard", "control": "kd"}, CONTRADICTED),
+    ):
+        assert decided(frame, dataclasses.replace(CLAIM, **change)) == wanted
+
+
+def test_effects_are_paired_tuned_and_widened_for_all_data_sets():
+    effects = {"digits": 0.02, "synthetic": -0.01, "clinc150": 0.0}
+    frame = planted(effects)
+    found = claims.effects(CLAIM, frame)
+    assert set(found["dataset"]) == set(DATASETS) and set(found["n"]) == {SEEDS} and set(found["claim"]) == {"T1"}
+    assert dict(zip(found["dataset"], found["effect"])) == pytest.approx(effects, abs=0.001)
+    best = frame[(frame["validation_accuracy"] == 0.8) & (frame["dataset"] == "digits")]
+    d = best.pivot(index="seed", columns="condition", values="test_accuracy").eval("kd - hard")
+    i, row = stats.interval(d, family=3), found.set_index("dataset").loc["digits"]
+    assert [row["effect"], row["low"], row["high"], row["p"]] == pytest.approx([i.mean, i.low, i.high, i.p])
+    alone = claims.effects(CLAIM, frame[frame["dataset"] == "digits"]).iloc[0]
+    assert row["low"] < alone["low"] < alone["high"] < row["high"]
+
+
+def test_one_seed_decides_nothing():
+    assert decided(planted({"digits": 0.5}, seeds=1)) == UNDECIDED
+
+
+def test_other_conditions_in_the_table_change_nothing():
+    frame = planted(dict.fromkeys(DATASETS, 0.02))
+    other = frame[frame["condition"] == "kd"].assign(condition="label_smoothing_matched", test_accuracy=0.1)
+    pd.testing.assert_frame_equal(claims.judge(CLAIM, pd.concat([frame, other])), claims.judge(CLAIM, frame))
+
+
+def test_an_unpaired_table_is_an_error():
+    frame = planted({"digits": 0.02})
+    message = (
+        "{'dataset': 'digits', 'condition': 'kd'} and {'dataset': 'digits', 'condition': 'hard'} are not paired: "
+        "seeds [2] have one of the two"
+    )
+    with pytest.raises(ValueError, match=says(message)):
+        claims.judge(CLAIM, frame[(frame["condition"] == "hard") | (frame["seed"] != 2)])
+
+
+def test_an_identity_is_judged_by_its_error(monkeypatch):
+    claim = Claim("T2", "universe", "universe", "identity", "α = 0 is hard.", "nobody", identity="kd_without_teacher")
+    assert decided(pd.DataFrame(), claim) == SUPPORTED
+    row = claims.judge(claim, pd.DataFrame()).iloc[0]
+    assert (row["dataset"], row["n"]) == ("identity", identities.DRAWS) and row["effect"] < 1e-12
+    right = targets.loss
+    monkeypatch.setattr(targets, "loss", lambda *args: 1.01 * right(*args))
+    assert decided(pd.DataFrame(), claim) == CONTRADICTED
+
+
+# ---------------------------------------------------------------- the file
+
+
+@pytest.mark.parametrize("claim", ALL, ids=lambda c: c.id)
+def test_a_claim_names_what_exists(claim):
+    assert claim.chapter in plans.PLANS
+    assert claim.statement.endswith(".") and claim.source and claim.level
+    if claim.kind == "identity":
+        assert claim.identity in identities.IDENTITIES
+        assert (claim.treatment, claim.control, claim.measure, claim.direction) == ("", "", "", 0)
+        return
+    measured = {f"{s}_{m}" for s in measures.SPLITS for m in measures.MEASURES} | {"target_mass", "target_entropy"}
+    assert claim.measure in measured
+    assert claim.direction in (-1, 1) and claim.margin >= 0 and not claim.identity
+    asked = inspect.signature(plans.PLANS[claim.chapter]).parameters["conditions"].default
+    assert claim.treatment != claim.control
+    assert {claim.treatment, claim.control} <= targets.CONDITIONS.keys() & set(asked)
+
+
+def toml(*rows: dict[str, object]) -> str:
+    return "\n".join("[[claim]]\n" + "\n".join(f"{k} = {v!r}" for k, v in row.items()) for row in rows)
+
+
+ROW = {"id": "T1", "level": "a", "chapter": "b", "kind": "contrast", "statement": "c", "source": "d"}
+FIELDS = ", ".join(sorted(f.name for f in dataclasses.fields(Claim)))
+
+
+def test_load_reads_claims(tmp_path):
+    path = tmp_path / "claims.toml"
+    path.write_text(toml(ROW | {"direction": -1, "margin": 0.5}, ROW | {"id": "T2"}), "utf-8")
+    first, second = load(path)
+    assert first == Claim("T1", "a", "b", "contrast", "c", "d", direction=-1, margin=0.5)
+    assert second == Claim("T2", "a", "b", "contrast", "c", "d")
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ([ROW | {"margn": 0.1, "colour": 1}], f"claim 'T1': unknown field colour, margn; there are: {FIELDS}"),
+        ([ROW | {"kind": "guess"}], "claim 'T1': kind 'guess', allowed: 'contrast', 'identity'"),
+        ([{k: v for k, v in ROW.items() if k not in ("kind", "source")}], "claim 'T1': lacks kind, source"),
+        ([{k: v for k, v in ROW.items() if k != "id"}], "claim None: lacks id"),
+        ([ROW, ROW], "claims.toml: an id occurs twice"),
+    ],
+)
+def test_load_refuses(tmp_path, rows, message):
+    path = tmp_path / "claims.toml"
+    path.write_text(toml(*rows), "utf-8")
+    with pytest.raises(ValueError, match=says(message)):
+        load(path)
+
+
+# ---------------------------------------------------------------- chapters and sentences
+
+
+def test_a_chapter_judges_its_claims_whose_conditions_are_there():
+    mine = [c for c in ALL if c.chapter == "universe"]
+    found = claims.chapter("universe", planted({"digits": 0.02}))
+    judged = {c.id for c in mine if c.kind == "identity" or {c.treatment, c.control} == {"kd", "hard"}}
+    assert set(found["claim"]) == judged
+    more = claims.chapter("universe", planted({"digits": 0.02}, condition="label_smoothing"))
+    assert {"U1", "U2-free", "U3-ls", "U3-ece"} <= set(more["claim"])
+    assert not {"U2", "U2-rest", "U3-kd"} & set(more["claim"])
+
+
+def test_sentences_say_the_verdicts_and_the_numbers():
+    rows = claims.chapter("universe", planted({"digits": 0.02, "synthetic": -0.02}, condition="label_smoothing"))
+    text = claims.sentences(rows)
+    assert "- **U1: supported.** KD with a uniform teacher" in text
+    for claim_id, group in rows.groupby("claim"):
+        assert f"- **{claim_id}: {claims.overall(list(group['verdict']))}.**" in text
+    assert "**U2-free: mixed.**" in text
+    for row in rows[rows["claim"] == "U2-free"].itertuples():
+        numbers = f"{row.effect:+.4f} [{row.low:+.4f}, {row.high:+.4f}], n = {SEEDS}"
+        assert f"    - {row.dataset}: test accuracy {numbers}: {row.verdict}" in text.splitlines()
+    error = rows[rows["claim"] == "U1"].iloc[0]["effect"]
+    assert f"    - largest error {error:.1e} over {identities.DRAWS} random cases" in text.splitlines()
+
+
+def test_measures_in_words():
+    words = {"test_accuracy": "test accuracy", "test_nll": "test NLL", "test_ece": "test ECE"}
+    assert {m: claims.words(m) for m in words} == words
+
+
+def test_phrases_say_the_same_in_short():
+    rows = claims.chapter("universe", planted({"digits": 0.02, "synthetic": -0.02}))
+    found, effects = claims.phrases(rows), rows[rows["claim"] == "U3-kd"].to_dict("records")
+    numbers = "; ".join(f"{r['dataset']} {r['effect']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]" for r in effects)
+    assert len(effects) == 2 and found["U3-kd"] == f"mixed ({numbers})"
+    assert found["U1"] == f"supported (largest error {rows.loc[rows['claim'] == 'U1', 'effect'].iloc[0]:.1e})"
+    assert found.keys() == set(rows["claim"])
