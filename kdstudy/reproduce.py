@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from kdstudy import book, executors, notebooks, plans, runs
+from kdstudy import book, executors, notebooks, plans, runs, stats
 from kdstudy.downloads import at_hand
 from kdstudy.published import Published
 from kdstudy.spec import Run
@@ -62,30 +62,30 @@ def compare(
     fresh: pd.DataFrame, stored: dict[str, dict[str, object]], pool: list[Run], published: Published
 ) -> pd.DataFrame:
     """One row for each run and metric: stored, retrained, difference, and the spread over seeds."""
-    everything = pd.DataFrame(published.rows([r.key for r in pool]).values())
-    setting = [c for c in ("dataset", "condition", "tau", "alpha", "epsilon", "weight_decay") if c in everything]
-    spread = everything.groupby(setting, dropna=False)[numeric(stored[fresh["key"].iloc[0]])].std()
-    rows = []
-    for new in fresh.to_dict("records"):
-        old = stored[new["key"]]
-        for metric in numeric(old):
-            sd = (
-                spread.loc[tuple(new.get(c, float("nan")) for c in setting), metric]
-                if metric in spread
-                else float("nan")
-            )
-            rows.append({"key": new["key"], "run": label(new), "metric": metric, "stored": old[metric],
-                         "again": new[metric], "same data": old["digest"] == new["digest"],
-                         "stored on": f"{old['device']}, torch {old['torch']}", "spread": float(sd)})  # fmt: skip
+    everything = pd.DataFrame(published.rows([r.key for r in pool]).values()).set_index("key")
+    setting = ["dataset", "condition", *stats.searched(everything)]
+    metrics = numeric(everything.iloc[0].to_dict())
+    spread = everything.groupby(setting, dropna=False)[metrics].transform("std")
+    rows = [
+        {
+            "key": new["key"],
+            "run": label(new),
+            "metric": metric,
+            "stored": stored[new["key"]][metric],
+            "again": new[metric],
+            "same data": stored[new["key"]]["digest"] == new["digest"],
+            "spread": float(spread.loc[new["key"], metric]) if metric in spread else float("nan"),
+        }
+        for new in fresh.to_dict("records")
+        for metric in numeric(stored[new["key"]])
+    ]
     frame = pd.DataFrame(rows)
     return frame.assign(difference=(frame["again"] - frame["stored"]).abs())
 
 
 def label(row: dict[str, object]) -> str:
     """A run in one line."""
-    params = [
-        f"{k} {row[k]:g}" for k in ("tau", "alpha", "epsilon", "weight_decay") if row.get(k) == row.get(k) and k in row
-    ]
+    params = [f"{k} {row[k]:g}" for k in stats.SETTING if not pd.isna(row.get(k, float("nan")))]
     return f"{row['dataset']}, {row['condition']}, {', '.join(params)}, seed {row['seed']}"
 
 
