@@ -135,16 +135,15 @@ def sentences(rows: pd.DataFrame) -> str:
 
 
 def phrases(rows: pd.DataFrame) -> dict[str, str]:
-    """Each claim's verdict and numbers as one phrase, by id."""
+    """Each claim's verdict as "<id>" and its numbers as "<id>-numbers"."""
     found = {}
     for key, group in rows.groupby("claim", sort=False):
-        if group["effect"].size == 1 and pd.isna(group["low"]).all():
-            numbers = f"largest error {group['effect'].iloc[0]:.1e}"
-        else:
-            rows_of = group.to_dict("records")
-            parts = [f"{r['dataset']} {r['effect']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]" for r in rows_of]
-            numbers = "; ".join(parts)
-        found[key] = f"{overall(list(group['verdict']))} ({numbers})"
+        parts = [
+            f"{r['dataset']} {r['effect']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]" for r in group.to_dict("records")
+        ]
+        if group["low"].isna().all():
+            parts = [f"largest error {group['effect'].iloc[0]:.1e}"]
+        found |= {key: overall(list(group["verdict"])), f"{key}-numbers": "; ".join(parts)}
     return found
 
 
