@@ -11,16 +11,19 @@ nothing is printed.
 A second line measures a plain loop as distillation code is usually written (torch.nn.Linear,
 torch.optim.SGD, cross_entropy and kl_div), each student alone: training and test accuracy only.
 
-Sides alternate; rates are medians over the repeats. Usage: python benchmarks/stacked.py
+The stack may use `--threads` threads; what trains one student at a time has one, for it only loses
+by more. Sides alternate; rates are medians over the repeats of wall time, so other work on the
+machine falsifies them. Usage: python benchmarks/stacked.py
 """
 
 import argparse
-import math
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -123,11 +126,20 @@ def check(results: dict[str, list[dict[str, float]]]) -> None:
         raise SystemExit(f"the plain loop's test accuracy differs by {statistics.mean(gaps):.3f} on average: no ratio")
 
 
-def seconds(work: Callable[[], list], kept: dict[str, list], name: str) -> float:
+def seconds(work: Callable[[], list], kept: dict[str, list], name: str, threads: int) -> float:
     """Wall time of one call, whose result is kept."""
+    torch.set_num_threads(threads)
     began = time.perf_counter()
     kept[name] = work()
     return time.perf_counter() - began
+
+
+def hardware() -> str:
+    """The processor's name, where the system tells it, and its cores."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{(names or [platform.processor() or platform.machine()])[0]}, {os.cpu_count()} cores"
 
 
 def main() -> None:
@@ -136,9 +148,8 @@ def main() -> None:
     parser.add_argument("--r", type=int, default=64, help="runs side by side")
     parser.add_argument("--repeats", type=int, default=3, help="of each side")
     parser.add_argument("--batch", type=int, default=64, help="examples in a batch")
-    parser.add_argument("--threads", type=int, default=1, help="of torch, on every side")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the stack [all cores]")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
     runs = students(given.r, given.batch)
     data = datasets.load(runs[0].data)
     taught, total = teach(runs, data), len(runs) * training.steps(runs[0], len(data.train.y))
@@ -146,19 +157,17 @@ def main() -> None:
     taken, results = {name: [] for name in sides}, {}
     for _ in range(given.repeats):
         for name, work in sides.items():
-            taken[name].append(seconds(work, results, name))
+            threads = given.threads if name == "side_by_side" else 1
+            taken[name].append(seconds(work, results, name, threads))
     check(results)
-    rate = {name: total / statistics.median(t) for name, t in taken.items()}
+    stacked, alone, loop = (total / statistics.median(taken[name]) for name in sides)
+    print(f"{stacked / alone:.2f} = {stacked:.0f} run-steps/s, R = {len(runs)} side by side / {alone:.0f} one by one")
     print(
-        f"{rate['side_by_side'] / rate['one_by_one']:.2f} = {rate['side_by_side']:.0f} run-steps/s at R = {len(runs)} "
-        f"side by side / {rate['one_by_one']:.0f} one by one; same metrics bit for bit"
+        f"{stacked / loop:.2f} = {stacked:.0f} run-steps/s, R = {len(runs)} side by side / {loop:.0f} in a plain loop"
     )
     print(
-        f"{rate['side_by_side'] / rate['plain_loop']:.2f} against the plain loop ({rate['plain_loop']:.0f} run-steps/s)"
-    )
-    print(
-        f"medians of {given.repeats}, {total // len(runs)} steps, batch {given.batch}; torch {torch.__version__}, "
-        f"{torch.get_num_threads()} thread(s), CPU {platform.machine()}, {platform.processor() or 'unnamed'}"
+        f"medians of n = {given.repeats}; {total // len(runs)} steps, batch {given.batch}; metrics of the first line equal "
+        f"bit for bit; torch {torch.__version__}; {hardware()}; threads: {given.threads} side by side, 1 else"
     )
 
 

@@ -151,6 +151,13 @@ def hot_limit(case: Case) -> Tensor:
     return ours - centred / CLASSES
 
 
+@identity(1e-12)
+def stationary_point(case: Case) -> Tensor:
+    """One logit vector for all examples, α = τ = 1: the gradient vanishes at q = ρ̄, the mean target."""
+    shared = case.v.softmax(-1).mean(0).log()
+    return _gradient(lambda z: _loss("kd", case, z.expand_as(case.v), tau=1.0, alpha=1.0), shared)
+
+
 @identity(1e-10)
 def rescaling(case: Case) -> Tensor:
     """At τ = 1, ∂L/∂z_t over its value for cross-entropy is w = (1 − α) + α (p_t − q_t)/(1 − q_t)."""
