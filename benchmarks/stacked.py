@@ -1,19 +1,19 @@
 """How many run-steps per second R students make side by side, against the same students one by one.
 
 Synthetic data of the shape of CLINC150 (256 features, 150 classes, splits of the same proportions,
-30 epochs, but a twentieth of the examples), students of 12 hidden units,
-eight conditions (hard labels, label smoothing, distillation at six temperatures and weights) x R / 8
-seeds, a teacher for each seed. Both sides are `kdstudy.training.train` on the same data, teachers'
-logits and seeds, and include all that a run costs: targets, initial weights, every optimiser step,
-validation after each epoch, all measures at the end. Their metrics must be equal bit for bit, or
-nothing is printed.
+a twentieth of the examples, 10 epochs), students of 12 hidden units, eight conditions (hard labels,
+label smoothing, distillation at six temperatures and weights) x R / 8 seeds, a teacher for each seed.
+Both sides are `kdstudy.training.train` on the same data, teachers' logits and seeds, and include all
+that a run costs: targets, initial weights, every optimiser step, validation after each epoch, all
+measures at the end. Their metrics must be equal bit for bit, or nothing is printed.
 
 A second line measures a plain loop as distillation code is usually written (torch.nn.Linear,
 torch.optim.SGD, cross_entropy and kl_div), each student alone: training and test accuracy only.
 
-The stack may use `--threads` threads; what trains one student at a time has one, for it only loses
-by more. Sides alternate; rates are medians over the repeats of wall time, so other work on the
-machine falsifies them. Usage: python benchmarks/stacked.py
+Both sides have one thread, as `ask` gives each of its workers; `--threads` gives the stack more.
+The ratio falls as batches grow, for a student alone then spends less of its time on calls: the
+study's own batches are `--batch 64` and 128. Sides alternate; rates are medians over the repeats of
+wall time, so other work on the machine falsifies them. Usage: python benchmarks/stacked.py
 """
 
 import argparse
@@ -34,7 +34,7 @@ from kdstudy.datasets import Dataset
 from kdstudy.spec import Data, Recipe, Run, pairs
 
 SHAPE = {"classes": 150, "features": 256, "superclasses": 10, "train": 768, "validation": 154, "test": 230}
-EPOCHS = 30
+EPOCHS = 10
 CONDITIONS = [
     targets.make("hard"),
     targets.make("label_smoothing", epsilon=0.1),
@@ -147,8 +147,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--r", type=int, default=64, help="runs side by side")
     parser.add_argument("--repeats", type=int, default=3, help="of each side")
-    parser.add_argument("--batch", type=int, default=64, help="examples in a batch")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the stack [all cores]")
+    parser.add_argument("--batch", type=int, default=16, help="examples in a batch")
+    parser.add_argument("--threads", type=int, default=1, help="of the stack")
     given = parser.parse_args()
     runs = students(given.r, given.batch)
     data = datasets.load(runs[0].data)
@@ -166,8 +166,8 @@ def main() -> None:
         f"{stacked / loop:.2f} = {stacked:.0f} run-steps/s, R = {len(runs)} side by side / {loop:.0f} in a plain loop"
     )
     print(
-        f"medians of n = {given.repeats}; {total // len(runs)} steps, batch {given.batch}; metrics of the first line equal "
-        f"bit for bit; torch {torch.__version__}; {hardware()}; threads: {given.threads} side by side, 1 else"
+        f"medians of n = {given.repeats}; {total // len(runs)} steps, batch {given.batch}; metrics of the first line "
+        f"equal bit for bit; torch {torch.__version__}; {hardware()}; threads: {given.threads} side by side, 1 else"
     )
 
 

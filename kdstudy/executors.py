@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 
 from kdstudy import datasets, measures, provenance, targets, training
 from kdstudy.spec import RECIPE_VERSION, Run
@@ -69,7 +69,7 @@ def workers() -> int:
     chosen = os.environ.get("KDSTUDY_WORKERS", "")
     if chosen and not chosen.isdigit():
         raise ValueError(f"KDSTUDY_WORKERS: found {chosen!r}, allowed: a whole number of at least 1")
-    return int(chosen or 0) or (1 if device() == "cuda" else len(os.sched_getaffinity(0)))
+    return int(chosen or 0) or (1 if device() == "cuda" else cpu_count())
 
 
 def stacks(runs: Sequence[Run]) -> list[list[Run]]:

@@ -10,9 +10,10 @@ hook = install_import_hook("kdstudy", "typecheck.check")
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-import kdstudy.datasets  # noqa: E402, F401
-from kdstudy import plans, targets  # noqa: E402
+from kdstudy import datasets, plans, targets  # noqa: E402
 from kdstudy.spec import Data, Recipe, Run, pairs  # noqa: E402
+
+pytest.register_assert_rewrite("tiny_files")  # its assertions say what they compared, as those of tests do
 
 SMALL = {"classes": 6, "features": 12, "superclasses": 2, "train": 96, "validation": 48, "test": 64}
 TINY = Data("synthetic", pairs(SMALL))
@@ -25,6 +26,16 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path / "runs.sqlite"))
     monkeypatch.setenv("KDSTUDY_RESULTS", str(tmp_path / "results"))
     return tmp_path
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of data sets, no folder of the user's, and nothing in memory."""
+    monkeypatch.delenv("KDSTUDY_DATA", raising=False)
+    monkeypatch.setenv("KDSTUDY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield tmp_path / "cache"
+    datasets.load.cache_clear()
 
 
 def says(message: str) -> str:

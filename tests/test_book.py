@@ -1,8 +1,6 @@
-"""The chapters keep the rules; notebooks are read, checked, executed and built as promised."""
+"""The chapters keep the rules; the book is built as promised, and asks for nothing outside."""
 
 import ast
-import json
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,40 +9,15 @@ import check_browser
 import nbformat
 import pytest
 import yaml
+from tiny_notebooks import cells, printed, write
 
 import kdstudy
-from kdstudy import book, notebooks
+from kdstudy import book
 from kdstudy.store import ROOT
 
 CHAPTERS = sorted((ROOT / "book/chapters").glob("*.ipynb"))
 MODULES = {"book", "claims", "diagnosis", "figures", "identities", "plans", "reproduce", "runs", "spec", "stats"}
 OUTSIDE = {"IPython.display"}
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-FIRST = """tau: float | list[float] = 4.0  # temperature
-dataset: str = "digits"  # a data set
-seeds: Several[int] = [
-    0,
-    1,
-]  # seeds, = the unit
-quick: bool = False  # whether to hurry
-hidden: int | None = None  # units"""
-
-
-def cells(path: Path, kind: str = "code") -> list:
-    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == kind]
-
-
-def write(path: Path, *sources: str, title: str = "# Tiny") -> Path:
-    """A notebook whose first code cell holds its parameters."""
-    v = nbformat.v4
-    code = [v.new_code_cell(s, metadata={"tags": ["parameters"]} if i == 0 else {}) for i, s in enumerate(sources)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(v.new_notebook(cells=[v.new_markdown_cell(title), *code], metadata={"kernelspec": KERNEL}), path)
-    return path
-
-
-def printed(path: Path) -> str:
-    return "".join(o.text for c in cells(path) for o in c.outputs if o.output_type == "stream")
 
 
 def imported(tree: ast.AST) -> list[str]:
@@ -123,107 +96,6 @@ def test_table_of_contents_names_every_page():
     here = {f"chapters/{p.stem}" for p in CHAPTERS} | pages | {"intro"}
     assert set(book._files(toc)) == here
     assert sorted(book.chapters().values()) == CHAPTERS
-
-
-def test_parameters(tmp_path):
-    path = write(tmp_path / "tiny.ipynb", FIRST)
-    assert list(book.parameters(path).values()) == [
-        book.Parameter("tau", "float | list[float]", 4.0, "temperature"),
-        book.Parameter("dataset", "str", "digits", "a data set"),
-        book.Parameter("seeds", "int | list[int]", [0, 1], "seeds, = the unit"),
-        book.Parameter("quick", "bool", False, "whether to hurry"),
-        book.Parameter("hidden", "int | None", None, "units"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("12", 12), ("0.5", 0.5), ("1e-3", 0.001), ("-2E+1", -20.0), ("clinc150", "clinc150"), ("null", None),
-        ("true", True), ("[1, 2.5]", [1, 2.5]), ("[1e-4, 1e-3]", [1e-4, 1e-3]), ("1,2", [1, 2]),
-        ("digits, clinc150", ["digits", "clinc150"]), ("'a,b'", "a,b"), ("", None),
-    ],
-)  # fmt: skip
-def test_parse(text, value):
-    found = book.parse("x", text)
-    assert found == value
-    assert type(found) is type(value)
-
-
-def test_parse_refuses():
-    message = "parameter x: found '[1, 2', allowed: YAML such as 3, 0.5, kd or [1, 2]"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        book.parse("x", "[1, 2")
-
-
-GOOD = [
-    {}, {"tau": 1}, {"tau": 1.5}, {"tau": [1, 2.5]}, {"dataset": "clinc150"}, {"seeds": 3}, {"seeds": [3]},
-    {"quick": True}, {"hidden": 8}, {"hidden": None}, {"tau": 2.0, "seeds": 1},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("given", GOOD, ids=str)
-def test_check_accepts(tmp_path, given):
-    book.check(write(tmp_path / "tiny.ipynb", FIRST), given)
-
-
-NAMES = "allowed: tau, dataset, seeds, quick, hidden"
-TAU = "allowed: float | list[float], such as 4.0"
-SEEDS = "allowed: int | list[int], such as [0, 1]"
-BAD = [
-    ({"seed": 3}, f"chapter tiny: found parameter 'seed' (did you mean 'seeds'?), {NAMES}"),
-    ({"zzz": 3}, f"chapter tiny: found parameter 'zzz', {NAMES}"),
-    ({"tau": "hot"}, f"chapter tiny: parameter tau: found 'hot', {TAU}"),
-    ({"tau": True}, f"chapter tiny: parameter tau: found True, {TAU}"),
-    ({"tau": []}, f"chapter tiny: parameter tau: found [], {TAU}"),
-    ({"tau": [1.0, 2.0, "x"]}, f"chapter tiny: parameter tau: found [1.0, 2.0, 'x'], {TAU}"),
-    ({"tau": None}, f"chapter tiny: parameter tau: found None, {TAU}"),
-    ({"seeds": 1.5}, f"chapter tiny: parameter seeds: found 1.5, {SEEDS}"),
-    ({"seeds": [1, True]}, f"chapter tiny: parameter seeds: found [1, True], {SEEDS}"),
-    ({"quick": 1}, "chapter tiny: parameter quick: found 1, allowed: bool, such as False"),
-    ({"dataset": ["a"]}, "chapter tiny: parameter dataset: found ['a'], allowed: str, such as 'digits'"),
-    ({"hidden": False}, "chapter tiny: parameter hidden: found False, allowed: int | None, such as None"),
-]
-
-
-@pytest.mark.parametrize(("given", "message"), BAD, ids=[str(b[0]) for b in BAD])
-def test_check_refuses(tmp_path, given, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        book.check(write(tmp_path / "tiny.ipynb", FIRST), given)
-
-
-def test_execute_runs_this_interpreter(tmp_path, monkeypatch):
-    """Even where another kernel is registered as python3."""
-    spec = tmp_path / "jupyter/kernels/python3/kernel.json"
-    spec.parent.mkdir(parents=True)
-    spec.write_text(json.dumps({"argv": ["false"], "display_name": "other", "language": "python"}))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    path = write(tmp_path / "tiny.ipynb", "a: int | None = 2  # a number", "import os, sys\nprint(a, sys.executable)",
-                 "print(os.getcwd())")  # fmt: skip
-    told, output = [], tmp_path / "new/out.ipynb"
-    assert book.execute(path, output, {"a": 5}, lambda *step: told.append(step), root=tmp_path) == output
-    assert printed(output) == f"5 {sys.executable}\n{tmp_path}\n"
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert "input_path" not in output.read_text("utf-8")
-    assert printed(path) == ""
-
-
-def test_execute_drops_widgets(tmp_path):
-    path = write(tmp_path / "tiny.ipynb", "a: int = 2  # a number")
-    notebook = nbformat.read(path, as_version=4)
-    notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
-    nbformat.write(notebook, path)
-    assert "widgets" not in nbformat.read(book.execute(path, tmp_path / "out.ipynb"), as_version=4).metadata
-
-
-def test_execute_says_which_cell_failed(tmp_path):
-    path = write(tmp_path / "tiny.ipynb", "a: int = 2  # a number", "print(a)", "raise ValueError('asked, found')")
-    with pytest.raises(notebooks.NotebookError) as caught:
-        book.execute(path, tmp_path / "out.ipynb")
-    first, *_, last = str(caught.value).splitlines()
-    assert first == f"chapter tiny failed in cell 4, In [3]; what was executed is kept in {tmp_path / 'out.ipynb'}"
-    assert last == "ValueError: asked, found"
-    assert printed(tmp_path / "out.ipynb") == "2\n"
 
 
 def test_build(root, monkeypatch):

@@ -399,10 +399,15 @@ def test_killed_at_any_moment_nothing_is_lost_or_half_written(studies, uninterru
     assert contents(studies.folder / name) == (rows, arrays)
 
 
-def test_the_kills_fell_before_between_and_after_the_stacks(studies, uninterrupted):
-    """The test above has met stores of many sizes; otherwise its moments were badly chosen."""
-    studies.ask("half", kill_after=uninterrupted[0] / 2)
-    assert 0 < len(contents(studies.folder / "half")[0]) < len(uninterrupted[1][0])
+def test_killed_half_way_the_rest_is_trained_and_no_more(studies, uninterrupted):
+    rows, arrays = uninterrupted[1]
+    studies.ask("half", kill_after=0.0, rows=len(rows) // 2)
+    kept = contents(studies.folder / "half")[0]
+    assert len(rows) // 2 <= len(kept) < len(rows)
+    studies.trained("half")
+    assert studies.ask("half")["statuses"] == [0]
+    assert sorted(studies.trained("half")) == sorted(rows.keys() - kept.keys())
+    assert contents(studies.folder / "half") == (rows, arrays)
 
 
 def test_two_processes_asking_at_once_share_the_work(studies, uninterrupted):

@@ -1,52 +1,17 @@
-"""The one loss against its definition; what every condition teaches, by identities and by hand."""
+"""What every condition teaches, by identities and by hand."""
 
 import math
 
-import numpy as np
 import pytest
-import reference
 import torch
-from conftest import says
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from lessons import ALL, F64, LABEL, SOFT, TEACHER, close, lessons
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 from torch.testing import assert_close
 
 from kdstudy import targets
-from kdstudy.spec import Condition
 from kdstudy.targets import Context, Target, make, target
-
-F64 = torch.float64
-TEACHER = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.25, 0.25]], dtype=F64).log()
-LABEL = torch.tensor([0, 1])
-ALL = list(targets.CONDITIONS)
-SOFT = ["label_smoothing_matched", "kd"]  # those that mix with the labels by alpha
-
-
-def floats(draw: st.DrawFn, shape: tuple[int, ...], low: float, high: float) -> Tensor:
-    return torch.from_numpy(draw(arrays(np.float64, shape, elements=st.floats(low, high))))
-
-
-def whole(draw: st.DrawFn, shape: tuple[int, ...], below: int) -> Tensor:
-    return torch.from_numpy(draw(arrays(np.int64, shape, elements=st.integers(0, below - 1))))
-
-
-@st.composite
-def stacks(draw: st.DrawFn) -> tuple[Tensor, Target, Tensor, Tensor]:
-    """Logits, target with any rest, labels and temperatures of R runs."""
-    r, b, c = draw(st.integers(1, 3)), draw(st.integers(1, 4)), draw(st.integers(2, 6))
-    goal = Target(floats(draw, (r, b, c), 0, 1), floats(draw, (r, b, c), 0, 1), floats(draw, (r, b), -1, 2))
-    return floats(draw, (r, b, c), -8, 8), goal, whole(draw, (r, b), c), floats(draw, (r,), 0.5, 8)
-
-
-@st.composite
-def lessons(draw: st.DrawFn) -> tuple[Tensor, Tensor, Context, dict[str, float]]:
-    """Teacher logits, labels, their context, and a value for every parameter there is."""
-    n, c = draw(st.integers(1, 6)), draw(st.integers(2, 6))
-    values = {"tau": draw(st.floats(0.5, 8)), "alpha": draw(st.floats(0, 1)), "epsilon": draw(st.floats(0, 1))}
-    return floats(draw, (n, c), -8, 8), whole(draw, (n,), c), Context(c, F64), values
 
 
 def taught(name: str, lesson: tuple, **fixed: float) -> Target:
@@ -55,71 +20,6 @@ def taught(name: str, lesson: tuple, **fixed: float) -> Target:
     known = targets.parameters(name)
     spec = make(name, **{k: v for k, v in (values | fixed).items() if k in known})
     return target(spec, teacher, label, ctx)
-
-
-def close(a: Target, b: Target, atol: float) -> None:
-    for part in ("hard", "soft", "rest"):
-        assert_close(getattr(a, part), getattr(b, part), rtol=0, atol=atol)
-
-
-# ---------------------------------------------------------------- the loss
-
-
-@settings(deadline=None)
-@given(stacks())
-def test_loss_is_its_definition(case):
-    logits, goal, label, tau = case
-    ours = targets.loss(logits, goal, label, tau)
-    for r, value in enumerate(ours):
-        theirs = [
-            reference.loss_of_one(z, h, s, w, int(t), float(tau[r]))
-            for z, h, s, w, t in zip(logits[r], goal.hard[r], goal.soft[r], goal.rest[r], label[r])
-        ]
-        assert_close(value, torch.stack(theirs).mean(), rtol=1e-10, atol=1e-10)
-
-
-@settings(deadline=None, max_examples=30)
-@given(stacks())
-def test_a_run_in_a_stack_has_the_loss_it_has_alone(case):
-    logits, goal, label, tau = case
-    together = targets.loss(logits, goal, label, tau)
-    for r, value in enumerate(together):
-        alone = targets.loss(logits[r], goal.map(lambda t, r=r: t[r]), label[r], tau[r])
-        assert_close(value, alone, rtol=1e-12, atol=1e-12)
-
-
-def test_gradient_of_the_loss():
-    g = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 3, 5, generator=g, dtype=F64, requires_grad=True)
-    goal = Target(*(torch.rand(*s, generator=g, dtype=F64) for s in ((2, 3, 5), (2, 3, 5), (2, 3))))
-    label, tau = torch.randint(5, (2, 3), generator=g), torch.tensor([0.7, 4.0], dtype=F64)
-    assert torch.autograd.gradcheck(lambda z: targets.loss(z, goal, label, tau), [logits])
-
-
-def test_log_rest_is_finite_where_log1p_is_not():
-    logits = torch.tensor([[58.0, 0.0, 0.0], [58.0, 0.0, -2000.0]], dtype=F64, requires_grad=True)
-    label = torch.tensor([0, 0])
-    assert torch.log1p(-logits.softmax(-1)[:, 0]).tolist() == [-math.inf, -math.inf]
-    value = targets.log_rest(logits, label)
-    assert_close(value, torch.tensor([math.log(2) - 58, -58.0], dtype=F64), rtol=1e-15, atol=0)
-    assert torch.autograd.grad(value.sum(), logits)[0].isfinite().all()
-
-
-@settings(deadline=None, max_examples=30)
-@given(lessons())
-def test_log_rest_is_the_log_of_the_others(lesson):
-    logits, label, _, _ = lesson
-    others = [sum(q for k, q in enumerate(row.softmax(-1)) if k != t) for row, t in zip(logits, label)]
-    assert_close(targets.log_rest(logits, label), torch.stack(others).log(), rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, F64])
-def test_loss_and_gradient_stay_finite_for_huge_logits(dtype):
-    logits = torch.tensor([[1e4, 0.0, -1e4]], dtype=dtype, requires_grad=True)
-    goal = Target(*(torch.ones(s, dtype=dtype) for s in ((1, 3), (1, 3), (1,))))
-    value = targets.loss(logits, goal, torch.tensor([0]), torch.tensor(2.0, dtype=dtype))
-    assert value.isfinite() and value.dtype == dtype
-    assert torch.autograd.grad(value, logits)[0].isfinite().all()
 
 
 # ---------------------------------------------------------------- identities of conditions
@@ -278,68 +178,3 @@ def test_stack_and_map():
     assert together.hard.shape == (len(ALL), 2, 3) and together.rest.shape == (len(ALL), 2)
     for i, goal in enumerate(goals):
         close(together.map(lambda t, i=i: t[i]), goal, atol=0)
-
-
-# ---------------------------------------------------------------- names and parameters
-
-
-def test_parameters_and_listeners():
-    assert targets.parameters("hard") == {}
-    assert targets.parameters("label_smoothing") == {"epsilon": 0.1}
-    assert targets.parameters("kd") == targets.parameters("label_smoothing_matched") == {"tau": 2.0, "alpha": 0.9}
-    assert [name for name in ALL if targets.listens(name)] == SOFT
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_defaults_are_known_and_allowed(name):
-    for key, default in targets.parameters(name).items():
-        ok, _ = targets.ALLOWED[key]
-        assert ok(default)
-
-
-def test_make_fills_in_defaults_and_makes_floats():
-    assert make("kd") == Condition("kd", (("alpha", 0.9), ("tau", 2.0)))
-    spec = make("kd", tau=4, alpha=1)
-    assert spec == make("kd", alpha=1.0, tau=4.0)
-    assert all(type(v) is float for _, v in spec.params)
-    assert spec.tau == 4.0 and make("hard").tau == 1.0
-
-
-def test_make_refuses_what_is_unknown():
-    there = f"there are: {', '.join(ALL)}"
-    cases = [
-        ("hrad", {}, f"condition 'hrad' is unknown; {there}; did you mean 'hard'?"),
-        ("xyzzy", {}, f"condition 'xyzzy' is unknown; {there}"),
-        ("kd", {"epsilon": 0.1}, "condition 'kd' has no parameter 'epsilon'; it has: tau, alpha"),
-        ("hard", {"tau": 2.0}, "condition 'hard' has no parameter 'tau'; it has: none"),
-    ]
-    for name, params, message in cases:
-        with pytest.raises(ValueError, match=says(message)):
-            make(name, **params)
-
-
-@pytest.mark.parametrize(
-    "name, key, value, allowed",
-    [
-        ("kd", "tau", 0.0, "a number above 0"),
-        ("kd", "tau", -1.0, "a number above 0"),
-        ("kd", "alpha", 1.5, "0 <= alpha <= 1"),
-        ("kd", "alpha", math.nan, "0 <= alpha <= 1"),
-        ("label_smoothing", "epsilon", -0.1, "0 <= epsilon <= 1"),
-    ],
-)
-def test_make_refuses_what_is_out_of_range(name, key, value, allowed):
-    with pytest.raises(ValueError, match=says(f"{key} of condition {name!r}: found {value!r}, allowed: {allowed}")):
-        make(name, **{key: value})
-
-
-@pytest.mark.parametrize("name", SOFT)
-def test_a_condition_that_listens_needs_a_teacher(name):
-    with pytest.raises(ValueError, match=says(f"condition {name!r} listens to a teacher; none was given")):
-        target(make(name), None, LABEL, Context(3))
-
-
-@pytest.mark.parametrize("name", [n for n in ALL if n not in SOFT])
-def test_the_others_need_none(name):
-    lesson = target(make(name), TEACHER, LABEL, Context(3))
-    close(target(make(name), None, LABEL, Context(3)), lesson, atol=0)
