@@ -1,6 +1,7 @@
 """Settings shared by all tests: shapes and types checked, no network, no store but the test's own."""
 
 import re
+from functools import wraps
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -10,10 +11,10 @@ hook = install_import_hook("kdstudy", "typecheck.check")
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from kdstudy import datasets, plans, targets  # noqa: E402
+from kdstudy import datasets, executors, plans, targets, training  # noqa: E402
 from kdstudy.spec import Data, Recipe, Run, pairs  # noqa: E402
 
-pytest.register_assert_rewrite("tiny_files")  # its assertions say what they compared, as those of tests do
+pytest.register_assert_rewrite("stored", "tiny_files")  # they say what they compared, as tests do
 
 SMALL = {"classes": 6, "features": 12, "superclasses": 2, "train": 96, "validation": 48, "test": 64}
 TINY = Data("synthetic", pairs(SMALL))
@@ -36,6 +37,26 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield tmp_path / "cache"
     datasets.load.cache_clear()
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """Bit-identity whatever the stack's width is promised on the CPU only."""
+    monkeypatch.setattr(executors, "device", lambda: "cpu")
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list[list[Run]]:
+    """The stacks handed to `training.train`, in order."""
+    stacks, real = [], training.train
+
+    @wraps(real)
+    def counting(stack, *args, **options):
+        stacks.append(list(stack))
+        return real(stack, *args, **options)
+
+    monkeypatch.setattr(training, "train", counting)
+    return stacks
 
 
 def says(message: str) -> str:

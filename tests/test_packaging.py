@@ -117,7 +117,7 @@ def test_ci_runs_the_documented_targets():
 
 def test_no_registry_or_home_is_named():
     """Neither belongs in a repository that others clone."""
-    words = re.compile(r"\bpypi\.|pythonhosted|conda\.anaconda|(?<![\w.])/(?:home|root|Users)/")
+    words = re.compile(r"\bpypi\.|python[h]osted|conda\.anaconda|(?<![\w.])/(?:home|root|Users)/")
     found = [ROOT / "Makefile", ROOT / ".ci/run", *ROOT.glob("*.*"), *(ROOT / "kdstudy").glob("*")]
     found += [*(ROOT / "tests").glob("*.py"), *(ROOT / "book").glob("*.*"), *(ROOT / "book").glob("[cp]*/*")]
     found += (ROOT / ".github").rglob("*.yml")

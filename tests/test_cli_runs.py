@@ -1,0 +1,120 @@
+"""`kdstudy runs` and publishing: what the store holds, listed, filtered, exported, forgotten."""
+
+import re
+
+import pandas as pd
+import pytest
+from command import shell, small_book
+from conftest import tiny_run
+
+from kdstudy import cli, runs
+from kdstudy.published import Published
+from kdstudy.store import Record, Store
+
+chapters = pytest.fixture(autouse=True)(small_book)
+kdstudy = pytest.fixture(shell)
+
+
+@pytest.fixture
+def three() -> list[runs.Run]:
+    """Three stored students of two conditions, and a teacher."""
+    students = [tiny_run("hard", 0), tiny_run("hard", 1), tiny_run("kd", 0)]
+    runs.ask(students)
+    return students
+
+
+def test_an_empty_store_has_no_runs(kdstudy):
+    code, out, _ = kdstudy("runs")
+    assert code == 0
+    assert out.splitlines()[-1] == "0 runs, 0 stale"
+
+
+def test_a_store_that_cannot_be_used(kdstudy, tmp_path, monkeypatch):
+    monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path))
+    code, out, err = kdstudy("runs")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: the store {tmp_path} cannot be used (unable to open database file); set ")
+
+
+def test_an_option_of_the_wrong_type_is_a_usage_error(kdstudy):
+    code, _, err = kdstudy("runs", "--seed", "first")
+    assert code == 2
+    assert "Invalid value for '--seed'" in err
+
+
+def test_runs_are_listed_and_none_is_stale(kdstudy, three):
+    code, out, _ = kdstudy("runs")
+    assert code == 0
+    assert out.splitlines()[-1] == "4 runs, 0 stale"
+    for run in [*three, three[2].teacher]:
+        assert re.search(rf"{run.key}.*synthetic.*{run.condition.name}.*store.*False", out)
+    assert kdstudy("runs", "--stale")[1].splitlines()[-1] == "0 runs, 0 stale"
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        (["--condition", "kd"], 1),
+        (["--condition", "hard"], 3),
+        (["--seed", "0"], 2),
+        (["--seed", "0", "--condition", "hard"], 1),
+        (["--dataset", "synthetic"], 4),
+        (["--dataset", "digits"], 0),
+    ],
+)
+def test_runs_are_filtered(kdstudy, three, words, count):
+    code, out, _ = kdstudy("runs", *words)
+    assert code == 0
+    assert out.splitlines()[-1] == f"{count} runs, 0 stale"
+
+
+def test_runs_are_exported_bit_for_bit(kdstudy, three, tmp_path):
+    path = tmp_path / "all.csv"
+    code, out, _ = kdstudy("runs", "--export", path)
+    assert (code, out) == (0, f"4 runs written to {path}\n")
+    table = pd.read_csv(path, dtype={"test_nll": str}).set_index("key")
+    assert {k: float(v) for k, v in table["test_nll"].items()} == {k: r["test_nll"] for k, r in Store().rows().items()}
+    assert {"train_agreement", "tau", "torch", "device", "seconds", "digest", "stale"} <= set(table)
+
+
+def test_an_export_into_a_folder_that_is_not_there(kdstudy, three, tmp_path):
+    code, _, err = kdstudy("runs", "--export", tmp_path / "absent" / "all.csv")
+    assert code == 1
+    assert err == f"error: Cannot save file into a non-existent directory: '{tmp_path / 'absent'}'\n"
+
+
+def test_forget_removes_the_listed_runs_only(kdstudy, three):
+    code, out, _ = kdstudy("runs", "--condition", "kd", "--forget")
+    assert code == 0
+    assert out.splitlines()[-1] == "forgotten in the working store; published results are files in data/results"
+    assert set(Store().rows()) == {three[0].key, three[1].key, three[2].teacher.key}
+
+
+def test_stale_runs_are_listed(kdstudy, three):
+    store, key = Store(), three[0].key
+    row = store.rows([key])[key]
+    store.forget([key])
+    store.put([Record(row | {"code": "0" * 12}, {})])
+    assert kdstudy("runs")[1].splitlines()[-1] == "4 runs, 1 stale"
+    code, out, _ = kdstudy("runs", "--stale")
+    assert code == 0
+    assert out.splitlines()[-1] == "1 runs, 1 stale"
+    assert key in out
+
+
+def test_a_long_list_is_cut_and_says_so(kdstudy, monkeypatch):
+    runs.ask(tiny_run(seed=s, epochs=1) for s in range(45))
+    out = kdstudy("runs")[1]
+    assert out.count("synthetic") == 40
+    assert out.splitlines()[-1] == "45 runs, 0 stale, the first 40 shown; --export FILE writes them all"
+
+
+def test_publish_writes_a_chapter_of_results_that_answer_without_training(kdstudy, tmp_path):
+    cli.publish("universe")
+    cli.publish("notes")
+    assert sorted(p.name for p in (tmp_path / "results").iterdir()) == ["universe.csv", "universe.npz"]
+    wanted = cli.wanted("universe", {})
+    Store().forget(Store().rows())
+    assert list(runs.ask(wanted)["source"]) == ["published"]
+    assert set(Published().rows()) == {r.key for r in wanted}
+    assert re.search("synthetic.*hard.*published.*False", kdstudy("runs")[1])

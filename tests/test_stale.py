@@ -1,0 +1,83 @@
+"""`ask` and results of code that has changed since: used with a warning, trained again on demand."""
+
+import re
+import warnings
+
+import pytest
+from conftest import tiny_run
+from pandas.testing import assert_frame_equal
+from stored import answers
+
+from kdstudy import executors, runs, targets
+from kdstudy.store import Record, Store
+
+pytestmark = pytest.mark.usefixtures("on_cpu")
+
+
+def make_stale(*asked) -> None:
+    """Let stored rows say that other code computed them, and mark them."""
+    store, keys = Store(), [r.key for r in asked]
+    rows, arrays = store.rows(keys), store.arrays(keys, ["curves", "reliability", *executors.LOGITS])
+    store.forget(keys)
+    store.put(Record(rows[k] | {"code": "0" * 12, "test_accuracy": 2.0}, arrays[k]) for k in keys)
+
+
+STALE = (
+    "1 of 3 runs are stale: the code that computed them has changed since. `kdstudy runs --stale` lists them; "
+    "ask(..., refresh=True) trains them again."
+)
+
+
+def test_stale_results_are_used_with_a_warning_and_trained_again_on_demand(trained):
+    asked = [tiny_run(seed=s) for s in range(3)]
+    first = runs.ask(asked)
+    make_stale(asked[1])
+    trained.clear()
+    with pytest.warns(UserWarning, match=f"^{re.escape(STALE)}$"):
+        used = runs.ask(asked)
+    assert trained == []
+    assert list(used["stale"]) == [False, True, False]
+    assert used["test_accuracy"][1] == 2.0
+    with warnings.catch_warnings(action="error"):
+        fresh = runs.ask(asked, refresh=True)
+    assert trained == [[asked[1]]]
+    assert list(fresh["source"]) == ["store", "trained", "store"]
+    assert_frame_equal(answers(fresh), answers(first), check_exact=True)
+    trained.clear()
+    runs.ask(asked, refresh=True)
+    assert trained == []
+
+
+def test_refreshing_a_student_refreshes_its_stale_teacher(trained):
+    student = tiny_run("kd")
+    first = runs.ask([student])
+    make_stale(student, student.teacher)
+    trained.clear()
+    fresh = runs.ask([student], refresh=True)
+    assert trained == [[student.teacher], [student]]
+    assert_frame_equal(answers(fresh), answers(first), check_exact=True)
+    assert not executors.stale(Store().rows([student.teacher.key])[student.teacher.key])
+
+
+def test_changed_code_makes_its_condition_stale_and_no_other(monkeypatch):
+    asked = [tiny_run("hard"), tiny_run("label_smoothing")]
+    runs.ask(asked)
+
+    def label_smoothing(label, ctx, *, epsilon=0.1):
+        return targets.hard(label, ctx)
+
+    monkeypatch.setitem(targets.CONDITIONS, "label_smoothing", label_smoothing)
+    executors._digest.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="^1 of 2 runs are stale: "):
+            assert list(runs.ask(asked)["stale"]) == [False, True]
+    finally:
+        executors._digest.cache_clear()
+
+
+def test_a_condition_that_is_gone_is_stale(monkeypatch):
+    runs.ask([tiny_run("label_smoothing")])
+    row = next(iter(Store().rows().values()))
+    assert not executors.stale(row)
+    monkeypatch.delitem(targets.CONDITIONS, "label_smoothing")
+    assert executors.stale(row)
