@@ -2,7 +2,6 @@
 
 import random
 import re
-from functools import wraps
 
 import numpy as np
 import pytest
