@@ -20,7 +20,7 @@ NAMES = {
     "label_smoothing_matched": "matched smoothing",
     "kd": "KD",
 }
-STYLE = dict(zip(NAMES, zip(sns.color_palette("colorblind", len(NAMES)), "soD^")))  # colour, marker
+STYLE = dict(zip(NAMES, zip(sns.color_palette("colorblind", len(NAMES)), "soD^vPX*<>")))  # colour, marker
 WIDTH = 7.6  # inches: the book's text width
 AXES = {
     "test_accuracy": "test accuracy (%)",
@@ -64,7 +64,7 @@ def finish(figure: Figure, frame: pd.DataFrame, note: str = "bars: 95 % t interv
     for word in words:
         joined = f"{lines[-1]} · {word}".removeprefix(" · ")
         lines = lines + [word] if len(joined) > 105 else lines[:-1] + [joined]
-    figure.text(0.5, -0.01, "\n".join(lines), ha="center", va="top", fontsize=7, color="0.35")
+    figure.text(0.5, -0.01, "\n".join(lines), ha="center", va="top", fontsize=7.5, color="0.25")
     plt.close(figure)
     return figure
 
@@ -113,7 +113,8 @@ def band(ax: Axes, frame: pd.DataFrame, condition: str, measure: str) -> None:
     """Mean and interval of a condition without a setting, as a horizontal line and band."""
     i, colour = stats.interval(frame[measure]), STYLE[condition][0]
     ax.axhline(i.mean, color=colour, lw=1.2, ls=":", label=NAMES[condition])
-    ax.axhspan(i.low, i.high, color=colour, alpha=0.15, lw=0)
+    if np.isfinite([i.low, i.high]).all():  # one seed has no interval
+        ax.axhspan(i.low, i.high, color=colour, alpha=0.15, lw=0)
 
 
 def legend(figure: Figure, ax: Axes) -> None:
@@ -133,7 +134,8 @@ def listing(frame: pd.DataFrame, digits: int = 4) -> Styler:
 
 def nothing(why: str) -> Figure:
     """An empty figure that says why it is empty."""
-    figure = plt.figure(figsize=(WIDTH, 0.5))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.5))  # a notebook shows no figure without axes
+    ax.set_axis_off()
     figure.text(0.5, 0.5, f"nothing to draw: {why}", ha="center", va="center", fontsize=9, color="0.35")
     plt.close(figure)
     return figure

@@ -29,8 +29,7 @@ def candidates(chapter: str, published: Published) -> tuple[list[Run], list[str]
 def sample(chapter: str, size: int, draw: int = 0) -> pd.DataFrame:
     """Train a random sample of a chapter's published runs anew; one row for each run and metric.
 
-    Half of the runs come from as many seeds as needed to keep teachers few: a seed is drawn for each
-    data set, then conditions within it. Stored results are not touched.
+    To keep teachers few, one seed is drawn for each data set, then runs of that seed. Stored results are not touched.
     """
     published = Published()
     pool, absent = candidates(chapter, published)

@@ -91,16 +91,28 @@ def searched(frame: pd.DataFrame) -> list[str]:
 def tuned(frame: pd.DataFrame, by: str = "validation_accuracy") -> pd.DataFrame:
     """For each data set and condition, the runs of the setting best on validation.
 
-    Best: highest mean of `by` over seeds (the first of equals). The test split is not looked at.
+    Best: highest mean of `by` over seeds (of equals, the smallest setting). The test split is not looked at.
     """
     cols = searched(frame)
     kept = []
     for _, group in frame.groupby(["dataset", "condition"], sort=False):
-        means = group.groupby(cols, dropna=False, sort=False)[by].mean()
+        means = group.groupby(cols, dropna=False, sort=True)[by].mean()
         best = dict(zip(cols, means.idxmax() if len(cols) > 1 else (means.idxmax(),)))
         same = np.logical_and.reduce([(group[c] == v) | (group[c].isna() & pd.isna(v)) for c, v in best.items()])
         kept.append(group[same])
     return pd.concat(kept)
+
+
+def contrasts(frame: pd.DataFrame, treatment: str, control: str, measure: str, by: Sequence[str]) -> pd.DataFrame:
+    """Paired differences of two conditions at each combination of `by`; their intervals hold together."""
+    both = frame[frame["condition"].isin([treatment, control])]
+    groups = [(key, g) for key, g in both.groupby(list(by), sort=False) if g["condition"].nunique() == 2]
+    rows = []
+    for key, group in groups:
+        d = difference(group, {"condition": treatment}, {"condition": control}, measure)
+        i = interval(d, family=len(groups))
+        rows.append(dict(zip(by, key)) | {"difference": i.mean, "low": i.low, "high": i.high, "n": i.n})
+    return pd.DataFrame(rows, columns=[*by, "difference", "low", "high", "n"])
 
 
 def summary(frame: pd.DataFrame, measure: str, by: Sequence[str], level: float = 0.95) -> pd.DataFrame:
