@@ -31,7 +31,7 @@ format: $(READY)  ## fix what the linter can fix
 quick: $(READY)  ## a small version of every run, in minutes on a laptop
 	@$(BIN)/kdstudy quick
 
-full: $(READY)  ## every run of the study that the store lacks, hours without a GPU
+full: $(READY)  ## train every run of the study that the store lacks, publish, build the book
 	@$(BIN)/kdstudy full
 
 serve: $(READY)  ## serve the built book at localhost, PORT=8000

@@ -215,18 +215,3 @@ def reliability(frame: pd.DataFrame, bins: Mapping[str, np.ndarray]) -> Figure:
         frame,
         "15 equal bins, those under 0.5 % of examples left out · each condition at its setting best on validation",
     )
-
-
-def learning(frame: pd.DataFrame, curves: Mapping[str, np.ndarray]) -> Figure:
-    """Validation accuracy by epoch, mean over seeds."""
-    names = list(dict.fromkeys(frame["dataset"]))
-    figure, axes = panels(names)
-    for name, ax in axes.items():
-        for condition, group in frame[frame["dataset"] == name].groupby("condition", sort=False):
-            mean = np.mean([curves[k][:, 1] for k in group["key"]], axis=0)
-            ax.plot(range(1, len(mean) + 1), mean, color=STYLE[condition][0], lw=1.3, label=NAMES[condition])
-        ax.set_xlabel("epoch")
-        ax.set_ylabel("validation accuracy (%)")
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}"))
-    legend(figure, ax)
-    return finish(figure, frame, "means over seeds · each condition at its setting best on validation")
