@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache, partial
 
@@ -20,10 +20,11 @@ from torch import Tensor
 from kdstudy import clinc150 as clinc
 from kdstudy.downloads import SOURCES, cache_folder, fetch
 from kdstudy.models import generator
-from kdstudy.spec import Data, require
+from kdstudy.spec import Data, pairs, require
 from kdstudy.synthetic import synthetic, whole
 
 SPLITS = ("train", "validation", "test")
+FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,22 +84,62 @@ def options(name: str) -> dict[str, object]:
 
 def check(data: Data) -> None:
     """ValueError unless the data set and all its options are known; values are checked by `load`."""
-    known = options(data.name)
+    known = [*options(data.name), "fold"]
     for key, _ in data.options:
         _known(key, known, f"data set {data.name!r} has no option {key!r}; it has")
+
+
+def variant(name: str, **given: object) -> Data:
+    """A data set with those options that differ from its defaults."""
+    own = options(name)
+    return Data(name, pairs({k: v for k, v in given.items() if k not in own or v != own[k]}))
+
+
+def named(name: str | Data) -> Data:
+    """The data set of that name, checked."""
+    data = name if isinstance(name, Data) else Data(name)
+    check(data)
+    return data
+
+
+def grouped(data: Data) -> bool:
+    """Whether the classes have super-classes."""
+    return data.name in ("synthetic", "clinc150")
 
 
 @lru_cache(maxsize=4)
 def load(data: Data) -> Dataset:
     """The data set that `data` names; the last four are kept in memory.
 
-    ValueError for an unknown name, option or value; DataError for files that are absent or altered.
+    The option `fold`, which every data set has, leaves that fold of the training split out: it becomes
+    the validation split. ValueError for an unknown name, option or value; DataError for files that are
+    absent or altered.
     """
     check(data)
-    parts = DATASETS[data.name](**dict(data.options))
+    given = dict(data.options)
+    if (fold := given.pop("fold", None)) is not None:
+        return without(load(Data(data.name, pairs(given))), fold)
+    parts = DATASETS[data.name](**given)
     splits = {s: Split(*parts.pop(s)) for s in SPLITS}
     source = parts.pop("source", [t for s in splits.values() for t in (s.x, s.y)])
     return Dataset(data.name, **splits, digest=_digest(*source), **parts)
+
+
+def fold_of(examples: int) -> Int[Tensor, " N"]:
+    """The fold of each training example, at random once and for all, all folds equally large to one."""
+    place = torch.randperm(examples, generator=generator(0, "fold"))
+    return place % FOLDS
+
+
+def without(data: Dataset, fold: int) -> Dataset:
+    """Training on all folds but one, validated on that one."""
+    require(isinstance(fold, int) and 0 <= fold < FOLDS, "fold", fold, f"a whole number from 0 to {FOLDS - 1}")
+    out = fold_of(len(data.train.y)) == fold
+    parts = {"train": ~out, "validation": out}
+    splits = {name: Split(data.train.x[at], data.train.y[at]) for name, at in parts.items()}
+    inside = data.extra.get("train", {})
+    extra = {**data.extra, **{name: {k: v[at] for k, v in inside.items()} for name, at in parts.items()}}
+    return replace(data, **splits, digest=_digest(data.digest, fold), extra=extra)
 
 
 def _digest(*parts: object) -> str:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -24,9 +25,10 @@ from kdstudy.store import Record, Store
 warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
 
 WIDEST = 64  # runs in one stack
+MANY = 16  # runs of one seed that make a stack of their own
 MEMORY = 1.5e9  # bytes of targets in one stack
 Executor = Callable[[Sequence[Sequence[Run]], Path, bool], Iterator[list[Record]]]
-LOGITS = tuple(f"logits_{s}" for s in measures.SPLITS)
+LEFT = (*(f"logits_{s}" for s in measures.SPLITS), "rows")  # what a run must leave to teach
 
 
 @cache
@@ -73,15 +75,22 @@ def workers() -> int:
 
 
 def stacks(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs grouped into stacks of one shape, at least one for each worker, none wider than fits."""
+    """Runs grouped into stacks of one shape, at least one for each worker, none wider than fits.
+
+    A seed with many runs has stacks of its own: they read the same batches, of which one copy is enough.
+    """
     groups: dict[object, list[Run]] = {}
     for run in runs:
         groups.setdefault(training.shape(run), []).append(run)
     out = []
     for group in groups.values():
-        group.sort(key=lambda r: r.seed)
-        width = min(widest(group[0]), -(-len(group) // workers()))
-        out += [group[i : i + width] for i in range(0, len(group), width)]
+        seeds: dict[int, list[Run]] = {}
+        for run in sorted(group, key=lambda r: r.seed):
+            seeds.setdefault(run.seed, []).append(run)
+        together = list(seeds.values()) if len(group) >= MANY * len(seeds) else [[*chain(*seeds.values())]]
+        for part in together:
+            width = -(-len(part) // -(-len(part) // min(widest(part[0]), -(-len(group) // workers()))))
+            out += [part[i : i + width] for i in range(0, len(part), width)]
     return out
 
 
@@ -127,10 +136,11 @@ def work(stack: Sequence[Run], path: Path, keep_logits: bool, asker: int) -> lis
 
 
 def teachers(store: Store, stack: Sequence[Run]) -> dict[str, dict[str, torch.Tensor]]:
-    """Logits of the teachers of a stack, by key and split, indexed by example."""
-    held = store.arrays({r.teacher.key for r in stack if r.teacher}, LOGITS)
+    """What the teachers of a stack left, by key: logits by split, indexed by example, and logit-layer rows."""
+    held = store.arrays({r.teacher.key for r in stack if r.teacher}, LEFT)
     return {
-        key: {name.partition("_")[2]: torch.from_numpy(a) for name, a in arrays.items()} for key, arrays in held.items()
+        key: {name.removeprefix("logits_"): torch.from_numpy(a) for name, a in arrays.items()}
+        for key, arrays in held.items()
     }
 
 

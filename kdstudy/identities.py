@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from kdstudy import targets
+from kdstudy import objective, targets
 from kdstudy.models import generator
 from kdstudy.targets import Context, make, target
 
@@ -165,5 +165,5 @@ def rescaling(case: Case) -> Tensor:
     ours = _gradient(lambda z: _loss("kd", case, z, tau=1.0, alpha=case.alpha), case.z).gather(-1, at)
     plain = _gradient(lambda z: cross_entropy(z, case.y), case.z).gather(-1, at)
     p, q = case.v.softmax(-1).gather(-1, at), case.z.softmax(-1).gather(-1, at)
-    rest = targets.log_rest(case.z, case.y).exp()[:, None]
+    rest = objective.log_rest(case.z, case.y).exp()[:, None]
     return ours / plain - ((1 - case.alpha) + case.alpha * (p - q) / rest)

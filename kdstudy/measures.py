@@ -79,6 +79,15 @@ def agreement(
     return (logits.argmax(-1) == teacher.argmax(-1)).to(logits).mean()
 
 
+@measure_with_teacher
+def teacher_kl(
+    logits: Float[Tensor, "N C"], label: Int[Tensor, " N"], teacher: Float[Tensor, "N C"]
+) -> Float[Tensor, ""]:
+    """Mean of KL(p || q) in nats, at temperature 1: how far the student is from the teacher. Stanton et al. 2021."""
+    log_p, log_q = teacher.log_softmax(-1), logits.log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1).mean()
+
+
 def evaluate(
     logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], teacher: Mapping[str, Tensor] | None
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:

@@ -47,3 +47,14 @@ def forward(params: Params, x: Float[Tensor, "R B D"]) -> Float[Tensor, "R B C"]
         if i + 2 < len(params):
             x = x.relu()
     return x
+
+
+def alone(params: Params, i: int, x: Float[Tensor, "N D"]) -> Float[Tensor, "N C"]:
+    """Logits of run i."""
+    return forward([p[i : i + 1] for p in params], x[None])[0]
+
+
+def logit_rows(params: Params, i: int, hidden: Sequence[int]) -> Float[Tensor, "C H"]:
+    """The logit layer's weight vector of each class in run i, without the units that `stack` added."""
+    layer = params[-2][i]
+    return layer[: hidden[-1] if hidden else len(layer)].T.contiguous()

@@ -6,11 +6,11 @@ Arguments may be single values or lists; `seeds` is a count (seeds 0, 1, ...) or
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product
 from typing import TypeVar
 
 from kdstudy import datasets, targets
-from kdstudy.spec import Data, Recipe, Run
+from kdstudy.spec import Condition, Data, Recipe, Run
 
 T = TypeVar("T")
 Several = T | Sequence[T]
@@ -19,6 +19,21 @@ TEACHER_SEED = 10_000  # teacher of seed s has seed 10 000 + s: no initial weigh
 DATASETS = ("synthetic", "digits", "fashion_mnist", "clinc150")
 WEIGHT_DECAYS = (0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # the baseline's own search
 
+TAUS, ALPHAS = (1.0, 2.0, 4.0, 8.0), (0.5, 0.9)
+EPSILONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+WEIGHTS = (1.0, 2.0)  # of the parts of decoupled KD
+DOSES = (0.0, 0.25, 0.5, 0.75, 1.0)
+SIMILARITIES = (0.0, 0.3, 0.6, 0.9)
+
+GRID = ("label_smoothing_matched", "class_matched", "instance_matched", "kd_pt", "kd_pt_class", "kd")
+UNIVERSE = ("hard", "label_smoothing", "label_smoothing_matched", "kd")
+DOMAIN = ("hard", "label_smoothing_matched", "class_matched", "class_mean", "kd_sim", "kd_rel", "class_permuted", "kd")
+INSTANCE = ("hard", "label_smoothing_matched", "kd_pt", "cwtm", "instance_matched", "example_permuted",
+            "shuffled_teacher", "random_teacher", "kd")  # fmt: skip
+DECOMPOSITION = ("hard", *GRID, "kd_sim", "kd_pt_sim", "topk", "tckd", "nckd", "dkd")
+ALIKE = ("label_smoothing_matched", "class_matched", "class_permuted")
+GROUPED = ("kd_rel",)  # conditions that need super-classes
+
 NOT_PLANNED = ("executor",)  # chapter parameters that do not change which runs are asked
 
 PLANS: dict[str, Callable[..., list[Run]]] = {}
@@ -26,15 +41,19 @@ PLANS: dict[str, Callable[..., list[Run]]] = {}
 
 @dataclass(frozen=True)
 class Setup:
-    """Teacher and student of a data set. Their learning rates were chosen for hard labels."""
+    """Teacher and student of a data set, and how many seeds it is given.
+
+    Their learning rates were chosen for hard labels.
+    """
 
     teacher: Recipe
     student: Recipe
+    seeds: int = 10
 
 
 SETUPS = {
-    "synthetic": Setup(Recipe((256,), 20, lr=0.03), Recipe((16,), 30, lr=0.2)),
-    "digits": Setup(Recipe((256,), 60, batch=64), Recipe((6,), 60, batch=64, lr=0.03)),
+    "synthetic": Setup(Recipe((256,), 20, lr=0.03), Recipe((16,), 30, lr=0.2), seeds=20),
+    "digits": Setup(Recipe((256,), 60, batch=64), Recipe((6,), 60, batch=64, lr=0.03), seeds=20),
     "fashion_mnist": Setup(Recipe((128,), 12), Recipe((8,), 10, lr=0.03)),
     "clinc150": Setup(Recipe((512,), 30), Recipe((12,), 30)),
 }
@@ -54,8 +73,10 @@ def several(value: Several[T]) -> list[T]:
     return list(value) if isinstance(value, Iterable) else [value]
 
 
-def seed_list(seeds: Several[int]) -> list[int]:
-    """`seeds` as a list: a count n means 0, 1, ..., n - 1."""
+def seed_list(seeds: Several[int] | None, own: Setup = DEFAULT) -> list[int]:
+    """`seeds` as a list: a count n means 0, 1, ..., n - 1; None the data set's own count."""
+    if seeds is None:
+        seeds = own.seeds
     if isinstance(seeds, int):
         if seeds < 1:
             raise ValueError(f"seeds: found {seeds}, allowed: a count of at least 1, or a list of seeds")
@@ -71,10 +92,10 @@ def setup(dataset: str, hidden: int | None = None, epochs: int | None = None) ->
         student = replace(student, hidden=(hidden,))
     if epochs is not None:
         teacher, student = replace(teacher, epochs=epochs), replace(student, epochs=epochs)
-    return Setup(teacher, student)
+    return Setup(teacher, student, own.seeds)
 
 
-def settings(name: str, **values: Several[float]) -> list[targets.Condition]:
+def settings(name: str, **values: Several[float]) -> list[Condition]:
     """A condition at every combination of those given values that it has a parameter for."""
     own = {k: several(v) for k, v in values.items() if k in targets.parameters(name)}
     return [targets.make(name, **dict(zip(own, combination))) for combination in product(*own.values())]
@@ -85,35 +106,101 @@ def teacher_of(data: Data, recipe: Recipe, seed: int) -> Run:
     return Run(data, recipe, targets.make("hard"), TEACHER_SEED + seed)
 
 
-def students(data: Data, own: Setup, conditions: Iterable[targets.Condition], seeds: Sequence[int]) -> list[Run]:
-    """One run for each condition and seed, with the seed's teacher where the condition listens."""
-    return [
-        Run(data, own.student, c, s, teacher_of(data, own.teacher, s) if targets.listens(c.name) else None)
-        for c, s in product(conditions, seeds)
-    ]
+def listened(data: Data, own: Setup, condition: Condition, seed: int) -> Run | None:
+    """The teacher of a student: the seed's own, for `random_teacher` as it was drawn, or none."""
+    if not targets.listens(condition.name):
+        return None
+    recipe = replace(own.teacher, epochs=0) if condition.name == "random_teacher" else own.teacher
+    return teacher_of(data, recipe, seed)
+
+
+def students(data: Data, own: Setup, conditions: Iterable[Condition], seeds: Sequence[int]) -> list[Run]:
+    """One run for each condition and seed, with the seed's teacher where the condition listens.
+
+    A condition that needs super-classes is left out where the data set has none.
+    """
+    able = [c for c in conditions if c.name not in GROUPED or datasets.grouped(data)]
+    return [Run(data, own.student, c, s, listened(data, own, c, s)) for c, s in product(able, seeds)]
+
+
+def teachers(runs: Iterable[Run]) -> list[Run]:
+    """The trained teachers that these runs listen to."""
+    return [t for t in dict.fromkeys(r.teacher for r in runs) if t and t.recipe.epochs]
+
+
+def folds(dataset: Several[str] = DATASETS, epochs: int | None = None, teachers: int = 3) -> list[Run]:
+    """Teachers of each data set that leave out one fold each: their misses there say how hard an example is."""
+    out = []
+    for data in map(datasets.named, several(dataset)):
+        for fold, seed in product(range(datasets.FOLDS), range(teachers)):
+            part = replace(data, options=(*data.options, ("fold", fold)))
+            out.append(teacher_of(part, setup(data.name, epochs=epochs).teacher, seed))
+    return out
+
+
+def study(
+    dataset: Several[str | Data] = DATASETS,
+    conditions: Several[str] = "hard, kd",
+    weight_decay: Several[float] = WEIGHT_DECAYS,
+    seeds: Several[int] | None = None,
+    hidden: int | None = None,
+    epochs: int | None = None,
+    **searched: Several[float],
+) -> list[Run]:
+    """Every condition at every value of `searched` that it has a parameter for, hard labels over `weight_decay`.
+
+    Without its own value a temperature is searched over `TAUS`, a weight over `ALPHAS`.
+    """
+    searched = {"tau": TAUS, "alpha": ALPHAS} | searched
+    wanted = [c for name in several(conditions) for c in settings(name, **searched)]
+    runs = []
+    for data in map(datasets.named, several(dataset)):
+        own = setup(data.name, hidden, epochs)
+        mine = students(data, own, wanted, seed_list(seeds, own))
+        plain = [r for r in mine if r.condition.name == "hard"]
+        runs += mine
+        runs += [
+            replace(r, recipe=replace(r.recipe, weight_decay=float(w))) for r in plain for w in several(weight_decay)
+        ]
+    return list(dict.fromkeys(runs))
+
+
+def alike(similarity: Several[float] = SIMILARITIES, conditions: Several[str] = ALIKE, **given: object) -> list[Run]:
+    """The synthetic task at several similarities of the classes within a super-class."""
+    return study([datasets.variant("synthetic", similarity=s) for s in several(similarity)], conditions, **given)
+
+
+def doses(dataset: Several[str], dose: Several[float] = DOSES, **given: object) -> list[Run]:
+    """KD-pt, the teacher's masses drawn together to the fraction `dose` of their spread."""
+    return study(dataset, "kd_pt", dose=dose, **given)
 
 
 @plan
-def universe(
-    dataset: Several[str] = DATASETS,
-    conditions: Several[str] = ("hard", "label_smoothing", "label_smoothing_matched", "kd"),
-    tau: Several[float] = (1.0, 2.0, 4.0, 8.0),
-    alpha: Several[float] = (0.5, 0.9),
-    epsilon: Several[float] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8),
-    weight_decay: Several[float] = WEIGHT_DECAYS,
-    seeds: Several[int] = 10,
-    hidden: int | None = None,
-    epochs: int | None = None,
+def universe(conditions: Several[str] = UNIVERSE, epsilon: Several[float] = EPSILONS, **given: object) -> list[Run]:
+    """What smoothing alone gives: label smoothing over `epsilon`."""
+    return study(conditions=conditions, epsilon=epsilon, **given)
+
+
+@plan
+def domain(conditions: Several[str] = DOMAIN, similarity: Several[float] = SIMILARITIES, **given: object) -> list[Run]:
+    """What knowledge of classes adds, and the synthetic task at several class similarities."""
+    rest = {k: v for k, v in given.items() if k != "dataset"}
+    return study(conditions=conditions, **given) + alike(similarity, **rest)
+
+
+@plan
+def instance(conditions: Several[str] = INSTANCE, dose: Several[float] = DOSES, **given: object) -> list[Run]:
+    """What knowledge of examples adds; KD-pt by doses; and teachers by folds, which say how hard examples are."""
+    part = {k: v for k, v in given.items() if k in ("dataset", "epochs")}
+    rest = {"dataset": DATASETS} | given
+    return study(conditions=conditions, **given) + doses(dose=dose, **rest) + folds(**part)
+
+
+@plan
+def decomposition(
+    conditions: Several[str] = DECOMPOSITION, weights: Several[float] = WEIGHTS, **given: object
 ) -> list[Run]:
-    """Hard labels over `weight_decay`, label smoothing over `epsilon`, the others over `tau` x `alpha`."""
-    wanted = [c for name in several(conditions) for c in settings(name, tau=tau, alpha=alpha, epsilon=epsilon)]
-    runs = []
-    for name in several(dataset):
-        datasets.check(Data(name))
-        own = setup(name, hidden, epochs)
-        runs += students(Data(name), own, wanted, seed_list(seeds))
-        baseline = [r for r in runs if r.condition.name == "hard" and r.data.name == name]
-        runs += [
-            replace(r, recipe=replace(r.recipe, weight_decay=float(w))) for r in baseline for w in several(weight_decay)
-        ]
-    return list(dict.fromkeys(runs))
+    """The grid of mass x shape; decoupled KD over `weights` of one of its parts, that of `dkd` the non-target."""
+    parts = {c: "target" if c == "tckd" else "nontarget" for c in several(conditions)}
+    asked = (study(conditions=c, **{part: weights}, **given) for c, part in parts.items())
+    return list(dict.fromkeys(chain.from_iterable(asked)))

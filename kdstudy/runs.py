@@ -44,7 +44,7 @@ class Asker:
     def lacking(self, runs: Sequence[Run], logits: bool) -> list[Run]:
         """The runs still to be trained."""
         rows = self.rows(runs)
-        have = self.store.has(rows, executors.LOGITS[0]) if logits else rows
+        have = self.store.has(rows, executors.LEFT[-1]) if logits else rows
         done = {k for k in have if not (self.refresh and k not in self.trained and stale(rows[k]))}
         return [r for r in runs if r.key not in done]
 

@@ -46,7 +46,8 @@ class Recipe:
     """A multilayer perceptron and how it is trained.
 
     SGD with Nesterov momentum, learning rate `lr` falling to 0 by a half cosine, `weight_decay`
-    added to the gradient, batches of `batch` examples drawn without replacement each epoch.
+    added to the gradient, batches of `batch` examples drawn without replacement each epoch. Without
+    epochs it stays as it was drawn.
     """
 
     hidden: tuple[int, ...]
@@ -62,9 +63,9 @@ class Recipe:
             object.__setattr__(self, name, float(getattr(self, name)))
         require(all(map(_counts, self.hidden)), "hidden", self.hidden, "positive whole numbers")
         object.__setattr__(self, "hidden", tuple(int(h) for h in self.hidden))
-        for name in ("epochs", "batch"):
+        for name, low in {"epochs": 0, "batch": 1}.items():
             value = getattr(self, name)
-            require(_counts(value), name, value, "a whole number of at least 1")
+            require(value >= low and value == int(value), name, value, f"a whole number of at least {low}")
             object.__setattr__(self, name, int(value))
         require(self.lr > 0, "lr", self.lr, "a number above 0")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "a number of at least 0")

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 Values = Sequence[float] | np.ndarray | pd.Series
-SETTING = ("tau", "alpha", "epsilon", "weight_decay")  # what a search may vary
+SETTING = ("tau", "alpha", "epsilon", "weight_decay", "target", "nontarget")  # what a search may vary
 
 
 @dataclass(frozen=True)

@@ -1,194 +1,246 @@
-"""Every condition as one pure function, and the one loss that serves them all.
+"""Every condition as one pure function (teacher logits, labels, context) -> `Target`.
 
-A condition maps (teacher logits, labels, context) to `Target(hard, soft, rest)`; the loss is
+A function whose first argument is `teacher` listens to a teacher; its keyword arguments are the
+condition's parameters. Conditions see all N training examples at once, so a data set mean is a mean
+over rows. p = softmax(v), p^tau = softmax(v / tau); m = 1 - p^tau_t is the mass that leaves the
+label. In the grid of mass x shape, with the name of each cell,
 
-    L = -<hard, log q> - tau^2 <soft, log q^tau> - tau^2 rest log(1 - q^tau_t)
-
-with q = softmax(z), q^tau = softmax(z / tau) and t the true class. A function whose first
-argument is `teacher` listens to a teacher; its keyword arguments are the condition's parameters.
-Conditions see all N training examples at once, so a data set mean is a mean over rows.
+    mass \\ shape   uniform                   class             instance
+    constant       label_smoothing_matched   class_matched     instance_matched
+    instance       kd_pt                     kd_pt_class       kd
 """
 
-import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
-
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from kdstudy.spec import Condition, pairs
+from kdstudy import shapes
+from kdstudy.objective import Target, gradient, loss
+from kdstudy.registry import CONDITIONS, Context, condition, listens, make, named, parameters, target
+
+__all__ = ["CONDITIONS", "Context", "Target", "condition", "gradient", "listens", "loss", "make", "named",
+           "parameters", "target"]  # fmt: skip
+
+Logits = Float[Tensor, "N C"]
+Labels = Int[Tensor, " N"]
 
 
-@dataclass(frozen=True)
-class Target:
-    """What one example asks of the student: the three weights of the loss above."""
-
-    hard: Float[Tensor, "*R N C"]
-    soft: Float[Tensor, "*R N C"]
-    rest: Float[Tensor, "*R N"]
-
-    def map(self, fn: Callable[[Tensor], Tensor]) -> "Target":
-        """The target with `fn` applied to each of its tensors."""
-        return Target(*(fn(getattr(self, f.name)) for f in fields(self)))
-
-
-def stack(goals: Sequence[Target]) -> Target:
-    """Several targets along a new leading axis."""
-    return Target(*(torch.stack([getattr(g, f.name) for g in goals]) for f in fields(Target)))
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a condition may know besides logits and labels: the number of classes."""
-
-    classes: int
-    dtype: torch.dtype = torch.float32
-
-
-CONDITIONS: dict[str, Callable[..., Target]] = {}
-
-
-def condition(fn: Callable[..., Target]) -> Callable[..., Target]:
-    """Register `fn` under its own name."""
-    CONDITIONS[fn.__name__] = fn
-    return fn
-
-
-def named(name: str) -> Callable[..., Target]:
-    """The condition called `name`; ValueError with the names there are if none is."""
-    if name not in CONDITIONS:
-        near = get_close_matches(name, CONDITIONS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"condition {name!r} is unknown; there are: {', '.join(CONDITIONS)}{hint}")
-    return CONDITIONS[name]
-
-
-def parameters(name: str) -> dict[str, float]:
-    """Names and defaults of a condition's parameters."""
-    signature = inspect.signature(named(name)).parameters.values()
-    return {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY}
-
-
-def listens(name: str) -> bool:
-    """Whether the condition needs a teacher."""
-    return "teacher" in inspect.signature(named(name)).parameters
-
-
-ALLOWED = {
-    "tau": (lambda v: v > 0, "a number above 0"),
-    "alpha": (lambda v: 0 <= v <= 1, "0 <= alpha <= 1"),
-    "epsilon": (lambda v: 0 <= v <= 1, "0 <= epsilon <= 1"),
-}
-
-
-def make(name: str, **values: float) -> Condition:
-    """A checked `Condition`: defaults filled in, every parameter known and within its range."""
-    known = parameters(name)
-    for key, value in values.items():
-        if key not in known:
-            raise ValueError(f"condition {name!r} has no parameter {key!r}; it has: {', '.join(known) or 'none'}")
-        ok, allowed = ALLOWED[key]
-        if not ok(value):
-            raise ValueError(f"{key} of condition {name!r}: found {value!r}, allowed: {allowed}")
-    return Condition(name, pairs({k: float(values.get(k, default)) for k, default in known.items()}))
-
-
-def target(spec: Condition, teacher: Tensor | None, label: Tensor, ctx: Context) -> Target:
-    """The `Target` of a condition on all training examples; ValueError if it lacks the teacher it listens to."""
-    if listens(spec.name) and teacher is None:
-        raise ValueError(f"condition {spec.name!r} listens to a teacher; none was given")
-    args = (teacher.to(ctx.dtype), label, ctx) if listens(spec.name) else (label, ctx)
-    return named(spec.name)(*args, **dict(spec.params))
-
-
-def _labels(label: Int[Tensor, " N"], ctx: Context) -> Float[Tensor, "N C"]:
+def _labels(label: Labels, ctx: Context) -> Logits:
     return one_hot(label, ctx.classes).to(ctx.dtype)
 
 
-def _hard_only(rho: Float[Tensor, "N C"]) -> Target:
-    return Target(rho, torch.zeros_like(rho), rho.new_zeros(len(rho)))
+def _hard_only(rho: Logits) -> Target:
+    return Target(rho, rho.new_zeros(rho.shape), rho.new_zeros(len(rho)))
 
 
-def _distil(rho: Float[Tensor, "N C"], label: Int[Tensor, " N"], ctx: Context, alpha: float) -> Target:
+def _distil(rho: Logits, label: Labels, ctx: Context, alpha: float) -> Target:
     return Target((1 - alpha) * _labels(label, ctx), alpha * rho, rho.new_zeros(len(rho)))
 
 
-def spread(mass: Float[Tensor, " N"], label: Int[Tensor, " N"], ctx: Context) -> Float[Tensor, "N C"]:
-    """rho_t = 1 - mass, the mass shared equally by the other C - 1 classes."""
-    y = _labels(label, ctx)
-    m = mass[:, None]
-    return (1 - m) * y + m / (ctx.classes - 1) * (1 - y)
+def _uniform(label: Labels, ctx: Context) -> Logits:
+    return shapes.uniform(label, ctx.classes, ctx.dtype)
 
 
-def left(teacher: Float[Tensor, "N C"], label: Int[Tensor, " N"], tau: float) -> Float[Tensor, " N"]:
-    """Mass that leaves the label, 1 - p^tau_t, as the sum over the other classes (no cancellation)."""
-    p = (teacher / tau).softmax(-1)
-    return p.scatter(-1, label[:, None], 0.0).sum(-1)
+def _similar(label: Labels, ctx: Context, name: str, power: float, heat: float) -> Logits:
+    if ctx.rows is None:
+        raise ValueError(f"condition {name!r} needs the teacher's logit-layer rows; none were given")
+    return shapes.of_similarity(shapes.similarity(ctx.rows.to(ctx.dtype)), label, power, heat)
+
+
+# ---------------------------------------------------------------- without a teacher
 
 
 @condition
-def hard(label: Int[Tensor, " N"], ctx: Context) -> Target:
+def hard(label: Labels, ctx: Context) -> Target:
     """rho = e_t: cross-entropy with the labels alone."""
     return _hard_only(_labels(label, ctx))
 
 
 @condition
-def label_smoothing(label: Int[Tensor, " N"], ctx: Context, *, epsilon: float = 0.1) -> Target:
+def label_smoothing(label: Labels, ctx: Context, *, epsilon: float = 0.1) -> Target:
     """rho = (1 - epsilon) e_t + epsilon / C. Szegedy et al. 2016, section 7."""
     return _hard_only((1 - epsilon) * _labels(label, ctx) + epsilon / ctx.classes)
 
 
+# ---------------------------------------------------------------- the grid of mass x shape
+
+
 @condition
 def label_smoothing_matched(
-    teacher: Float[Tensor, "N C"], label: Int[Tensor, " N"], ctx: Context, *, tau: float = 2.0, alpha: float = 0.9
+    teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9
 ) -> Target:
-    """rho_t = 1 - m, the rest uniform, with m = mean of 1 - p^tau_t over the training set.
+    """rho_t = 1 - mean(m), the rest uniform: constant mass, uniform shape. The universe level alone.
 
     KD's amount of mass and KD's loss at the same tau and alpha, without any of its knowledge of
-    classes or examples: the universe level alone. At tau = 1 it is label smoothing with
-    epsilon = alpha m C / (C - 1).
+    classes or examples. At tau = 1 it is label smoothing with epsilon = alpha mean(m) C / (C - 1).
     """
-    mass = left(teacher, label, tau).mean().expand(len(label))
-    return _distil(spread(mass, label, ctx), label, ctx, alpha)
+    mass = shapes.even(shapes.left(teacher, label, tau))
+    return _distil(shapes.assemble(mass, _uniform(label, ctx), label), label, ctx, alpha)
 
 
 @condition
-def kd(
-    teacher: Float[Tensor, "N C"], label: Int[Tensor, " N"], ctx: Context, *, tau: float = 2.0, alpha: float = 0.9
+def class_matched(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
+    """rho_t = 1 - mean(m), the rest as E[p^tau | t]: constant mass, class shape. Universe and domain."""
+    mass = shapes.even(shapes.left(teacher, label, tau))
+    return _distil(shapes.assemble(mass, shapes.of_class(teacher, label, tau), label), label, ctx, alpha)
+
+
+@condition
+def instance_matched(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
+    """rho_t = 1 - mean(m), the rest as p^tau: constant mass, instance shape."""
+    mass = shapes.even(shapes.left(teacher, label, tau))
+    return _distil(shapes.assemble(mass, shapes.own(teacher, label, tau), label), label, ctx, alpha)
+
+
+@condition
+def kd_pt(
+    teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9, dose: float = 1.0
 ) -> Target:
+    """rho_t = p^tau_t, the rest uniform: instance mass, uniform shape. Universe and instance. Tang et al. 2020.
+
+    `dose` < 1 draws the masses together, mean(m) + dose (m - mean(m)); at 0 it is matched smoothing.
+    """
+    mass = shapes.left(teacher, label, tau)
+    mass = shapes.even(mass) + dose * (mass - shapes.even(mass))
+    return _distil(shapes.assemble(mass, _uniform(label, ctx), label), label, ctx, alpha)
+
+
+@condition
+def kd_pt_class(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
+    """rho_t = p^tau_t, the rest as E[p^tau | t]: instance mass, class shape."""
+    mass = shapes.left(teacher, label, tau)
+    return _distil(shapes.assemble(mass, shapes.of_class(teacher, label, tau), label), label, ctx, alpha)
+
+
+@condition
+def kd(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
     """rho = softmax(v / tau) with weight alpha, the labels with weight 1 - alpha. Hinton et al. 2015."""
     return _distil((teacher / tau).softmax(-1), label, ctx, alpha)
 
 
-def taught(goal: Target) -> Float[Tensor, "N C"]:
-    """The distribution a condition teaches: its soft part where it has one, else its hard part."""
-    part = goal.soft if goal.soft.any() else goal.hard
-    return part / part.sum(-1, keepdim=True)
+# ---------------------------------------------------------------- other ways to know classes
 
 
-def summary(goal: Target, label: Int[Tensor, " N"]) -> dict[str, float]:
-    """Mean mass off the label and mean entropy (nats) of what is taught on the training set."""
-    rho = taught(goal)
-    off = rho.scatter(-1, label[:, None], 0.0).sum(-1)
-    return {"target_mass": float(off.mean()), "target_entropy": float(torch.special.entr(rho).sum(-1).mean())}
+@condition
+def class_mean(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
+    """rho = E[p^tau | t]: class shape, and each class's own mean mass."""
+    return _distil(shapes.class_mean((teacher / tau).softmax(-1), label), label, ctx, alpha)
 
 
-def log_rest(logits: Float[Tensor, "*R B C"], label: Int[Tensor, "*R B"]) -> Float[Tensor, "*R B"]:
-    """log(1 - q_t) as a log-sum-exp over the other classes: finite where log1p(-q_t) is -inf."""
-    others = logits.scatter(-1, label[..., None], -torch.inf)
-    return others.logsumexp(-1) - logits.logsumexp(-1)
+@condition
+def kd_sim(
+    teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9,
+    power: float = 0.3, sharpness: float = 0.3,
+) -> Target:  # fmt: skip
+    """rho_t = 1 - mean(m), the rest by the cosine similarity s of the teacher's logit-layer rows.
+
+    pi_k proportional to exp(sign(s) |s|^power / (sharpness tau)): as KD's own shape, it flattens as tau grows.
+    After Tang et al. 2020, level 2, whose values of power and sharpness are not known here.
+    """
+    mass = shapes.even(shapes.left(teacher, label, tau))
+    shape = _similar(label, ctx, "kd_sim", power, sharpness * tau)
+    return _distil(shapes.assemble(mass, shape, label), label, ctx, alpha)
 
 
-def loss(
-    logits: Float[Tensor, "*R B C"], goal: Target, label: Int[Tensor, "*R B"], tau: Float[Tensor, "*R"]
-) -> Float[Tensor, "*R"]:
-    """The one loss, averaged over the batch, one value per run (nats)."""
-    cool = logits / tau[..., None, None]
-    per_example = -(goal.hard * logits.log_softmax(-1)).sum(-1)
-    per_example = per_example - tau[..., None] ** 2 * (goal.soft * cool.log_softmax(-1)).sum(-1)
-    if goal.rest.any():
-        per_example = per_example - tau[..., None] ** 2 * goal.rest * log_rest(cool, label)
-    return per_example.mean(-1)
+@condition
+def kd_pt_sim(
+    teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9,
+    power: float = 0.3, sharpness: float = 0.3,
+) -> Target:  # fmt: skip
+    """rho_t = p^tau_t, the rest by the similarity of the teacher's rows, as in `kd_sim`. Tang et al. 2020."""
+    shape = _similar(label, ctx, "kd_pt_sim", power, sharpness * tau)
+    return _distil(shapes.assemble(shapes.left(teacher, label, tau), shape, label), label, ctx, alpha)
+
+
+@condition
+def kd_rel(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
+    """rho_t = 1 - mean(m); siblings of the label's super-class share one mass, the rest another.
+
+    Both masses are the teacher's means over the data set. After Tang et al. 2020, level 2.
+    """
+    if ctx.superclass is None:
+        raise ValueError("condition 'kd_rel' needs super-classes; this data set has none")
+    shape = shapes.of_siblings(teacher, label, tau, ctx.superclass)
+    mass = shapes.even(shapes.left(teacher, label, tau))
+    return _distil(shapes.assemble(mass, shape, label), label, ctx, alpha)
+
+
+@condition
+def topk(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9, k: float = 3) -> Target:
+    """rho = p^tau on the teacher's k largest classes, the rest shared evenly by the others. With k = C it is KD."""
+    p = (teacher / tau).softmax(-1)
+    kept = p.topk(min(int(k), ctx.classes), -1).indices
+    small = p.scatter(-1, kept, 0.0)
+    even = small.sum(-1, keepdim=True) / max(ctx.classes - int(k), 1)
+    return _distil(even.expand_as(p).scatter(-1, kept, p.gather(-1, kept)), label, ctx, alpha)
+
+
+# ---------------------------------------------------------------- controls: each destroys what it names
+
+
+@condition
+def class_permuted(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
+    """`class_matched` with the other classes of each class permuted once: mass, entropy and consistency stay."""
+    mass, classes = shapes.even(shapes.left(teacher, label, tau)), ctx.classes
+    order = shapes.orders(classes, classes, ctx.seed, "class_permuted")[label]
+    shape = shapes.permuted(shapes.of_class(teacher, label, tau), label, order)
+    return _distil(shapes.assemble(mass, shape, label), label, ctx, alpha)
+
+
+@condition
+def example_permuted(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
+    """KD with the other classes of each example permuted: only mass and entropy stay. DKPP, Furlanello et al. 2018."""
+    order = shapes.orders(len(label), ctx.classes, ctx.seed, "example_permuted")
+    return _distil(shapes.permuted((teacher / tau).softmax(-1), label, order), label, ctx, alpha)
+
+
+@condition
+def cwtm(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 1.0, alpha: float = 0.9) -> Target:
+    """hard = (1 - alpha + alpha w) e_t, w = p^tau_t / mean(p^tau_t): the teacher's confidence as a weight, no more.
+
+    Confidence-weighted by teacher max, Furlanello et al. 2018, with p_t in place of max p.
+    """
+    kept = 1 - shapes.left(teacher, label, tau)
+    return _hard_only(_labels(label, ctx) * (1 - alpha + alpha * kept / kept.mean())[:, None])
+
+
+@condition
+def shuffled_teacher(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
+    """KD from the same teacher, its rows shuffled over the examples: a cache read in the wrong order."""
+    order = shapes.orders(1, len(label) + 1, ctx.seed, "shuffled_teacher")[0]
+    return kd(teacher[order], label, ctx, tau=tau, alpha=alpha)
+
+
+@condition
+def random_teacher(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
+    """KD from a teacher of random weights: plans give this condition a teacher of no epochs."""
+    return kd(teacher, label, ctx, tau=tau, alpha=alpha)
+
+
+# ---------------------------------------------------------------- decoupled KD
+
+
+@condition
+def dkd(
+    teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, target: float = 1.0, nontarget: float = 1.0
+) -> Target:
+    """H(e_t, q) + tau^2 [target KL(b^p || b^q) + nontarget KL(p^ || q^)] up to constants. Zhao et al. 2022.
+
+    b = (p_t, 1 - p_t); p^ is the distribution over the other classes; all at temperature tau. So hard = e_t,
+    soft = target p_t e_t + nontarget p^, rest = target (1 - p_t) - nontarget.
+    """
+    y, mass = _labels(label, ctx), shapes.left(teacher, label, tau)
+    soft = target * (1 - mass)[:, None] * y + nontarget * shapes.own(teacher, label, tau)
+    return Target(y, soft, target * mass - nontarget)
+
+
+@condition
+def tckd(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, target: float = 1.0) -> Target:
+    """`dkd` without its non-target part: how hard each example is. Zhao et al. 2022."""
+    return dkd(teacher, label, ctx, tau=tau, target=target, nontarget=0.0)
+
+
+@condition
+def nckd(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, nontarget: float = 1.0) -> Target:
+    """`dkd` without its target part: which other classes are near. Zhao et al. 2022."""
+    return dkd(teacher, label, ctx, tau=tau, target=0.0, nontarget=nontarget)

@@ -81,11 +81,11 @@ def mixed_runs(seeds: int = 2, dtype: str = "float64") -> list[Run]:
     runs = []
     for i, name in enumerate(targets.CONDITIONS):
         for seed in range(seeds):
-            knobs = {"tau": 1.0 + 1.5 * i, "alpha": 0.4 + 0.1 * i, "epsilon": 0.3}
+            knobs = {"tau": 1.0 + 1.5 * (i % 4), "alpha": 0.4 + 0.1 * (i % 7), "epsilon": 0.3, "dose": 0.6}
             known = targets.parameters(name)
             runs.append(
                 tiny_run(name, seed, dtype=dtype, lr=0.05 * (1 + i % 3), weight_decay=0.01 * (i % 2),
-                         **{k: min(v, 1.0) if k == "alpha" else v for k, v in knobs.items() if k in known})
+                         **{k: v for k, v in knobs.items() if k in known})
             )  # fmt: skip
     return runs
 

@@ -32,13 +32,13 @@ def network(run: Run, inputs: int, classes: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def train_one(run: Run, data: Dataset, teachers: Mapping[str, Tensor]) -> nn.Sequential:
-    """One run in a plain loop with torch.optim.SGD; `teachers` maps keys to training logits."""
+def train_one(run: Run, data: Dataset, teachers: Mapping[str, Mapping[str, Tensor]]) -> nn.Sequential:
+    """One run in a plain loop with autograd and torch.optim.SGD; `teachers` maps keys to what they left."""
     dtype, classes, n = getattr(torch, run.recipe.dtype), len(data.classes), len(data.train.y)
     x, y, batch = data.train.x.to(dtype), data.train.y, min(run.recipe.batch, n)
-    goal = targets.target(
-        run.condition, teachers[run.teacher.key] if run.teacher else None, y, targets.Context(classes, dtype)
-    )
+    left = teachers[run.teacher.key] if run.teacher else {}
+    ctx = targets.Context(classes, dtype, data.superclass, left.get("rows"), run.teacher.seed if run.teacher else 0)
+    goal = targets.target(run.condition, left.get("train"), y, ctx)
     net = network(run, x.shape[1], classes)
     r = run.recipe
     sgd = torch.optim.SGD(net.parameters(), r.lr, r.momentum, weight_decay=r.weight_decay, nesterov=r.momentum > 0)

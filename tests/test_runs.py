@@ -184,7 +184,7 @@ def test_arrays_come_in_the_order_of_the_table():
     curves = runs.arrays(frame, "curves")
     assert list(curves) == list(frame["key"])
     for row in frame.itertuples():
-        assert curves[row.key][-1, 1] == pytest.approx(row.validation_accuracy)
+        assert curves[row.key][-1, 0] == pytest.approx(row.validation_accuracy)
 
 
 def test_an_array_that_a_run_lacks_is_an_error():

@@ -6,7 +6,7 @@ import torch
 from conftest import TINY, mixed_runs, tiny_run
 from torch.testing import assert_close
 
-from kdstudy import datasets, training
+from kdstudy import datasets, executors, training
 
 
 @pytest.fixture(scope="module")
@@ -15,12 +15,11 @@ def data() -> datasets.Dataset:
 
 
 def teach(runs, data):
-    """Logits of all teachers of `runs`, trained by the engine itself."""
+    """What all teachers of `runs` leave, trained by the engine itself."""
     own = list(dict.fromkeys(r.teacher for r in runs if r.teacher))
     done = training.train(own, data, {}, keep_logits=True)
     return {
-        r.run.key: {n.partition("_")[2]: torch.from_numpy(a) for n, a in r.arrays.items() if n.startswith("logits")}
-        for r in done
+        r.run.key: {n.removeprefix("logits_"): torch.from_numpy(r.arrays[n]) for n in executors.LEFT} for r in done
     }
 
 
@@ -29,7 +28,7 @@ def test_stack_equals_loop(data):
     taught = teach(runs, data)
     together = training.train(runs, data, taught, keep_logits=True)
     for result in together:
-        net = reference.train_one(result.run, data, {k: v["train"] for k, v in taught.items()})
+        net = reference.train_one(result.run, data, taught)
         alone = net(data.test.x.double()).detach()
         assert_close(torch.from_numpy(result.arrays["logits_test"]), alone, rtol=1e-5, atol=1e-6)
 
@@ -37,9 +36,12 @@ def test_stack_equals_loop(data):
 def test_a_run_does_not_depend_on_its_neighbours(data):
     runs = mixed_runs(seeds=3, dtype="float32")
     taught = teach(runs, data)
-    together = {r.run.key: r.metrics for r in training.train(runs, data, taught)}
-    for run in runs[::4]:
-        assert training.train([run], data, taught)[0].metrics == together[run.key]
+    together = {r.run.key: r for r in training.train(runs, data, taught)}
+    for run in runs[::4]:  # alone, and beside runs of its own seed only, which share one copy of the batch
+        for neighbours in ([run], [r for r in runs if r.seed == run.seed]):
+            found = {r.run.key: r for r in training.train(neighbours, data, taught)}[run.key]
+            assert found.metrics == together[run.key].metrics
+            assert all((a == together[run.key].arrays[name]).all() for name, a in found.arrays.items())
 
 
 def test_twice_is_bit_identical(data):
@@ -63,7 +65,7 @@ def test_conditions_of_one_seed_share_weights_and_order(data):
 def test_teacher_logits_follow_the_example_not_the_batch(data):
     run = tiny_run("kd", 0, alpha=1.0, tau=1.0, epochs=100, hidden=(64,))
     good = teach([run], data)
-    rolled = {k: {s: z.roll(1, 0) for s, z in v.items()} for k, v in good.items()}
+    rolled = {k: {s: z if s == "rows" else z.roll(1, 0) for s, z in v.items()} for k, v in good.items()}
     aligned, shifted = (training.train([run], data, t)[0].metrics for t in (good, rolled))
     assert aligned["train_agreement"] > 0.8
     assert shifted["train_agreement"] > 0.6  # it learns what it is shown, which nothing but the labels can betray
@@ -73,9 +75,9 @@ def test_teacher_logits_follow_the_example_not_the_batch(data):
 def test_the_last_epoch_is_reported(data):
     result = training.train([tiny_run(epochs=3)], data, {})[0]
     curves = result.arrays["curves"]
-    assert curves.shape == (3, 3)
-    assert curves[-1, 1] == pytest.approx(result.metrics["validation_accuracy"])
-    assert curves[-1, 2] == pytest.approx(result.metrics["validation_nll"], rel=1e-6)
+    assert curves.shape == (3, 2)
+    assert curves[-1, 0] == pytest.approx(result.metrics["validation_accuracy"])
+    assert curves[-1, 1] == pytest.approx(result.metrics["validation_nll"], rel=1e-6)
 
 
 def test_runs_of_two_shapes_do_not_stack(data):

@@ -1,0 +1,67 @@
+"""What a run leaves besides its scores: its geometry, and what happened to a fixed sample of examples."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from kdstudy import shapes
+from kdstudy.models import generator
+
+PROBE = 512  # training examples that are watched one by one
+TIMES = 5  # epochs, evenly spread up to the last, after which they are looked at
+
+
+def probe(examples: int) -> Int[Tensor, " probe"]:
+    """Indices of the watched training examples: the same for every run of a data set."""
+    return torch.randperm(examples, generator=generator(0, "probe"))[:PROBE]
+
+
+def checkpoints(epochs: int) -> list[int]:
+    """The numbers of epochs after which the probe is looked at."""
+    return sorted({round(e) for e in np.linspace(1, epochs, TIMES)}) if epochs else []
+
+
+def small(values: Tensor) -> np.ndarray:
+    """As float16, clipped to its range."""
+    return values.clamp(-6e4, 6e4).cpu().numpy().astype(np.float16)
+
+
+def class_means(logits: Float[Tensor, "N C"], label: Int[Tensor, " N"]) -> Float[Tensor, "C C"]:
+    """Mean logits of each class, every example's logits less their mean; 0 for a class without examples."""
+    classes, centred = logits.shape[-1], logits - logits.mean(-1, keepdim=True)
+    sums = torch.zeros(classes, classes, dtype=logits.dtype, device=logits.device).index_add(0, label, centred)
+    return sums / label.bincount(minlength=classes).clamp(min=1)[:, None]
+
+
+def geometry(
+    logits: Float[Tensor, "N C"], label: Int[Tensor, " N"], layer: Float[Tensor, "C H"]
+) -> Float[np.ndarray, "2 pairs"]:
+    """Class similarities above the diagonal: of the logit layer's rows, and of the class means of the logits."""
+    above = torch.triu_indices(len(layer), len(layer), 1, device=layer.device)
+    both = torch.stack([shapes.similarity(m) for m in (layer, class_means(logits, label))])
+    return small(both[:, *above])
+
+
+def per_class(logits: Float[Tensor, "N C"], label: Int[Tensor, " N"]) -> Int[np.ndarray, "2 C"]:
+    """For each class, examples classified rightly, and examples."""
+    right = label[logits.argmax(-1) == label]
+    return torch.stack([v.bincount(minlength=logits.shape[-1]) for v in (right, label)]).cpu().numpy().astype(np.int32)
+
+
+def arrays(
+    logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], layer: Tensor, mass: Tensor, tau: float
+) -> dict[str, np.ndarray]:
+    """ "similarity" (2, pairs), "per_class" (2, C) on test, "mass" (2, probe): 1 - rho_t as taught and 1 - q^tau_t
+    as learnt, and "miss" (N,): 1 - q_t on the validation split.
+    """
+    at = probe(len(labels["train"]))
+    learnt = shapes.left(logits["train"][at], labels["train"][at], tau)
+    return {
+        "similarity": geometry(logits["train"], labels["train"], layer),
+        "per_class": per_class(logits["test"], labels["test"]),
+        "mass": small(torch.stack([mass.to(learnt), learnt])),
+        "miss": small(shapes.left(logits["validation"], labels["validation"], 1.0)),
+    }
