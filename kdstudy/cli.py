@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kdstudy import book, claims, executors, figures, notebooks, plans, runs, targets
+from kdstudy import book, claims, executors, notebooks, plans, publish, runs, targets, wording
 from kdstudy.published import Published
-from kdstudy.store import ROOT, Record, Store
+from kdstudy.store import ROOT, Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 out = Console()
@@ -57,11 +57,8 @@ def notebook(chapter: str) -> Path:
 
 def wanted(chapter: str, values: dict[str, object]) -> list[plans.Run]:
     """The runs a chapter needs with these parameters; none for a chapter without a plan."""
-    if chapter not in plans.PLANS:
-        return []
     defaults = {name: p.default for name, p in notebooks.parameters(notebook(chapter)).items()}
-    arguments = defaults | values
-    return plans.PLANS[chapter](**{k: v for k, v in arguments.items() if k not in plans.NOT_PLANNED})
+    return plans.every(chapter, **(defaults | values))
 
 
 @app.command()
@@ -140,9 +137,8 @@ def show(frame: pd.DataFrame, most: int = 40) -> None:
 def list_claims() -> None:
     """Print every claim with its verdict on the published parameters."""
     with plainly():
-        for chapter in dict.fromkeys(c.chapter for c in claims.load()):
-            frame = runs.ask(wanted(chapter, {}))
-            out.print(claims.sentences(claims.chapter(chapter, frame)), markup=False, soft_wrap=True)
+        rows, _ = claims.board()
+        out.print(wording.sentences(rows), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -177,33 +173,10 @@ def quick() -> None:
 def full() -> None:
     """Train every published run that the working store lacks, publish all, build the book."""
     with plainly():
-        for chapter in book.chapters():
-            publish(chapter)
-        picture()
+        for path in publish.everything():
+            out.print(f"published {path}", soft_wrap=True)
+        out.print(f"picture {publish.picture()}", soft_wrap=True)
         book.build(ROOT)
-
-
-def publish(chapter: str) -> None:
-    """A chapter's runs at its default parameters, trained where needed, into data/results."""
-    if chapter not in plans.PLANS:
-        return
-    store, asked = Store(), wanted(chapter, {})
-    runs.ask(asked, store=store, published=Published(ROOT / "data/store/none"))
-    keys = [r.key for r in asked]
-    rows, arrays = store.rows(keys), store.arrays(keys, ("curves", "reliability"))
-    path = Published().publish(chapter, [Record(rows[k], arrays[k]) for k in keys])
-    out.print(f"{len(keys)} runs published in {path}", soft_wrap=True)
-
-
-def picture() -> None:
-    """The README's figure, from the published results."""
-    frame = runs.ask(wanted("universe", {}))
-    rows = claims.chapter("universe", frame)
-    figures.use_style()
-    path = ROOT / "book/_static/universe.png"
-    shown = rows[rows["claim"].isin(["U2", "U2-free", "U2-rest"])]
-    figures.forest(shown, "test_accuracy", frame).savefig(path, dpi=150, facecolor="white")
-    out.print(f"picture {path}", soft_wrap=True)
 
 
 def main() -> None:

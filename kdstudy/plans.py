@@ -1,7 +1,8 @@
 """From a chapter's parameters to the runs it needs.
 
-A plan is a function of the chapter's parameters that returns a list of runs; `PLANS` names them.
-Arguments may be single values or lists; `seeds` is a count (seeds 0, 1, ...) or a list of seeds.
+A plan is a function of the chapter's parameters that returns runs by part: "study", which holds the
+conditions that are compared, and what else the chapter shows. `PLANS` names them. Arguments may be
+single values or lists; `seeds` is a count (seeds 0, 1, ...), a list of seeds, or None for the data set's own.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -36,7 +37,8 @@ GROUPED = ("kd_rel",)  # conditions that need super-classes
 
 NOT_PLANNED = ("executor",)  # chapter parameters that do not change which runs are asked
 
-PLANS: dict[str, Callable[..., list[Run]]] = {}
+Parts = dict[str, list[Run]]
+PLANS: dict[str, Callable[..., Parts]] = {}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ SETUPS = {
 DEFAULT = Setup(Recipe((256,), 30), Recipe((16,), 30))
 
 
-def plan(fn: Callable[..., list[Run]]) -> Callable[..., list[Run]]:
+def plan(fn: Callable[..., Parts]) -> Callable[..., Parts]:
     """Register the plan of the chapter of the same name."""
     PLANS[fn.__name__] = fn
     return fn
@@ -176,31 +178,38 @@ def doses(dataset: Several[str], dose: Several[float] = DOSES, **given: object) 
 
 
 @plan
-def universe(conditions: Several[str] = UNIVERSE, epsilon: Several[float] = EPSILONS, **given: object) -> list[Run]:
+def universe(conditions: Several[str] = UNIVERSE, epsilon: Several[float] = EPSILONS, **given: object) -> Parts:
     """What smoothing alone gives: label smoothing over `epsilon`."""
-    return study(conditions=conditions, epsilon=epsilon, **given)
+    return {"study": study(conditions=conditions, epsilon=epsilon, **given)}
 
 
 @plan
-def domain(conditions: Several[str] = DOMAIN, similarity: Several[float] = SIMILARITIES, **given: object) -> list[Run]:
-    """What knowledge of classes adds, and the synthetic task at several class similarities."""
+def domain(conditions: Several[str] = DOMAIN, similarity: Several[float] = SIMILARITIES, **given: object) -> Parts:
+    """What knowledge of classes adds; and the synthetic task at several class similarities."""
     rest = {k: v for k, v in given.items() if k != "dataset"}
-    return study(conditions=conditions, **given) + alike(similarity, **rest)
+    asked = study(conditions=conditions, **given)
+    return {"study": asked, "alike": alike(similarity, **rest), "teachers": teachers(asked)}
 
 
 @plan
-def instance(conditions: Several[str] = INSTANCE, dose: Several[float] = DOSES, **given: object) -> list[Run]:
+def instance(conditions: Several[str] = INSTANCE, dose: Several[float] = DOSES, **given: object) -> Parts:
     """What knowledge of examples adds; KD-pt by doses; and teachers by folds, which say how hard examples are."""
     part = {k: v for k, v in given.items() if k in ("dataset", "epochs")}
-    rest = {"dataset": DATASETS} | given
-    return study(conditions=conditions, **given) + doses(dose=dose, **rest) + folds(**part)
+    asked = {"study": study(conditions=conditions, **given), "doses": doses(dose=dose, **{"dataset": DATASETS} | given)}
+    return asked | {"folds": folds(**part)}
 
 
 @plan
 def decomposition(
     conditions: Several[str] = DECOMPOSITION, weights: Several[float] = WEIGHTS, **given: object
-) -> list[Run]:
+) -> Parts:
     """The grid of mass x shape; decoupled KD over `weights` of one of its parts, that of `dkd` the non-target."""
     parts = {c: "target" if c == "tckd" else "nontarget" for c in several(conditions)}
     asked = (study(conditions=c, **{part: weights}, **given) for c, part in parts.items())
-    return list(dict.fromkeys(chain.from_iterable(asked)))
+    return {"study": list(dict.fromkeys(chain.from_iterable(asked)))}
+
+
+def every(chapter: str, **given: object) -> list[Run]:
+    """All runs of a chapter, every part of it once; none for a chapter without a plan."""
+    parts = PLANS[chapter](**{k: v for k, v in given.items() if k not in NOT_PLANNED}) if chapter in PLANS else {}
+    return list(dict.fromkeys(chain.from_iterable(parts.values())))

@@ -5,16 +5,20 @@ Read-only for everybody but `publish`, which replaces a chapter's two files atom
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 
+from kdstudy.datasets import Dataset
 from kdstudy.store import ROOT, Record
 
 TEXT = ("key", "dataset", "condition", "hidden", "dtype", "options", "teacher", "code", "digest", "torch", "device")
+CLASSES = "classes.json"
+Arrays = dict[str, np.ndarray]
 ORDER = ["dataset", "options", "condition", "key"]
 
 
@@ -32,7 +36,7 @@ def _atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     os.replace(part, path)
 
 
-def _grouped(keys: Sequence[str], arrays: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _grouped(keys: Sequence[str], arrays: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
     """Arrays of equal name, shape and type stacked as "name|i", their keys beside them as "name|i|keys"."""
     groups: dict[tuple[str, tuple[int, ...], str], dict[str, np.ndarray]] = {}
     for key in keys:
@@ -43,6 +47,21 @@ def _grouped(keys: Sequence[str], arrays: dict[str, dict[str, np.ndarray]]) -> d
         packed[f"{name}|{i}"] = np.stack(list(members.values()))
         packed[f"{name}|{i}|keys"] = np.array(list(members))
     return packed
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a data set: names, and where there are any the index and the names of their super-classes."""
+
+    names: tuple[str, ...]
+    superclass: tuple[int, ...] | None = None
+    superclasses: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(data: Dataset) -> "Classes":
+        """The classes of a loaded data set."""
+        groups = None if data.superclass is None else tuple(data.superclass.tolist())
+        return Classes(data.classes, groups, data.superclasses)
 
 
 class Published:
@@ -77,13 +96,26 @@ class Published:
                                 found.setdefault(key, {})[name] = value
         return found
 
-    def publish(self, chapter: str, records: Sequence[Record]) -> Path:
-        """Replace a chapter's results; logits and weights stay in the working store."""
+    def classes(self) -> dict[str, Classes]:
+        """The classes of the published data sets, by name."""
+        path = self.folder / CLASSES
+        found = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        return {name: Classes(*(tuple(v) if v is not None else v for v in c.values())) for name, c in found.items()}
+
+    def publish_classes(self, known: Mapping[str, Classes]) -> None:
+        """Write the classes of these data sets beside those published before."""
+        every = {k: asdict(v) for k, v in (self.classes() | dict(known)).items()}
+        text = "\n".join(f" {json.dumps(k)}: {json.dumps(v)}," for k, v in sorted(every.items())).rstrip(",")
+        _atomic(self.folder / CLASSES, lambda f: f.write(f"{{\n{text}\n}}\n".encode()))
+
+    def publish(self, chapter: str, records: Sequence[Record], more: Mapping[str, Arrays] | None = None) -> Path:
+        """Replace a chapter's results; `more` are arrays of runs that another chapter lists, by key."""
         self.folder.mkdir(parents=True, exist_ok=True)
         frame = pd.DataFrame([r.row for r in records]).sort_values(ORDER, kind="stable")
-        kept = {r.key: {n: a for n, a in r.arrays.items() if not n.startswith("logits")} for r in records}
+        kept = {r.key: r.arrays for r in records} | dict(more or {})
+        keys = [*frame["key"], *sorted(kept.keys() - set(frame["key"]))]
         path = self.folder / f"{chapter}.csv"
-        _atomic(path.with_suffix(".npz"), lambda f: np.savez_compressed(f, **_grouped(list(frame["key"]), kept)))
+        _atomic(path.with_suffix(".npz"), lambda f: np.savez_compressed(f, **_grouped(keys, kept)))
         _atomic(path, lambda f: f.write(frame.to_csv(index=False).encode()))
         self._tables[chapter] = _read(path)
         return path

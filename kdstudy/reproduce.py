@@ -19,7 +19,7 @@ NOT_COMPARED = ("seconds", "version")
 def candidates(chapter: str, published: Published) -> tuple[list[Run], list[str]]:
     """The chapter's published runs that can be trained here, and the data sets left out."""
     defaults = {k: p.default for k, p in notebooks.parameters(book.chapters()[chapter]).items()}
-    asked = plans.PLANS[chapter](**{k: v for k, v in defaults.items() if k not in plans.NOT_PLANNED})
+    asked = plans.every(chapter, **defaults)
     known = published.rows([r.key for r in asked])
     here = {name: at_hand(name) for name in {r.data.name for r in asked}}
     kept = [r for r in asked if r.key in known and here[r.data.name]]
@@ -53,7 +53,7 @@ def numeric(row: dict[str, object]) -> list[str]:
     return [
         k
         for k, v in row.items()
-        if isinstance(v, float) and k.startswith(("train_", "validation_", "test_", "target_"))
+        if isinstance(v, float) and k.startswith(("train_", "validation_", "test_", "target_", "student_"))
     ]
 
 
@@ -62,7 +62,7 @@ def compare(
 ) -> pd.DataFrame:
     """One row for each run and metric: stored, retrained, difference, and the spread over seeds."""
     everything = pd.DataFrame(published.rows([r.key for r in pool]).values()).set_index("key")
-    setting = ["dataset", "condition", *stats.searched(everything)]
+    setting = ["dataset", "options", "hidden", "epochs", "condition", *stats.searched(everything)]
     metrics = numeric(everything.iloc[0].to_dict())
     spread = everything.groupby(setting, dropna=False)[metrics].transform("std")
     rows = [

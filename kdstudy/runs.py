@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,10 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kdstudy import executors
+from kdstudy.datasets import load
 from kdstudy.executors import EXECUTORS, Executor, stale
-from kdstudy.published import Published
+from kdstudy.published import Classes, Published
 from kdstudy.spec import Run
 from kdstudy.store import Record, Store
+
+ASKED: dict[str, Run] = {}  # every run asked in this process, so that what a published one lacks can be trained
 
 
 class Diverged(ValueError):
@@ -41,16 +44,17 @@ class Asker:
         keys = [r.key for r in runs]
         return self.published.rows(keys) | self.store.rows(keys)
 
-    def lacking(self, runs: Sequence[Run], logits: bool) -> list[Run]:
-        """The runs still to be trained."""
+    def lacking(self, runs: Sequence[Run], logits: bool, array: str = "") -> list[Run]:
+        """The runs still to be trained; with `array`, those whose array of that name is not in the working store."""
         rows = self.rows(runs)
-        have = self.store.has(rows, executors.LEFT[-1]) if logits else rows
+        array = executors.LEFT[-1] if logits else array
+        have = self.store.has(rows, array) if array else rows
         done = {k for k in have if not (self.refresh and k not in self.trained and stale(rows[k]))}
         return [r for r in runs if r.key not in done]
 
-    def complete(self, runs: Sequence[Run], logits: bool = False) -> None:
+    def complete(self, runs: Sequence[Run], logits: bool = False, array: str = "") -> None:
         """Train what is lacking, teachers first; each stack is kept as soon as it is done."""
-        missing = self.lacking(runs, logits)
+        missing = self.lacking(runs, logits, array)
         if not missing:
             return
         self.complete(list(dict.fromkeys(r.teacher for r in missing if r.teacher)), logits=True)
@@ -115,12 +119,18 @@ def ask(
     if executor not in EXECUTORS:
         raise ValueError(f"executor: found {executor!r}, allowed: {', '.join(map(repr, EXECUTORS))}")
     runs = list(dict.fromkeys(runs))
+    ASKED.update({r.key: r for r in runs})
     with progress() as bar:
         asker = Asker(store or Store(), published or Published(), EXECUTORS[executor], refresh, bar)
         if asker.lacking(runs, logits=False):
             with turn(asker.store):
                 asker.complete(runs)  # looks again: another process may have been faster
     return table(asker, runs)
+
+
+def answer(parts: Mapping[str, Sequence[Run]], executor: str = "local") -> dict[str, pd.DataFrame]:
+    """A plan's parts, each as an answered table."""
+    return {name: ask(part, executor) for name, part in parts.items()}
 
 
 def table(asker: Asker, runs: Sequence[Run]) -> pd.DataFrame:
@@ -139,10 +149,31 @@ def table(asker: Asker, runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def arrays(frame: pd.DataFrame, name: str) -> dict[str, np.ndarray]:
-    """An array of every run of an answered table, by key; ValueError if a run has none."""
-    store, published = Store(), Published()
-    held = published.arrays(frame["key"], [name]) | store.arrays(frame["key"], [name])
-    lacking = [k for k in frame["key"] if name not in held.get(k, {})]
-    if lacking:
-        raise ValueError(f"array {name!r}: {len(lacking)} of {len(frame)} runs have none, first: {lacking[0]}")
-    return {key: held[key][name] for key in frame["key"]}
+    """An array of every run of an answered table, by key.
+
+    Published results hold arrays of the runs that chapters show; what others lack is trained again, if
+    this process asked for them. ValueError if a run has no such array.
+    """
+    store, published, keys = Store(), Published(), list(frame["key"])
+    held = published.arrays(keys, [name]) | store.arrays(keys, [name])
+    if lacking := [ASKED[k] for k in keys if k not in held and k in ASKED and not name.startswith("logits")]:
+        with progress() as bar, turn(store):
+            Asker(store, published, EXECUTORS["local"], False, bar).complete(lacking, array=name)
+        held |= store.arrays(keys, [name])
+    absent = [k for k in keys if k not in held]
+    if absent:
+        raise ValueError(f"array {name!r}: {len(absent)} of {len(frame)} runs have none, first: {absent[0]}")
+    return {key: held[key][name] for key in keys}
+
+
+def classes(dataset: str) -> Classes:
+    """Names and super-classes of a data set's classes: published, else of the data themselves.
+
+    ValueError if it is neither published nor among the runs asked in this process.
+    """
+    if (known := Published().classes().get(dataset)) is not None:
+        return known
+    for run in ASKED.values():
+        if run.columns["dataset"] == dataset:
+            return Classes.of(load(run.data))
+    raise ValueError(f"classes of data set {dataset!r}: found none published, and no run of it was asked")

@@ -1,5 +1,6 @@
 """Differences paired by seed, their intervals, and settings chosen on validation."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -62,6 +63,16 @@ def where(frame: pd.DataFrame, **fixed: object) -> pd.DataFrame:
     return found
 
 
+def by_seed(frame: pd.DataFrame, chosen: Mapping[str, object], measure: str) -> pd.Series:
+    """A measure of the runs whose columns have the given values, indexed by seed; ValueError if a seed has several."""
+    rows = where(frame, **chosen)
+    if rows["seed"].duplicated().any():
+        raise ValueError(
+            f"{dict(chosen)} names {len(rows)} runs of {rows['seed'].nunique()} seeds: fix its setting too"
+        )
+    return rows.set_index("seed")[measure].sort_index()
+
+
 def difference(
     frame: pd.DataFrame, treatment: Mapping[str, object], control: Mapping[str, object], measure: str
 ) -> pd.Series:
@@ -69,18 +80,34 @@ def difference(
 
     Raises ValueError if a side has several runs of one seed, or if the sides differ in seeds.
     """
-    sides = []
-    for chosen in (treatment, control):
-        rows = where(frame, **chosen)
-        if rows["seed"].duplicated().any():
-            raise ValueError(
-                f"{dict(chosen)} names {len(rows)} runs of {rows['seed'].nunique()} seeds: fix its setting too"
-            )
-        sides.append(rows.set_index("seed")[measure])
+    sides = [by_seed(frame, chosen, measure) for chosen in (treatment, control)]
     odd = sorted(set(sides[0].index) ^ set(sides[1].index))
     if odd:
         raise ValueError(f"{dict(treatment)} and {dict(control)} are not paired: seeds {odd} have one of the two")
-    return (sides[0] - sides[1]).sort_index()
+    return sides[0] - sides[1]
+
+
+def contrast(frame: pd.DataFrame, weights: Mapping[str, float], measure: str) -> pd.Series:
+    """sum over conditions of weight x measure, paired: one value for each seed.
+
+    Raises ValueError if a condition is absent, has several runs of one seed, or has other seeds than the first.
+    """
+    sides = {name: by_seed(frame, {"condition": name}, measure) for name in weights}
+    first, *others = sides
+    for name in others:
+        if odd := sorted(set(sides[first].index) ^ set(sides[name].index)):
+            raise ValueError(f"conditions {first!r} and {name!r} are not paired: seeds {odd} have one of the two")
+    return sum(weight * sides[name] for name, weight in weights.items())
+
+
+def option(text: str, name: str) -> float:
+    """A data set's option from the column `options`; ValueError if it has none of that name."""
+    given = json.loads(text)
+    if name not in given:
+        raise ValueError(
+            f"data set option {name!r}: found {', '.join(given) or 'none'}, allowed: a table that varies it"
+        )
+    return given[name]
 
 
 def searched(frame: pd.DataFrame) -> list[str]:
@@ -89,13 +116,13 @@ def searched(frame: pd.DataFrame) -> list[str]:
 
 
 def tuned(frame: pd.DataFrame, by: str = "validation_accuracy") -> pd.DataFrame:
-    """For each data set and condition, the runs of the setting best on validation.
+    """For each data set (with its options) and condition, the runs of the setting best on validation.
 
     Best: highest mean of `by` over seeds (of equals, the smallest setting). The test split is not looked at.
     """
     cols = searched(frame)
     kept = []
-    for _, group in frame.groupby(["dataset", "condition"], sort=False):
+    for _, group in frame.groupby([c for c in ("dataset", "options", "condition") if c in frame], sort=False):
         means = group.groupby(cols, dropna=False, sort=True)[by].mean()
         best = dict(zip(cols, means.idxmax() if len(cols) > 1 else (means.idxmax(),)))
         same = np.logical_and.reduce([(group[c] == v) | (group[c].isna() & pd.isna(v)) for c, v in best.items()])

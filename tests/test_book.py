@@ -16,7 +16,8 @@ from kdstudy import book
 from kdstudy.store import ROOT
 
 CHAPTERS = sorted((ROOT / "book/chapters").glob("*.ipynb"))
-MODULES = {"book", "claims", "diagnosis", "figures", "identities", "plans", "reproduce", "runs", "spec", "stats"}
+MODULES = {"book", "claims", "derived", "diagnosis", "factorial", "figures", "figures_decomposition", "figures_domain",
+           "figures_instance", "identities", "mantel", "plans", "reproduce", "runs", "spec", "stats", "wording"}  # fmt: skip
 OUTSIDE = {"IPython.display"}
 
 

@@ -1,0 +1,134 @@
+"""Measures computed from what runs left: how a student sees classes, and which examples it was told to weigh.
+
+A derived measure is a function (table, the chapter's tables by part) -> one value for each run of the
+table. Claims and chapters name it like any other measure.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.stats import spearmanr
+
+from kdstudy import datasets, mantel, observe, runs, stats
+from kdstudy.spec import Data
+
+Tables = Mapping[str, pd.DataFrame]
+DERIVED: dict[str, Callable[[pd.DataFrame, Tables], pd.Series]] = {}
+
+
+def derive(fn: Callable[[pd.DataFrame, Tables], pd.Series]) -> Callable[[pd.DataFrame, Tables], pd.Series]:
+    """Register `fn` under its own name."""
+    DERIVED[fn.__name__] = fn
+    return fn
+
+
+def measured(frame: pd.DataFrame, measure: str, tables: Tables) -> pd.DataFrame:
+    """The table with the column `measure`: its own, or a derived one, without the runs that have no such value.
+
+    ValueError with the derived measures there are if it is neither.
+    """
+    if measure in frame or frame.empty:
+        return frame
+    if measure not in DERIVED:
+        raise ValueError(f"measure {measure!r} is no column of the table; derived are: {', '.join(DERIVED)}")
+    return frame.assign(**{measure: DERIVED[measure](frame, tables)}).dropna(subset=[measure])
+
+
+def geometry(frame: pd.DataFrame, which: int = 0) -> dict[str, Float[np.ndarray, " pairs"]]:
+    """Class similarities of each run by key: of its logit layer's rows (0), of the class means of its logits (1)."""
+    return {key: both[which].astype(float) for key, both in runs.arrays(frame, "similarity").items()}
+
+
+def teacher_keys(frame: pd.DataFrame) -> pd.Series:
+    """The key of the teacher of each run's seed, for conditions that listen to none too; NaN where it is unknown."""
+    heard = frame[(frame["teacher"] != "") & (frame["condition"] != "random_teacher")]
+    known = heard.groupby(["dataset", "options", "seed"])["teacher"].first()
+    return pd.Series([known.get(k) for k in zip(frame["dataset"], frame["options"], frame["seed"])], frame.index)
+
+
+def _alike(frame: pd.DataFrame, tables: Tables, which: int) -> pd.Series:
+    """Rank correlation of each run's class similarities with those of its seed's teacher."""
+    named = teacher_keys(frame)
+    own = geometry(frame, which) | geometry(tables["teachers"], which)
+    pairs = zip(frame["key"], named)
+    return pd.Series([spearmanr(own[k], own[t]).statistic if t in own else np.nan for k, t in pairs], frame.index)
+
+
+@derive
+def geometry_teacher(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """Spearman correlation, over pairs of classes, of the logit layer's cosine similarities in student and teacher."""
+    return _alike(frame, tables, 0)
+
+
+@derive
+def means_teacher(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """The same of the class means of the logits."""
+    return _alike(frame, tables, 1)
+
+
+@derive
+def geometry_superclass(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """Spearman correlation of the logit layer's class similarities with the super-class blocks (1 within, 0 across)."""
+    own, found = geometry(frame), {}
+    for name in frame["dataset"].unique():
+        groups = runs.classes(name).superclass
+        found[name] = None if groups is None else mantel.upper(mantel.blocks(np.array(groups)))
+    return pd.Series(
+        [np.nan if found[d] is None else spearmanr(own[k], found[d]).statistic
+         for k, d in zip(frame["key"], frame["dataset"])], frame.index,
+    )  # fmt: skip
+
+
+def crossfitted(folds: pd.DataFrame) -> dict[str, Float[np.ndarray, " N"]]:
+    """The mean miss 1 - p_t of teachers that never saw a training example, by data set.
+
+    `folds` holds teachers each of which left one fold out, several for each fold.
+    """
+    found = {}
+    misses = runs.arrays(folds, "miss")
+    for name, group in folds.groupby("dataset", sort=False):
+        by_fold: dict[int, list[np.ndarray]] = {}
+        for key, text in zip(group["key"], group["options"]):
+            by_fold.setdefault(int(stats.option(text, "fold")), []).append(misses[key].astype(float))
+        found[name] = _joined({fold: np.mean(every, axis=0) for fold, every in by_fold.items()})
+    return found
+
+
+def _joined(parts: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Values of the left-out folds in the order of the training examples."""
+    fold = datasets.fold_of(sum(map(len, parts.values()))).numpy()
+    whole = np.empty(len(fold))
+    for k, values in parts.items():
+        whole[fold == k] = values
+    return whole
+
+
+def difficulty(tables: Tables) -> dict[str, Float[np.ndarray, " probe"]]:
+    """How hard each watched example is, by data set: its cross-fitted miss; on synthetic data minus its true margin."""
+    found = {}
+    for name, miss in crossfitted(tables["folds"]).items():
+        at = observe.probe(len(miss)).numpy()
+        known = datasets.load(Data(name)).extra["train"]["margin"].numpy() if name == "synthetic" else -miss
+        found[name] = -known[at]
+    return found
+
+
+@derive
+def weight_difficulty(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """Spearman correlation of w with difficulty over the watched examples, averaged over the epochs looked at."""
+    hard, weights = difficulty(tables), runs.arrays(frame, "w")
+    values = [
+        np.mean([spearmanr(w, hard[d]).statistic for w in weights[k].astype(float)]) if np.ptp(weights[k]) else np.nan
+        for k, d in zip(frame["key"], frame["dataset"])
+    ]
+    return pd.Series(values, frame.index)
+
+
+@derive
+def mass_learnt(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """Spearman correlation, over the watched examples, of the mass taught and the mass the student gives."""
+    held = runs.arrays(frame, "mass")
+    pairs = [held[k].astype(float) for k in frame["key"]]
+    return pd.Series([spearmanr(*m).statistic if np.ptp(m[0]) else np.nan for m in pairs], frame.index)

@@ -1,0 +1,72 @@
+"""From the working store to the published results: every chapter's runs, and the arrays that chapters show."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from kdstudy import claims, figures, plans, runs, stats
+from kdstudy.published import Classes, Published
+from kdstudy.spec import Run
+from kdstudy.store import ROOT, Record, Store
+
+FIGURE = ROOT / "book/_static/universe.png"  # the README's
+
+
+def best(frame: pd.DataFrame) -> pd.Series:
+    """Whether a run is at its condition's setting best on validation."""
+    return frame["key"].isin(stats.tuned(frame)["key"])
+
+
+def watched(frame: pd.DataFrame) -> pd.Series:
+    """The same, and conditions that are followed over temperatures at the largest weight."""
+    followed = frame["condition"].isin(["label_smoothing_matched", "kd_pt", "kd"])
+    return best(frame) | (followed & (frame["alpha"] == frame["alpha"].max()))
+
+
+def every(frame: pd.DataFrame) -> pd.Series:
+    """All runs."""
+    return pd.Series(True, frame.index)
+
+
+KEPT: dict[str, dict[str, dict[str, Callable[[pd.DataFrame], pd.Series]]]] = {  # chapter, part, array, of which runs
+    "universe": {"study": {"reliability": best}},
+    "domain": {"study": {"similarity": best}, "teachers": {"similarity": every}},
+    "instance": {"study": {"w": watched, "mass": watched}, "folds": {"miss": every}},
+    "decomposition": {"study": {"per_class": best}},
+}
+
+
+def everything() -> Iterator[Path]:
+    """Train what the working store lacks of every chapter at its default parameters; publish each chapter."""
+    done: set[str] = set()
+    for chapter, plan in plans.PLANS.items():
+        parts = plan()
+        yield one(chapter, {**parts, "teachers": parts.get("teachers", plans.teachers(parts["study"]))}, done)
+    known = {r.data.name: r.data for r in plans.study(seeds=1) if not r.data.options}
+    Published().publish_classes({name: Classes.of(runs.load(data)) for name, data in known.items()})
+
+
+def one(chapter: str, parts: dict[str, list[Run]], done: set[str]) -> Path:
+    """Publish a chapter: rows of runs that no chapter before it has, arrays of those it shows."""
+    store, nothing = Store(), Published(ROOT / "data/store/none")
+    rows, arrays = {}, {}
+    for part, asked in parts.items():
+        frame = runs.ask(asked, store=store, published=nothing)
+        rows |= store.rows(frame["key"])
+        for name, chosen in KEPT[chapter].get(part, {}).items():
+            for key, held in store.arrays(frame.loc[chosen(frame), "key"], [name]).items():
+                arrays.setdefault(key, {}).update(held)
+    new = [Record(row, arrays.pop(key, {})) for key, row in rows.items() if key not in done]
+    done.update(rows)
+    return Published().publish(chapter, new, arrays)
+
+
+def picture() -> Path:
+    """The README's figure, from the published results."""
+    tables = runs.answer(plans.PLANS["universe"]())
+    rows = claims.chapter("universe", tables)
+    figures.use_style()
+    shown = rows[rows["claim"].isin(["U2", "U2-free", "U2-rest"])]
+    figures.forest(shown, tables).savefig(FIGURE, dpi=150, facecolor="white")
+    return FIGURE
