@@ -4,9 +4,9 @@ import math
 
 import pytest
 from conftest import says
-from lessons import ALL, LABEL, SOFT, TEACHER, close
+from lessons import ALL, F64, LABEL, LISTENING, TEACHER, close, context
 
-from kdstudy import targets
+from kdstudy import registry, targets
 from kdstudy.spec import Condition
 from kdstudy.targets import Context, make, target
 
@@ -15,13 +15,20 @@ def test_parameters_and_listeners():
     assert targets.parameters("hard") == {}
     assert targets.parameters("label_smoothing") == {"epsilon": 0.1}
     assert targets.parameters("kd") == targets.parameters("label_smoothing_matched") == {"tau": 2.0, "alpha": 0.9}
-    assert [name for name in ALL if targets.listens(name)] == SOFT
+    assert targets.parameters("cwtm") == {"tau": 1.0, "alpha": 0.9}
+    assert targets.parameters("kd_pt") == {"tau": 2.0, "alpha": 0.9, "dose": 1.0}
+    assert targets.parameters("dkd") == {"tau": 2.0, "target": 1.0, "nontarget": 1.0}
+    assert [name for name in ALL if not targets.listens(name)] == ["hard", "label_smoothing"]
+
+
+def test_every_parameter_has_its_range_and_every_range_a_parameter():
+    assert {key for name in ALL for key in targets.parameters(name)} == registry.ALLOWED.keys()
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_defaults_are_known_and_allowed(name):
     for key, default in targets.parameters(name).items():
-        ok, _ = targets.ALLOWED[key]
+        ok, _ = registry.ALLOWED[key]
         assert ok(default)
 
 
@@ -54,6 +61,13 @@ def test_make_refuses_what_is_unknown():
         ("kd", "alpha", 1.5, "0 <= alpha <= 1"),
         ("kd", "alpha", math.nan, "0 <= alpha <= 1"),
         ("label_smoothing", "epsilon", -0.1, "0 <= epsilon <= 1"),
+        ("kd_pt", "dose", 1.1, "0 <= dose <= 1"),
+        ("topk", "k", 0.0, "a whole number of at least 1"),
+        ("topk", "k", 2.5, "a whole number of at least 1"),
+        ("kd_sim", "power", 0.0, "a number above 0"),
+        ("kd_pt_sim", "sharpness", -1.0, "a number above 0"),
+        ("dkd", "target", -0.1, "a finite number of at least 0"),
+        ("nckd", "nontarget", math.inf, "a finite number of at least 0"),
     ],
 )
 def test_make_refuses_what_is_out_of_range(name, key, value, allowed):
@@ -61,13 +75,30 @@ def test_make_refuses_what_is_out_of_range(name, key, value, allowed):
         make(name, **{key: value})
 
 
-@pytest.mark.parametrize("name", SOFT)
+@pytest.mark.parametrize("name", LISTENING)
 def test_a_condition_that_listens_needs_a_teacher(name):
     with pytest.raises(ValueError, match=says(f"condition {name!r} listens to a teacher; none was given")):
-        target(make(name), None, LABEL, Context(3))
+        target(make(name), None, LABEL, context())
 
 
-@pytest.mark.parametrize("name", [n for n in ALL if n not in SOFT])
+@pytest.mark.parametrize("name", [n for n in ALL if n not in LISTENING])
 def test_the_others_need_none(name):
-    lesson = target(make(name), TEACHER, LABEL, Context(3))
-    close(target(make(name), None, LABEL, Context(3)), lesson, atol=0)
+    lesson = target(make(name), TEACHER, LABEL, context())
+    close(target(make(name), None, LABEL, context()), lesson, atol=0)
+
+
+LACKS = {
+    "kd_sim": "condition 'kd_sim' needs the teacher's logit-layer rows; none were given",
+    "kd_pt_sim": "condition 'kd_pt_sim' needs the teacher's logit-layer rows; none were given",
+    "kd_rel": "condition 'kd_rel' needs super-classes; this data set has none",
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_condition_says_what_it_lacks(name):
+    if name in LACKS:
+        with pytest.raises(ValueError, match=says(LACKS[name])):
+            target(make(name), TEACHER, LABEL, Context(3))
+    else:
+        bare, full = (target(make(name), TEACHER, LABEL, ctx) for ctx in (Context(3, F64), context()))
+        close(bare, full, atol=0)

@@ -36,9 +36,9 @@ def test_names_and_options():
         (Data("x"), "data set 'x' is unknown; there are: synthetic, digits, fashion_mnist, clinc150"),
         (
             Data("clinc150", (("varient", "small"),)),
-            "data set 'clinc150' has no option 'varient'; it has: variant, features; did you mean 'variant'?",
+            "data set 'clinc150' has no option 'varient'; it has: variant, features, fold; did you mean 'variant'?",
         ),
-        (Data("digits", (("train", 5),)), "data set 'digits' has no option 'train'; it has: seed"),
+        (Data("digits", (("train", 5),)), "data set 'digits' has no option 'train'; it has: seed, fold"),
     ],
 )
 def test_unknown_names_are_refused(ask, data, message):

@@ -11,7 +11,7 @@ from lessons import F64, floats, lessons, whole
 from torch import Tensor
 from torch.testing import assert_close
 
-from kdstudy import targets
+from kdstudy import objective, targets
 from kdstudy.targets import Target
 
 
@@ -58,7 +58,7 @@ def test_log_rest_is_finite_where_log1p_is_not():
     logits = torch.tensor([[58.0, 0.0, 0.0], [58.0, 0.0, -2000.0]], dtype=F64, requires_grad=True)
     label = torch.tensor([0, 0])
     assert torch.log1p(-logits.softmax(-1)[:, 0]).tolist() == [-math.inf, -math.inf]
-    value = targets.log_rest(logits, label)
+    value = objective.log_rest(logits, label)
     assert_close(value, torch.tensor([math.log(2) - 58, -58.0], dtype=F64), rtol=1e-15, atol=0)
     assert torch.autograd.grad(value.sum(), logits)[0].isfinite().all()
 
@@ -68,7 +68,7 @@ def test_log_rest_is_finite_where_log1p_is_not():
 def test_log_rest_is_the_log_of_the_others(lesson):
     logits, label, _, _ = lesson
     others = [sum(q for k, q in enumerate(row.softmax(-1)) if k != t) for row, t in zip(logits, label)]
-    assert_close(targets.log_rest(logits, label), torch.stack(others).log(), rtol=1e-10, atol=1e-10)
+    assert_close(objective.log_rest(logits, label), torch.stack(others).log(), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])

@@ -37,7 +37,7 @@ OTHERS = {
 
 def test_every_measure_is_compared():
     assert measures.MEASURES.keys() == OTHERS.keys()
-    assert list(measures.WITH_TEACHER) == ["agreement"]
+    assert list(measures.WITH_TEACHER) == ["agreement", "teacher_kl"]
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -168,7 +168,7 @@ def test_reliability_sums_to_count_confidence_and_accuracy(seed, scale):
     assert_close((right - sure).abs().sum() / N, measures.ece(z, y))
 
 
-# ---------------------------------------------------------------- agreement, and all together
+# ---------------------------------------------------------------- student and teacher, and all together
 
 
 def test_agreement():
@@ -179,15 +179,32 @@ def test_agreement():
     assert float(measures.agreement(z, y, z)) == 1 == float(measures.agreement(z, y, 0.1 * z - 3))
 
 
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
+def test_divergence_from_the_teacher_agrees_with_torch(scale):
+    z, y, v = draw(7, scale)
+    theirs = torch.nn.functional.kl_div(z.log_softmax(-1), v.log_softmax(-1), reduction="batchmean", log_target=True)
+    assert_close(measures.teacher_kl(z, y, v), theirs, rtol=1e-12, atol=0)
+    by_scipy = scipy_stats.entropy(v.softmax(-1).numpy(), z.softmax(-1).numpy(), axis=-1).mean()
+    assert float(measures.teacher_kl(z, y, v)) == pytest.approx(by_scipy, rel=1e-9)
+
+
+def test_divergence_from_the_teacher_has_a_direction_and_a_zero():
+    z, y, v = draw(8)
+    assert abs(measures.teacher_kl(z, y, v) - measures.teacher_kl(v, y, z)) > 0.1
+    assert_close(measures.teacher_kl(z + 3, y, z), torch.zeros((), dtype=F64), rtol=0, atol=1e-12)
+    one = torch.zeros(1, 2, dtype=F64), torch.tensor([0]), torch.tensor([[0.25, 0.75]], dtype=F64).log()
+    assert float(measures.teacher_kl(*one)) == pytest.approx(0.25 * np.log(0.5) + 0.75 * np.log(1.5), rel=1e-12)
+
+
 def test_evaluate_gives_every_measure_on_every_split():
     draws = {split: draw(seed) for seed, split in enumerate(measures.SPLITS)}
     logits, labels, teacher = ({s: d[i] for s, d in draws.items()} for i in range(3))
     metrics, arrays = measures.evaluate(logits, labels, teacher)
-    assert metrics.keys() == {f"{s}_{m}" for s in measures.SPLITS for m in (*OTHERS, "agreement")}
+    assert metrics.keys() == {f"{s}_{m}" for s in measures.SPLITS for m in (*OTHERS, "agreement", "teacher_kl")}
     assert all(type(v) is float for v in metrics.values())
     assert metrics["validation_nll"] == float(measures.nll(*draws["validation"][:2]))
     assert metrics["train_agreement"] == float(measures.agreement(*draws["train"]))
     assert arrays.keys() == {"reliability"}
     assert np.array_equal(arrays["reliability"], measures.reliability(*draws["test"][:2]))
     alone, _ = measures.evaluate(logits, labels, None)
-    assert alone == {k: v for k, v in metrics.items() if not k.endswith("agreement")}
+    assert alone == {k: v for k, v in metrics.items() if not k.endswith(("agreement", "teacher_kl"))}

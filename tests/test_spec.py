@@ -117,8 +117,8 @@ def test_a_run_cannot_change_after_its_key_was_read():
     [
         ("hidden", (16, 0), "(16, 0)", "positive whole numbers"),
         ("hidden", (5.7,), "(5.7,)", "positive whole numbers"),
-        ("epochs", 0, "0", "a whole number of at least 1"),
-        ("epochs", 2.5, "2.5", "a whole number of at least 1"),
+        ("epochs", -1, "-1", "a whole number of at least 0"),
+        ("epochs", 2.5, "2.5", "a whole number of at least 0"),
         ("batch", -1, "-1", "a whole number of at least 1"),
         ("batch", 0.5, "0.5", "a whole number of at least 1"),
         ("lr", 0, "0.0", "a number above 0"),
@@ -132,6 +132,11 @@ def test_a_run_cannot_change_after_its_key_was_read():
 def test_recipes_that_cannot_be_are_refused(unchecked, field, value, found, allowed):
     with pytest.raises(ValueError, match=says(f"{field}: found {found}, allowed: {allowed}")):
         Recipe(**{"hidden": (16,), "epochs": 3} | {field: value})
+
+
+def test_a_network_may_stay_as_it_was_drawn():
+    assert Recipe((16,), 0).epochs == 0
+    assert dataclasses.replace(RUN, recipe=Recipe((16,), 0)).columns["epochs"] == 0
 
 
 def test_a_negative_seed_is_refused():

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("on_cpu")
 def make_stale(*asked) -> None:
     """Let stored rows say that other code computed them, and mark them."""
     store, keys = Store(), [r.key for r in asked]
-    rows, arrays = store.rows(keys), store.arrays(keys, ["curves", "reliability", *executors.LOGITS])
+    rows, arrays = store.rows(keys), store.arrays(keys, ["curves", "reliability", *executors.LEFT])
     store.forget(keys)
     store.put(Record(rows[k] | {"code": "0" * 12, "test_accuracy": 2.0}, arrays[k]) for k in keys)
 
