@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache, partial
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdstudy import clinc150 as clinc
+from kdstudy import own_data
 from kdstudy.downloads import SOURCES, cache_folder, fetch
 from kdstudy.models import generator
 from kdstudy.spec import Data, pairs, require
@@ -25,6 +27,7 @@ from kdstudy.synthetic import synthetic, whole
 
 SPLITS = ("train", "validation", "test")
 FOLDS = 5
+OWN = "a path of your own (a .csv file of texts, a folder of images)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +79,17 @@ def _known(name: str, there: Iterable[str], what: str) -> None:
         raise ValueError(f"{what}: {', '.join(there)}{hint}")
 
 
+def maker(name: str) -> Callable[..., Parts]:
+    """The function that makes a data set; ValueError with the names there are if it is none, nor a path."""
+    if own_data.is_path(name):
+        return partial(own_data.parts, name)
+    _known(name, DATASETS, f"data set {name!r} is unknown; there are {OWN}, and")
+    return DATASETS[name]
+
+
 def options(name: str) -> dict[str, object]:
-    """Names and defaults of a data set's options; ValueError with the names there are if it is none."""
-    _known(name, DATASETS, f"data set {name!r} is unknown; there are")
-    return {p.name: p.default for p in inspect.signature(DATASETS[name]).parameters.values()}
+    """Names and defaults of a data set's options."""
+    return {p.name: p.default for p in inspect.signature(maker(name)).parameters.values()}
 
 
 def check(data: Data) -> None:
@@ -96,14 +106,19 @@ def variant(name: str, **given: object) -> Data:
 
 
 def named(name: str | Data) -> Data:
-    """The data set of that name, checked."""
+    """The data set of that name, checked; of a path, the data that are there now, by their fingerprint."""
+    if not isinstance(name, Data) and own_data.is_path(name):
+        path = Path(name).expanduser().absolute()
+        name = Data(str(path), pairs({"sha256": own_data.fingerprint(str(path))}))
     data = name if isinstance(name, Data) else Data(name)
     check(data)
     return data
 
 
 def grouped(data: Data) -> bool:
-    """Whether the classes have super-classes."""
+    """Whether the classes have super-classes; a user's own data are read to know."""
+    if own_data.is_path(data.name):
+        return load(data).superclass is not None
     return data.name in ("synthetic", "clinc150")
 
 
@@ -119,10 +134,10 @@ def load(data: Data) -> Dataset:
     given = dict(data.options)
     if (fold := given.pop("fold", None)) is not None:
         return without(load(Data(data.name, pairs(given))), fold)
-    parts = DATASETS[data.name](**given)
+    parts = maker(data.name)(**given)
     splits = {s: Split(*parts.pop(s)) for s in SPLITS}
     source = parts.pop("source", [t for s in splits.values() for t in (s.x, s.y)])
-    return Dataset(data.name, **splits, digest=_digest(*source), **parts)
+    return Dataset(data.label, **splits, digest=_digest(*source), **parts)
 
 
 def fold_of(examples: int) -> Int[Tensor, " N"]:

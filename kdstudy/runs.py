@@ -171,9 +171,10 @@ def classes(dataset: str) -> Classes:
 
     ValueError if it is neither published nor among the runs asked in this process.
     """
-    if (known := Published().classes().get(dataset)) is not None:
+    asked = next((r.data for r in ASKED.values() if r.data.label == dataset), None)
+    known = Published().classes().get(dataset)
+    if known is not None and (asked is None or asked.name == dataset):
         return known
-    for run in ASKED.values():
-        if run.columns["dataset"] == dataset:
-            return Classes.of(load(run.data))
+    if asked is not None:
+        return Classes.of(load(asked))
     raise ValueError(f"classes of data set {dataset!r}: found none published, and no run of it was asked")

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import PurePath
 
 RECIPE_VERSION = 1  # part of every key: raise it when the meaning of a field below changes
 
@@ -32,13 +33,18 @@ def _counts(value: float) -> bool:
 
 @dataclass(frozen=True)
 class Data:
-    """A named data set and the options that differ from its defaults."""
+    """A named data set, or a path to a user's own, and the options that differ from its defaults."""
 
     name: str
     options: Pairs = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", tuple(sorted(self.options)))
+
+    @property
+    def label(self) -> str:
+        """What tables and figures call it: the name, of a path the last part."""
+        return PurePath(self.name).name
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ class Run:
         recipe["hidden"] = "x".join(map(str, self.recipe.hidden)) or "0"
         return {
             "key": self.key,
-            "dataset": self.data.name,
+            "dataset": self.data.label,
             "condition": self.condition.name,
             **dict(self.condition.params),
             "seed": self.seed,
