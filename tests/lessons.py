@@ -58,7 +58,7 @@ def many(examples: int, classes: int, seed: int = 0) -> Lesson:
     label = torch.arange(examples) % classes
     teacher = torch.randn(examples, classes, generator=g, dtype=F64)
     teacher += torch.randn(classes, classes, generator=g, dtype=F64)[label]  # classes the teacher finds alike
-    teacher[torch.arange(examples), label] += 2
+    teacher[torch.arange(examples), label] += 3
     rows = torch.randn(classes, 5, generator=g, dtype=F64)
     values = dict.fromkeys(registry.ALLOWED, 1.0) | {"tau": 2.0, "k": 2.0}
     return teacher, label, Context(classes, F64, torch.arange(classes) // 2, rows, seed), values
