@@ -142,3 +142,21 @@ def soft_term(v: Sequence[float], z: Sequence[float], tau: float) -> float:
     """H(p, q) of the whole distributions."""
     p, q = softmax([x / tau for x in v]), softmax([x / tau for x in z])
     return -sum(a * math.log(b) for a, b in zip(p, q))
+
+
+# ---------------------------------------------------------------- the loss's gradient
+
+
+def gradient_of_one(
+    z: Sequence[float], hard: Sequence[float], soft: Sequence[float], rest: float, t: int, tau: float
+) -> list[float]:
+    """dL/dz_j of one example, term by term: d log q_k / dz_j = [j = k] - q_j, and so on."""
+    q, cool = softmax(z), softmax([x / tau for x in z])
+    pi = share(cool, t)
+    out = []
+    for j in range(len(z)):
+        slope = 0.0
+        for k in range(len(z)):
+            slope -= hard[k] * ((j == k) - q[j]) + tau * soft[k] * ((j == k) - cool[j])
+        out.append(slope - tau * rest * (pi[j] - cool[j]))
+    return out
