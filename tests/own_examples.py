@@ -1,0 +1,67 @@
+"""A user's own data of a few examples, written in a test."""
+
+import csv
+import io
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import says
+from PIL import Image
+from tiny_files import SPLITS
+
+from kdstudy.datasets import Dataset, Split
+from kdstudy.downloads import DataError
+from kdstudy.own_data import fingerprint, parts
+
+WORDS = "bill,card,eggs,gas,house,juice,loan,milk,pizza,quiz,rent,soup,tea,van,zoo"
+HEAD = "Name each column once in the first line, separated by commas"
+GROUP = "allowed: one super-class for each class. Correct these rows"
+TWO_SPLITS = (
+    "train and validation only, allowed: train and test, with or without validation. Add the split that is absent"
+)
+
+
+def texts(n: int, *labels: str) -> list[tuple[str, str]]:
+    """n different texts of each label, with n-grams in common, and the label."""
+    pairs = list(combinations(WORDS.split(","), 2))[:n]
+    return [(f"{label}: {a} and {b}", label) for a, b in pairs for label in labels]
+
+
+def write(path: Path, *rows: tuple[str, ...], columns: str = "text,label") -> Path:
+    """A CSV file with these rows."""
+    out = io.StringIO()
+    csv.writer(out).writerows([columns.split(","), *rows])
+    path.write_text(out.getvalue(), "utf-8", newline="")
+    return path
+
+
+def picture(path: Path, pixels: object, **options: object) -> Path:
+    """An image with these 8-bit pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path, **options)
+    return path
+
+
+def cats_and_dogs(root: Path) -> Path:
+    """A folder of 8 + 8 images in train, 1 + 1 in test, 2 x 2 pixels, each of one grey of its own."""
+    for i in range(9):
+        split = "train" if i < 8 else "test"
+        picture(root / f"own/{split}/cat/{i}.png", np.full((2, 2), 10 * i))
+        picture(root / f"own/{split}/dog/{i}.png", np.full((2, 2), 10 * i + 100))
+    return root / "own"
+
+
+def made(path: Path, **options: object) -> Dataset:
+    """The data set at a path, as `datasets.load` makes it from `parts`."""
+    fields = parts(str(path), **options)
+    fields.pop("source")
+    splits = {s: Split(*fields.pop(s)) for s in SPLITS}
+    return Dataset(str(path), **splits, digest=fingerprint(str(path)), **fields)
+
+
+def refused(path: Path, message: str) -> None:
+    """That `parts` raises a DataError with this message."""
+    with pytest.raises(DataError, match=says(message)):
+        parts(str(path), size=2)
