@@ -56,11 +56,19 @@ def load(path: Path = FILE) -> list[Claim]:
             raise ValueError(f"claim {row.get('id')!r}: lacks {', '.join(lack)}")
         if row["rule"] not in RULES:
             raise ValueError(f"claim {row['id']!r}: rule {row['rule']!r}, allowed: {', '.join(map(repr, RULES))}")
-        row["contrast"] = {c: float(Fraction(w)) for c, w in row.get("contrast", {}).items()}
+        row["contrast"] = {c: _weight(row["id"], w) for c, w in row.get("contrast", {}).items()}
     claims = [Claim(**row) for row in rows]
     if len({c.id for c in claims}) < len(claims):
         raise ValueError(f"{path.name}: an id occurs twice")
     return claims
+
+
+def _weight(claim: str, text: str | float) -> float:
+    """A weight of a contrast: a number, or a fraction as text."""
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"claim {claim!r}: weight {text!r}, allowed: a number or a fraction such as '-1/2'") from None
 
 
 def verdict(interval: stats.Interval, direction: int, margin: float) -> str:

@@ -27,7 +27,7 @@ from kdstudy.synthetic import synthetic, whole
 
 SPLITS = ("train", "validation", "test")
 FOLDS = 5
-OWN = "a path of your own (a .csv file of texts, a folder of images)"
+OWN = ", or a path to your own (a .csv file of texts, a folder of images)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,18 +72,18 @@ def names() -> list[str]:
     return list(DATASETS)
 
 
-def _known(name: str, there: Iterable[str], what: str) -> None:
+def _known(name: str, there: Iterable[str], what: str, other: str = "") -> None:
     if name not in there:
         near = get_close_matches(name, there, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{what}: {', '.join(there)}{hint}")
+        raise ValueError(f"{what}: {', '.join(there)}{other}{hint}")
 
 
 def maker(name: str) -> Callable[..., Parts]:
     """The function that makes a data set; ValueError with the names there are if it is none, nor a path."""
     if own_data.is_path(name):
         return partial(own_data.parts, name)
-    _known(name, DATASETS, f"data set {name!r} is unknown; there are {OWN}, and")
+    _known(name, DATASETS, f"data set {name!r} is unknown; there are", OWN)
     return DATASETS[name]
 
 

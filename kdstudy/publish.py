@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from kdstudy import claims, figures, plans, runs, stats
+from kdstudy.datasets import load
 from kdstudy.published import Classes, Published
-from kdstudy.spec import Run
+from kdstudy.spec import Data, Run
 from kdstudy.store import ROOT, Record, Store
 
 FIGURE = ROOT / "book/_static/universe.png"  # the README's
@@ -21,7 +22,8 @@ def best(frame: pd.DataFrame) -> pd.Series:
 def watched(frame: pd.DataFrame) -> pd.Series:
     """The same, and conditions that are followed over temperatures at the largest weight."""
     followed = frame["condition"].isin(["label_smoothing_matched", "kd_pt", "kd"])
-    return best(frame) | (followed & (frame["alpha"] == frame["alpha"].max()))
+    heaviest = frame["alpha"] == frame["alpha"].max() if "alpha" in frame else False
+    return best(frame) | (followed & heaviest)
 
 
 def every(frame: pd.DataFrame) -> pd.Series:
@@ -40,11 +42,12 @@ KEPT: dict[str, dict[str, dict[str, Callable[[pd.DataFrame], pd.Series]]]] = {  
 def everything() -> Iterator[Path]:
     """Train what the working store lacks of every chapter at its default parameters; publish each chapter."""
     done: set[str] = set()
+    data: dict[str, Data] = {}
     for chapter, plan in plans.PLANS.items():
-        parts = plan()
-        yield one(chapter, {**parts, "teachers": parts.get("teachers", plans.teachers(parts["study"]))}, done)
-    known = {r.data.name: r.data for r in plans.study(seeds=1) if not r.data.options}
-    Published().publish_classes({name: Classes.of(runs.load(data)) for name, data in known.items()})
+        parts = {"teachers": plans.teachers(plan()["study"])} | plan()
+        data |= {r.data.name: r.data for part in parts.values() for r in part if not r.data.options}
+        yield one(chapter, parts, done)
+    Published().publish_classes({name: Classes.of(load(d)) for name, d in data.items()})
 
 
 def one(chapter: str, parts: dict[str, list[Run]], done: set[str]) -> Path:

@@ -104,15 +104,20 @@ class Published:
 
     def publish_classes(self, known: Mapping[str, Classes]) -> None:
         """Write the classes of these data sets beside those published before."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         every = {k: asdict(v) for k, v in (self.classes() | dict(known)).items()}
         text = "\n".join(f" {json.dumps(k)}: {json.dumps(v)}," for k, v in sorted(every.items())).rstrip(",")
         _atomic(self.folder / CLASSES, lambda f: f.write(f"{{\n{text}\n}}\n".encode()))
 
     def publish(self, chapter: str, records: Sequence[Record], more: Mapping[str, Arrays] | None = None) -> Path:
-        """Replace a chapter's results; `more` are arrays of runs that another chapter lists, by key."""
+        """Replace a chapter's results; `more` are arrays of runs that another chapter lists, by key.
+
+        Logits, which are large, stay in the working store.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         frame = pd.DataFrame([r.row for r in records]).sort_values(ORDER, kind="stable")
-        kept = {r.key: r.arrays for r in records} | dict(more or {})
+        arrays = {r.key: r.arrays for r in records} | dict(more or {})
+        kept = {key: {n: a for n, a in held.items() if not n.startswith("logits")} for key, held in arrays.items()}
         keys = [*frame["key"], *sorted(kept.keys() - set(frame["key"]))]
         path = self.folder / f"{chapter}.csv"
         _atomic(path.with_suffix(".npz"), lambda f: np.savez_compressed(f, **_grouped(keys, kept)))

@@ -1,6 +1,7 @@
 """Verdicts: the rule by cases, planted effects that flip them, and sentences that say them."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -8,14 +9,14 @@ import pandas as pd
 import pytest
 from conftest import says
 
-from kdstudy import claims, identities, stats, targets
+from kdstudy import claims, identities, stats, targets, wording
 from kdstudy.claims import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED, Claim, load
 from kdstudy.stats import Interval
 
 ALL = load()
 CLAIM = Claim(
-    "T1", "universe", "universe", "contrast", "KD beats hard labels.", "nobody",
-    treatment="kd", control="hard", measure="test_accuracy", direction=1,
+    "T1", "universe", "universe", "difference", "KD beats hard labels.", "nobody",
+    contrast={"kd": 1.0, "hard": -1.0}, measure="test_accuracy", direction=1,
 )  # fmt: skip
 DATASETS = ("digits", "synthetic", "clinc150")
 SEEDS = 6
@@ -40,7 +41,7 @@ def planted(effect: dict[str, float], condition: str = "kd", seeds: int = SEEDS)
 
 def decided(frame: pd.DataFrame, claim: Claim = CLAIM) -> str:
     """The verdict over all data sets of a table."""
-    return claims.overall(list(claims.judge(claim, frame)["verdict"]))
+    return claims.overall(list(claims.judge(claim, {"study": frame})["verdict"]))
 
 
 # ---------------------------------------------------------------- the rule
@@ -115,7 +116,11 @@ def test_direction_turns_a_verdict_and_margin_takes_it_back():
         ({"margin": 0.02}, UNDECIDED),
         ({"margin": 0.03}, CONTRADICTED),
         ({"measure": "test_ece", "direction": -1}, SUPPORTED),
-        ({"treatment": "hard", "control": "kd"}, CONTRADICTED),
+        ({"contrast": {"hard": 1.0, "kd": -1.0}}, CONTRADICTED),
+        ({"contrast": {"kd": 0.5, "hard": -0.5}, "margin": 0.009}, SUPPORTED),
+        ({"contrast": {"kd": 0.5, "hard": -0.5}, "margin": 0.011}, CONTRADICTED),
+        ({"direction": -1, "margin": -0.03}, SUPPORTED),
+        ({"contrast": {"kd": 1.0}, "margin": 0.5}, SUPPORTED),
     ):
         assert decided(frame, dataclasses.replace(CLAIM, **change)) == wanted
 
@@ -123,14 +128,14 @@ def test_direction_turns_a_verdict_and_margin_takes_it_back():
 def test_effects_are_paired_tuned_and_widened_for_all_data_sets():
     effects = {"digits": 0.02, "synthetic": -0.01, "clinc150": 0.0}
     frame = planted(effects)
-    found = claims.effects(CLAIM, frame)
+    found = claims.effects(CLAIM, {"study": frame})
     assert set(found["dataset"]) == set(DATASETS) and set(found["n"]) == {SEEDS} and set(found["claim"]) == {"T1"}
     assert dict(zip(found["dataset"], found["effect"])) == pytest.approx(effects, abs=0.001)
     best = frame[(frame["validation_accuracy"] == 0.8) & (frame["dataset"] == "digits")]
     d = best.pivot(index="seed", columns="condition", values="test_accuracy").eval("kd - hard")
     i, row = stats.interval(d, family=3), found.set_index("dataset").loc["digits"]
     assert [row["effect"], row["low"], row["high"], row["p"]] == pytest.approx([i.mean, i.low, i.high, i.p])
-    alone = claims.effects(CLAIM, frame[frame["dataset"] == "digits"]).iloc[0]
+    alone = claims.effects(CLAIM, {"study": frame[frame["dataset"] == "digits"]}).iloc[0]
     assert row["low"] < alone["low"] < alone["high"] < row["high"]
 
 
@@ -141,23 +146,53 @@ def test_one_seed_decides_nothing():
 def test_other_conditions_in_the_table_change_nothing():
     frame = planted(dict.fromkeys(DATASETS, 0.02))
     other = frame[frame["condition"] == "kd"].assign(condition="label_smoothing_matched", test_accuracy=0.1)
-    pd.testing.assert_frame_equal(claims.judge(CLAIM, pd.concat([frame, other])), claims.judge(CLAIM, frame))
+    more = {"study": pd.concat([frame, other])}
+    pd.testing.assert_frame_equal(claims.judge(CLAIM, more), claims.judge(CLAIM, {"study": frame}))
 
 
 def test_an_unpaired_table_is_an_error():
     frame = planted({"digits": 0.02})
-    message = (
-        "{'dataset': 'digits', 'condition': 'kd'} and {'dataset': 'digits', 'condition': 'hard'} are not paired: "
-        "seeds [2] have one of the two"
-    )
+    message = "conditions 'kd' and 'hard' are not paired: seeds [2] have one of the two"
     with pytest.raises(ValueError, match=says(message)):
-        claims.judge(CLAIM, frame[(frame["condition"] == "hard") | (frame["seed"] != 2)])
+        claims.judge(CLAIM, {"study": frame[(frame["condition"] == "hard") | (frame["seed"] != 2)]})
+
+
+def test_a_data_set_without_all_conditions_is_left_out():
+    frame = planted({"digits": 0.02, "synthetic": 0.02})
+    some = frame[(frame["dataset"] == "digits") | (frame["condition"] == "hard")]
+    assert list(claims.effects(CLAIM, {"study": some})["dataset"]) == ["digits"]
+    assert claims.effects(CLAIM, {"study": frame[frame["condition"] == "hard"]}).empty
+
+
+SLOPE = dataclasses.replace(CLAIM, rule="slope", part="alike", over="similarity")
+
+
+def varied(slope: float) -> pd.DataFrame:
+    """Runs at four similarities; KD's gain over hard labels grows by `slope` for each unit."""
+    parts = [
+        planted({"synthetic": slope * s}).assign(options=json.dumps({"similarity": s})) for s in (0.0, 0.3, 0.6, 0.9)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize("slope, wanted", [(0.05, SUPPORTED), (0.0, UNDECIDED), (-0.05, CONTRADICTED)])
+def test_a_slope_is_judged_over_the_option_it_names(slope, wanted):
+    (row,) = claims.judge(SLOPE, {"alike": varied(slope)}).to_dict("records")
+    assert row["verdict"] == wanted and row["n"] == SEEDS
+    assert row["effect"] == pytest.approx(slope, abs=0.002)
+
+
+def test_a_slope_needs_a_table_that_varies_the_option():
+    message = "data set option 'similarity': found noise, allowed: a table that varies it"
+    frame = varied(0.05).assign(options=json.dumps({"noise": 0.1}))
+    with pytest.raises(ValueError, match=says(message)):
+        claims.judge(SLOPE, {"alike": frame})
 
 
 def test_an_identity_is_judged_by_its_error(monkeypatch):
     claim = Claim("T2", "universe", "universe", "identity", "α = 0 is hard.", "nobody", identity="kd_without_teacher")
     assert decided(pd.DataFrame(), claim) == SUPPORTED
-    row = claims.judge(claim, pd.DataFrame()).iloc[0]
+    row = claims.judge(claim, {"study": pd.DataFrame()}).iloc[0]
     assert (row["dataset"], row["n"]) == ("identity", identities.DRAWS) and row["effect"] < 1e-12
     right = targets.loss
     monkeypatch.setattr(targets, "loss", lambda *args: 1.01 * right(*args))
@@ -169,17 +204,18 @@ def test_an_identity_is_judged_by_its_error(monkeypatch):
 
 def test_a_chapter_judges_its_claims_whose_conditions_are_there():
     mine = [c for c in ALL if c.chapter == "universe"]
-    found = claims.chapter("universe", planted({"digits": 0.02}))
-    judged = {c.id for c in mine if c.kind == "identity" or {c.treatment, c.control} == {"kd", "hard"}}
+    found = claims.chapter("universe", {"study": planted({"digits": 0.02})})
+    judged = {c.id for c in mine if c.rule == "identity" or set(c.contrast) == {"kd", "hard"}}
     assert set(found["claim"]) == judged
-    more = claims.chapter("universe", planted({"digits": 0.02}, condition="label_smoothing"))
+    more = claims.chapter("universe", {"study": planted({"digits": 0.02}, condition="label_smoothing")})
     assert {"U1", "U2-free", "U3-ls", "U3-ece"} <= set(more["claim"])
     assert not {"U2", "U2-rest", "U3-kd"} & set(more["claim"])
 
 
 def test_sentences_say_the_verdicts_and_the_numbers():
-    rows = claims.chapter("universe", planted({"digits": 0.02, "synthetic": -0.02}, condition="label_smoothing"))
-    text = claims.sentences(rows)
+    frame = planted({"digits": 0.02, "synthetic": -0.02}, condition="label_smoothing")
+    rows = claims.chapter("universe", {"study": frame})
+    text = wording.sentences(rows)
     assert "- **U1: supported.** KD with a uniform teacher" in text
     for claim_id, group in rows.groupby("claim"):
         assert f"- **{claim_id}: {claims.overall(list(group['verdict']))}.**" in text
@@ -193,12 +229,12 @@ def test_sentences_say_the_verdicts_and_the_numbers():
 
 def test_measures_in_words():
     words = {"test_accuracy": "test accuracy", "test_nll": "test NLL", "test_ece": "test ECE"}
-    assert {m: claims.words(m) for m in words} == words
+    assert {m: wording.words(m) for m in words} == words
 
 
 def test_phrases_say_the_same_in_short():
-    rows = claims.chapter("universe", planted({"digits": 0.02, "synthetic": -0.02}))
-    found, effects = claims.phrases(rows), rows[rows["claim"] == "U3-kd"].to_dict("records")
+    rows = claims.chapter("universe", {"study": planted({"digits": 0.02, "synthetic": -0.02})})
+    found, effects = wording.phrases(rows), rows[rows["claim"] == "U3-kd"].to_dict("records")
     numbers = "; ".join(f"{r['dataset']} {r['effect']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]" for r in effects)
     assert len(effects) == 2 and (found["U3-kd"], found["U3-kd-numbers"]) == ("mixed", numbers)
     worst = rows.loc[rows["claim"] == "U1", "effect"].iloc[0]

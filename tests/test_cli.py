@@ -1,6 +1,7 @@
 """`kdstudy run` and the help: what it asks for, what it refuses and in which words, how it exits."""
 
 import re
+from pathlib import Path
 
 import pytest
 from command import shell, small_book
@@ -45,6 +46,23 @@ def test_run_asks_for_the_runs_of_these_parameters(kdstudy, asked, tmp_path):
     ]  # for both values of alpha, which the chapter leaves to the plan
     assert options == {"executor": "local"}
     assert out.strip() == f"universe {tmp_path / 'a.ipynb'} {{'seeds': [3, 4], 'conditions': 'kd'}}"
+
+
+def test_a_path_of_ones_own_is_taken_from_the_folder_one_is_in(kdstudy, asked, tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    Path("my texts.csv").write_text("text,label\n" + "good day,a\nbad day,b\n" * 9, "utf-8")
+    code, out, _ = kdstudy("run", "universe", "--dataset", "my texts.csv", "-o", tmp_path / "a.ipynb")
+    assert code == 0
+    [(wanted, _)] = asked
+    path = tmp_path / "mine" / "my texts.csv"
+    assert {(r.data.name, r.data.label) for r in wanted} == {(str(path), "my texts.csv")}
+    assert out.strip() == f"universe {tmp_path / 'a.ipynb'} {{'dataset': [{str(path)!r}]}}"
+
+
+def test_a_path_where_nothing_is(kdstudy, asked):
+    err = refused(kdstudy, asked, "run", "universe", "--dataset", "absent/texts.csv")
+    assert "absent/texts.csv" in err and "Traceback" not in err
 
 
 def test_a_chapter_without_a_plan_asks_for_nothing(kdstudy, asked, tmp_path):
@@ -99,8 +117,8 @@ def test_a_value_that_is_no_yaml(kdstudy, asked):
 def test_an_unknown_data_set(kdstudy, asked):
     err = refused(kdstudy, asked, "run", "universe", "-p", "dataset=digit")
     assert err == (
-        "error: data set 'digit' is unknown; there are: synthetic, digits, fashion_mnist, clinc150; "
-        "did you mean 'digits'?\n"
+        "error: data set 'digit' is unknown; there are: synthetic, digits, fashion_mnist, clinc150, "
+        "or a path to your own (a .csv file of texts, a folder of images); did you mean 'digits'?\n"
     )
 
 

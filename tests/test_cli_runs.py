@@ -7,8 +7,7 @@ import pytest
 from command import shell, small_book
 from conftest import tiny_run
 
-from kdstudy import cli, runs
-from kdstudy.published import Published
+from kdstudy import runs
 from kdstudy.store import Record, Store
 
 chapters = pytest.fixture(autouse=True)(small_book)
@@ -107,14 +106,3 @@ def test_a_long_list_is_cut_and_says_so(kdstudy, monkeypatch):
     out = kdstudy("runs")[1]
     assert out.count("synthetic") == 40
     assert out.splitlines()[-1] == "45 runs, 0 stale, the first 40 shown; --export FILE writes them all"
-
-
-def test_publish_writes_a_chapter_of_results_that_answer_without_training(kdstudy, tmp_path):
-    cli.publish("universe")
-    cli.publish("notes")
-    assert sorted(p.name for p in (tmp_path / "results").iterdir()) == ["universe.csv", "universe.npz"]
-    wanted = cli.wanted("universe", {})
-    Store().forget(Store().rows())
-    assert list(runs.ask(wanted)["source"]) == ["published"]
-    assert set(Published().rows()) == {r.key for r in wanted}
-    assert re.search("synthetic.*hard.*published.*False", kdstudy("runs")[1])

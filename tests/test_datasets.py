@@ -33,7 +33,11 @@ def test_names_and_options():
             "data set 'fashion' is unknown; there are: synthetic, digits, fashion_mnist, clinc150; "
             "did you mean 'fashion_mnist'?",
         ),
-        (Data("x"), "data set 'x' is unknown; there are: synthetic, digits, fashion_mnist, clinc150"),
+        (
+            Data("x"),
+            "data set 'x' is unknown; there are: synthetic, digits, fashion_mnist, clinc150, "
+            "or a path to your own (a .csv file of texts, a folder of images)",
+        ),
         (
             Data("clinc150", (("varient", "small"),)),
             "data set 'clinc150' has no option 'varient'; it has: variant, features, fold; did you mean 'variant'?",
