@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kdstudy import book, claims, executors, notebooks, own_data, plans, publish, runs, targets, wording
+from kdstudy import book, claims, datasets, executors, notebooks, plans, publish, runs, targets, wording
 from kdstudy.published import Published
 from kdstudy.store import ROOT, Store
 
@@ -51,7 +51,7 @@ def given(chapter: str, texts: list[tuple[str, str]]) -> dict[str, object]:
 
 def absolute(name: str) -> str:
     """A path of the user's own data from the root; a name as it is."""
-    return str(Path(name).expanduser().absolute()) if own_data.is_path(name) else name
+    return str(Path(name).expanduser().absolute()) if datasets.is_own(name) else name
 
 
 def notebook(chapter: str) -> Path:
@@ -72,9 +72,7 @@ def wanted(chapter: str, values: dict[str, object]) -> list[plans.Run]:
 def run(
     chapter: Annotated[str, typer.Argument(help="A chapter's name, such as universe.")],
     parameter: Annotated[list[str], typer.Option("-p", help="NAME=VALUE or NAME VALUE; values as YAML.")] = (),
-    dataset: Annotated[
-        str | None, typer.Option(help="As -p dataset: a name, or a path to your own.")
-    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="As -p dataset: a name, or a path to your own.")] = None,
     output: Annotated[Path | None, typer.Option("-o", help="Notebook to write [out/CHAPTER.ipynb].")] = None,
 ) -> None:
     """Execute a chapter with other parameters: trains what is missing, writes notebook and HTML page."""

@@ -79,9 +79,14 @@ def _known(name: str, there: Iterable[str], what: str, other: str = "") -> None:
         raise ValueError(f"{what}: {', '.join(there)}{other}{hint}")
 
 
+def is_own(name: str) -> bool:
+    """Whether a name is a path to a user's own data; the name of a data set never is."""
+    return name not in DATASETS and own_data.is_path(name)
+
+
 def maker(name: str) -> Callable[..., Parts]:
     """The function that makes a data set; ValueError with the names there are if it is none, nor a path."""
-    if own_data.is_path(name):
+    if is_own(name):
         return partial(own_data.parts, name)
     _known(name, DATASETS, f"data set {name!r} is unknown; there are", OWN)
     return DATASETS[name]
@@ -107,7 +112,7 @@ def variant(name: str, **given: object) -> Data:
 
 def named(name: str | Data) -> Data:
     """The data set of that name, checked; of a path, the data that are there now, by their fingerprint."""
-    if not isinstance(name, Data) and own_data.is_path(name):
+    if not isinstance(name, Data) and is_own(name):
         path = Path(name).expanduser().absolute()
         name = Data(str(path), pairs({"sha256": own_data.fingerprint(str(path))}))
     data = name if isinstance(name, Data) else Data(name)
@@ -117,7 +122,7 @@ def named(name: str | Data) -> Data:
 
 def grouped(data: Data) -> bool:
     """Whether the classes have super-classes; a user's own data are read to know."""
-    if own_data.is_path(data.name):
+    if is_own(data.name):
         return load(data).superclass is not None
     return data.name in ("synthetic", "clinc150")
 

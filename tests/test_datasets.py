@@ -30,8 +30,8 @@ def test_names_and_options():
     [
         (
             Data("fashion"),
-            "data set 'fashion' is unknown; there are: synthetic, digits, fashion_mnist, clinc150; "
-            "did you mean 'fashion_mnist'?",
+            "data set 'fashion' is unknown; there are: synthetic, digits, fashion_mnist, clinc150, "
+            "or a path to your own (a .csv file of texts, a folder of images); did you mean 'fashion_mnist'?",
         ),
         (
             Data("x"),
@@ -128,3 +128,28 @@ def test_made_sets_need_no_download_tools():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert told.stdout.strip() == load("synthetic").digest, told.stderr
+
+
+def test_a_folder_called_like_a_data_set_does_not_hide_it(tmp_path, monkeypatch):
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert datasets.named("digits") == Data("digits")
+    assert datasets.load(Data("digits")).name == "digits"
+    assert not datasets.grouped(Data("digits"))
+
+
+def test_own_data_are_known_by_their_content(cache, tmp_path):
+    path = tmp_path / "mine.csv"
+    rows = "".join(
+        f"{t} day {i},{c},{g}\n"
+        for i in range(9)
+        for t, c, g in (("good", "a", "x"), ("no", "b", "y"), ("bad", "c", "x"))
+    )
+    path.write_text("text,label,superclass\n" + rows, "utf-8")
+    first = datasets.named(str(path))
+    assert (first.label, datasets.grouped(first)) == ("mine.csv", True)
+    assert datasets.named(str(path)) == first and datasets.load(first).classes == ("a", "b", "c")
+    fold = Data(first.name, (*first.options, ("fold", 2)))
+    assert len(datasets.load(fold).train.y) < len(datasets.load(first).train.y)
+    path.write_text(path.read_text("utf-8") + "good night,a,x\n", "utf-8")
+    assert datasets.named(str(path)) != first
