@@ -4,6 +4,7 @@ A derived measure is a function (table, the chapter's tables by part) -> one val
 table. Claims and chapters name it like any other measure.
 """
 
+import json
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 
 from kdstudy import datasets, mantel, observe, runs, stats
-from kdstudy.spec import Data
+from kdstudy.spec import Data, pairs
 
 Tables = Mapping[str, pd.DataFrame]
 DERIVED: dict[str, Callable[[pd.DataFrame, Tables], pd.Series]] = {}
@@ -53,7 +54,7 @@ def _alike(frame: pd.DataFrame, tables: Tables, which: int) -> pd.Series:
     named = teacher_keys(frame)
     own = geometry(frame, which) | geometry(tables["teachers"], which)
     pairs = zip(frame["key"], named)
-    return pd.Series([spearmanr(own[k], own[t]).statistic if t in own else np.nan for k, t in pairs], frame.index)
+    return pd.Series([_rank(own[k], own[t]) if t in own else np.nan for k, t in pairs], frame.index)
 
 
 @derive
@@ -76,9 +77,9 @@ def geometry_superclass(frame: pd.DataFrame, tables: Tables) -> pd.Series:
         groups = runs.classes(name).superclass
         found[name] = None if groups is None else mantel.upper(mantel.blocks(np.array(groups)))
     return pd.Series(
-        [np.nan if found[d] is None else spearmanr(own[k], found[d]).statistic
-         for k, d in zip(frame["key"], frame["dataset"])], frame.index,
-    )  # fmt: skip
+        [np.nan if found[d] is None else _rank(own[k], found[d]) for k, d in zip(frame["key"], frame["dataset"])],
+        frame.index,
+    )
 
 
 def crossfitted(folds: pd.DataFrame) -> dict[str, Float[np.ndarray, " N"]]:
@@ -107,28 +108,30 @@ def _joined(parts: Mapping[int, np.ndarray]) -> np.ndarray:
 
 def difficulty(tables: Tables) -> dict[str, Float[np.ndarray, " probe"]]:
     """How hard each watched example is, by data set: its cross-fitted miss; on synthetic data minus its true margin."""
-    found = {}
+    found, options = {}, tables["folds"].groupby("dataset")["options"].first()
     for name, miss in crossfitted(tables["folds"]).items():
-        at = observe.probe(len(miss)).numpy()
-        known = datasets.load(Data(name)).extra["train"]["margin"].numpy() if name == "synthetic" else -miss
-        found[name] = -known[at]
+        if name == "synthetic":
+            given = {k: v for k, v in json.loads(options[name]).items() if k != "fold"}
+            miss = -datasets.load(Data(name, pairs(given))).extra["train"]["margin"].numpy()
+        found[name] = miss[observe.probe(len(miss)).numpy()]
     return found
+
+
+def _rank(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman correlation; NaN where either side is constant."""
+    return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else np.nan
 
 
 @derive
 def weight_difficulty(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation of w with difficulty over the watched examples, averaged over the epochs looked at."""
     hard, weights = difficulty(tables), runs.arrays(frame, "w")
-    values = [
-        np.mean([spearmanr(w, hard[d]).statistic for w in weights[k].astype(float)]) if np.ptp(weights[k]) else np.nan
-        for k, d in zip(frame["key"], frame["dataset"])
-    ]
-    return pd.Series(values, frame.index)
+    pairs = zip(frame["key"], frame["dataset"])
+    return pd.Series([np.mean([_rank(w, hard[d]) for w in weights[k].astype(float)]) for k, d in pairs], frame.index)
 
 
 @derive
 def mass_learnt(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation, over the watched examples, of the mass taught and the mass the student gives."""
     held = runs.arrays(frame, "mass")
-    pairs = [held[k].astype(float) for k in frame["key"]]
-    return pd.Series([spearmanr(*m).statistic if np.ptp(m[0]) else np.nan for m in pairs], frame.index)
+    return pd.Series([_rank(*held[k].astype(float)) for k in frame["key"]], frame.index)
