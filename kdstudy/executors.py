@@ -14,6 +14,7 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 from joblib import Parallel, cpu_count, delayed
 
@@ -58,9 +59,14 @@ def hardware() -> str:
     return torch.cuda.get_device_name() if device() == "cuda" else f"CPU {platform.machine()}"
 
 
+def single(value: float) -> float:
+    """The shortest decimal that names the same number in single precision, in which runs are measured."""
+    return float(str(np.float32(value)))
+
+
 def record(result: training.Result, digest: str, seconds: float) -> Record:
     """A result with its provenance."""
-    row = result.run.columns | result.metrics
+    row = result.run.columns | {name: single(value) for name, value in result.metrics.items()}
     row |= {"code": code(result.run.condition.name, result.metrics), "version": RECIPE_VERSION}
     row |= {"digest": digest, "torch": torch.__version__, "device": hardware(), "seconds": round(seconds, 3)}
     return Record(row, result.arrays)

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +24,14 @@ ORDER = ["dataset", "options", "condition", "key"]
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """A table as `publish` wrote it: numbers by Python's own reader, which returns every bit."""
+    """A table as `publish` wrote it, read once for as long as the file stays as it is."""
+    there = path.stat()
+    return _parsed(path, there.st_mtime_ns, there.st_size)
+
+
+@lru_cache(maxsize=16)
+def _parsed(path: Path, *_: int) -> pd.DataFrame:
+    """Numbers by Python's own reader, which returns every bit."""
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     numbers = frame.columns.difference(TEXT)
     return frame.assign(**frame[numbers].map(lambda cell: json.loads(cell) if cell else np.nan))
