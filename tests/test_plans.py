@@ -14,7 +14,7 @@ SMALL = {"dataset": "digits", "tau": [1.0, 4.0], "alpha": [0.5], "epsilon": [0.1
 
 
 def small(**changes):
-    return plans.universe(**(SMALL | changes))
+    return plans.universe(**SMALL | changes)["study"]
 
 
 def params(conditions) -> list[dict[str, float]]:
@@ -52,6 +52,13 @@ def test_seeds_are_a_count_or_a_list(seeds, expected):
     assert list(dict.fromkeys(r.seed for r in small(seeds=seeds, conditions="hard"))) == expected
 
 
+def test_without_a_word_on_seeds_each_data_set_has_its_own_count():
+    asked = plans.study(["digits", "fashion_mnist"], "hard", weight_decay=[])
+    assert Counter(r.data.name for r in asked) == {"digits": 20, "fashion_mnist": 10}
+    assert plans.seed_list(None, plans.SETUPS["synthetic"]) == list(range(20))
+    assert plans.seed_list(None) == list(range(plans.DEFAULT.seeds))
+
+
 @pytest.mark.parametrize("seeds", [0, -2])
 def test_fewer_than_one_seed_is_refused(seeds):
     message = f"seeds: found {seeds}, allowed: a count of at least 1, or a list of seeds"
@@ -66,7 +73,7 @@ def test_a_negative_seed_is_refused():
 
 def test_only_conditions_that_listen_have_a_teacher():
     asked = small()
-    assert {r.condition.name for r in asked} == set(targets.CONDITIONS)
+    assert {r.condition.name for r in asked} == set(plans.UNIVERSE)
     for run in asked:
         assert (run.teacher is not None) == targets.listens(run.condition.name)
 
@@ -87,11 +94,20 @@ def test_students_of_one_seed_differ_in_nothing_but_what_they_are_taught():
     assert Counter(r.condition for r in asked) == dict.fromkeys({r.condition for r in asked}, 2)
 
 
-def test_the_baseline_is_searched_as_widely_as_every_method():
-    asked = plans.universe(dataset="digits", seeds=1)
+SEARCHED = [
+    (plans.universe, set(plans.UNIVERSE)),
+    (plans.domain, {*plans.DOMAIN} - {"kd_rel"}),  # which digits have no super-classes for
+    (plans.instance, set(plans.INSTANCE)),
+    (plans.decomposition, set(plans.DECOMPOSITION)),
+]
+
+
+@pytest.mark.parametrize(("plan", "conditions"), SEARCHED, ids=[p.__name__ for p, _ in SEARCHED])
+def test_the_baseline_is_searched_as_widely_as_every_method(plan, conditions):
+    asked = plan(dataset="digits", seeds=1)["study"]
     searched = Counter(r.condition.name for r in asked)
-    assert set(searched) == {"hard", "label_smoothing", "label_smoothing_matched", "kd"}
-    assert len(set(searched.values())) == 1
+    assert set(searched) == conditions
+    assert set(searched.values()) == {8}
     decays = [r.recipe.weight_decay for r in asked if r.condition.name == "hard"]
     assert sorted(decays) == sorted(plans.WEIGHT_DECAYS)
     assert {r.recipe.weight_decay for r in asked if r.condition.name != "hard"} == {0.0}
@@ -130,15 +146,16 @@ def test_every_data_set_of_the_plan_has_its_own_setup():
         assert max(own.teacher.hidden) > max(own.student.hidden)
 
 
-@pytest.mark.parametrize(("name", "value"), [("hidden", 0), ("epochs", 0)])
+@pytest.mark.parametrize(("name", "value"), [("hidden", 0), ("epochs", -1)])
 def test_a_network_of_nothing_is_refused(name, value):
-    found, allowed = ("(0,)", "positive whole numbers") if name == "hidden" else ("0", "a whole number of at least 1")
+    found, allowed = ("(0,)", "positive whole numbers") if name == "hidden" else ("-1", "a whole number of at least 0")
     with pytest.raises(ValueError, match=f"^{name}: found {re.escape(found)}, allowed: {allowed}$"):
         small(**{name: value})
 
 
 def test_an_unknown_data_set():
-    message = f"data set 'digit' is unknown; there are: {', '.join(datasets.names())}; did you mean 'digits'?"
+    there = f"{', '.join(datasets.names())}{datasets.OWN}"
+    message = f"data set 'digit' is unknown; there are: {there}; did you mean 'digits'?"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         small(dataset=["synthetic", "digit"])
 
@@ -158,8 +175,9 @@ def test_no_run_is_asked_twice():
     asked = small(weight_decay=[0.0, 0.0, 1e-3], tau=[1.0, 1, 4.0], seeds=[0, 1, 0], conditions="hard, kd, hard")
     keys = [r.key for r in asked]
     assert len(keys) == len(set(keys)) == 2 * (2 + 2)
-    everything = plans.universe(seeds=2)
-    assert len({r.key for r in everything}) == len(everything)
+    for chapter in plans.PLANS:
+        everything = plans.every(chapter, dataset="digits", seeds=2)
+        assert len({r.key for r in everything}) == len(everything)
 
 
 def test_a_whole_number_means_the_same_run():
@@ -167,5 +185,6 @@ def test_a_whole_number_means_the_same_run():
 
 
 def test_the_plan_of_a_chapter_goes_by_its_name():
-    assert plans.PLANS["universe"].__name__ == "universe"
+    assert list(plans.PLANS) == ["universe", "domain", "instance", "decomposition"]
+    assert all(plan.__name__ == name for name, plan in plans.PLANS.items())
     assert plans.teacher_of(TINY, Recipe((4,), 1), 3).seed == 10_003
