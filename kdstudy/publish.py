@@ -19,11 +19,21 @@ def best(frame: pd.DataFrame) -> pd.Series:
     return frame["key"].isin(stats.tuned(frame)["key"])
 
 
-def watched(frame: pd.DataFrame) -> pd.Series:
-    """The same, and conditions that are followed over temperatures at the largest weight."""
-    followed = frame["condition"].isin(["label_smoothing_matched", "kd_pt", "kd"])
+def followed(frame: pd.DataFrame, *conditions: str) -> pd.Series:
+    """Those conditions at the largest weight, over all temperatures."""
     heaviest = frame["alpha"] == frame["alpha"].max() if "alpha" in frame else False
-    return best(frame) | (followed & heaviest)
+    return frame["condition"].isin(conditions) & heaviest
+
+
+def watched(frame: pd.DataFrame) -> pd.Series:
+    """Runs whose watched examples the instance chapter shows."""
+    return best(frame) | followed(frame, "label_smoothing_matched", "kd_pt", "kd")
+
+
+def seen(frame: pd.DataFrame) -> pd.Series:
+    """Runs whose class geometry the domain chapter shows."""
+    untuned = (frame["condition"] == "hard") & (frame["weight_decay"] == frame["weight_decay"].min())
+    return best(frame) | untuned | followed(frame, "label_smoothing_matched", "class_matched", "kd")
 
 
 def every(frame: pd.DataFrame) -> pd.Series:
@@ -33,7 +43,7 @@ def every(frame: pd.DataFrame) -> pd.Series:
 
 KEPT: dict[str, dict[str, dict[str, Callable[[pd.DataFrame], pd.Series]]]] = {  # chapter, part, array, of which runs
     "universe": {"study": {"reliability": best}},
-    "domain": {"study": {"similarity": best}, "teachers": {"similarity": every}},
+    "domain": {"study": {"similarity": seen}, "teachers": {"similarity": every}},
     "instance": {"study": {"w": watched, "mass": watched}, "folds": {"miss": every}},
     "decomposition": {"study": {"per_class": best}},
 }

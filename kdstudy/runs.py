@@ -18,6 +18,7 @@ from kdstudy.published import Classes, Published
 from kdstudy.spec import Run
 from kdstudy.store import Record, Store
 
+FIELDS = ["key", "dataset", "options", "condition", "seed", "hidden", "teacher", "device"]  # of a table without runs
 ASKED: dict[str, Run] = {}  # every run asked in this process, so that what a published one lacks can be trained
 
 
@@ -136,7 +137,7 @@ def answer(parts: Mapping[str, Sequence[Run]], executor: str = "local") -> dict[
 def table(asker: Asker, runs: Sequence[Run]) -> pd.DataFrame:
     """The answered runs, in the order asked."""
     rows, kept = asker.rows(runs), asker.store.rows([r.key for r in runs])
-    frame = pd.DataFrame([rows[r.key] for r in runs])
+    frame = pd.DataFrame([rows[r.key] for r in runs], columns=None if runs else FIELDS)
     where = ["trained" if r.key in asker.trained else "store" if r.key in kept else "published" for r in runs]
     frame = frame.assign(source=where, stale=[stale(rows[r.key]) for r in runs])
     if frame["stale"].any():

@@ -64,6 +64,7 @@ SIDEWAYS = {  # within a level, and why
     ("datasets", "models"): "the stream that splits a training set",
     ("datasets", "synthetic"): "one data set among others",
     ("datasets", "clinc150"): "one data set among others",
+    ("datasets", "own_data"): "a user's own among others",
     ("datasets", "downloads"): "where the files of a set are",
     ("downloads", "clinc150"): "its address and digests",
     ("factorial", "stats"): "paired differences and intervals",
