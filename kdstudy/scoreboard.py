@@ -72,12 +72,13 @@ def summary(rows: pd.DataFrame) -> str:
     counts = ", ".join(f"**{list(first.values()).count(v)} {v}**" for v in SIGNS)
     tested = rows[rows["holm"].notna()]
     decided, kept = (int((tested[c] != UNDECIDED).sum()) for c in ("verdict", "kept"))
-    changed = [f"{k} (then {v})" for k, v in overall(rows, "kept").items() if v != first[k]]
+    other = {k: v for k, v in overall(rows, "kept").items() if v != first[k]}
+    changed = [f"{v} {', '.join(k for k in other if other[k] == v)}" for v in SIGNS if v in other.values()]
     return (
         f"Of {len(first)} claims: {counts}. They rest on {len(tested)} intervals, one for each claim and data set, of "
         f"which {decided} decide. With all of them as one family (Holm), {kept} still do, and "
-        f"{len(changed) or 'no'} claim{'s' * (len(changed) > 1)} would have another verdict"
-        + (f": {', '.join(changed)}." if changed else ".")
+        f"{len(other) or 'no'} claim{'s' * (len(other) > 1)} would have another verdict"
+        + (f": {'; '.join(changed)}." if changed else ".")
     )
 
 
@@ -117,8 +118,9 @@ def line(claim: Claim, rows: pd.DataFrame, names: Sequence[str]) -> str:
         cells |= {r["dataset"]: cell(r, claim) for r in rows.to_dict("records")}
         per = f" per unit of {claim.over}" if claim.over else ""
         about = ", ".join(filter(None, (words(claim.measure), unit(claim) + per)))
-    said = f"{escaped(claim.statement)}<br><small>{escaped(claim.source)}; {about}</small>"
-    wide = f'<span style="display:inline-block;min-width:17rem;white-space:normal">{said}</span>'
+    source = f'<span style="font-size:0.85em;opacity:0.85">{escaped(claim.source)}; {about}</span>'
+    said = f"{escaped(claim.statement)}<br>{source}"
+    wide = f'<span style="display:inline-block;min-width:12rem;white-space:normal">{said}</span>'
     link = f"[{claim.id}]({claim.chapter}.ipynb)"
     return " | ".join(("", link, wide, coloured(verdict, f"{SIGNS[verdict]} {verdict}"), *cells.values(), "")).strip()
 

@@ -80,6 +80,11 @@ def test_the_summary_counts():
     decided, kept = ((tested[c] != "undecided").sum() for c in ("verdict", "kept"))
     assert f"on 8 intervals, one for each claim and data set, of which {decided} decide" in text
     assert f"{kept} still do" in text
+    assert ("no claim would have another verdict." in text) == (
+        scoreboard.overall(ROWS) == scoreboard.overall(scoreboard.adjusted(ROWS), "kept")
+    )
+    lone = pd.concat([judged("I3", around(0.0085)), *(judged(k, around(0.0)) for k in ("I4", "I5", "A3"))])
+    assert scoreboard.summary(lone.reset_index(drop=True)).endswith("1 claim would have another verdict: undecided I3.")
     assert scoreboard.by_level(ROWS).loc["universe"].tolist() == [1, 0, 1, 1]
     assert scoreboard.summary(ROWS.iloc[:0]) == scoreboard.table(ROWS.iloc[:0])
 
