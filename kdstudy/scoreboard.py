@@ -120,9 +120,9 @@ def line(claim: Claim, rows: pd.DataFrame, names: Sequence[str]) -> str:
         about = ", ".join(filter(None, (words(claim.measure), unit(claim) + per)))
     source = f'<span style="font-size:0.85em;opacity:0.85">{escaped(claim.source)}; {about}</span>'
     said = f"{escaped(claim.statement)}<br>{source}"
-    wide = f'<span style="display:inline-block;min-width:12rem;white-space:normal">{said}</span>'
-    link = f"[{claim.id}]({claim.chapter}.ipynb)"
-    return " | ".join(("", link, wide, coloured(verdict, f"{SIGNS[verdict]} {verdict}"), *cells.values(), "")).strip()
+    wide = f'<span style="display:inline-block;min-width:15rem;white-space:normal">{said}</span>'
+    named = f"[{claim.id}]({claim.chapter}.ipynb)<br>{coloured(verdict, f'{SIGNS[verdict]} {verdict}')}"
+    return " | ".join(("", named, wide, *cells.values(), "")).strip()
 
 
 def table(rows: pd.DataFrame) -> str:
@@ -131,7 +131,7 @@ def table(rows: pd.DataFrame) -> str:
         return "No claim compares conditions among these runs."
     rows = adjusted(rows)
     names = [d for d in dict.fromkeys(rows["dataset"]) if d != "identity"]
-    head = ["claim", "statement", "verdict", *map(escaped, names)]
+    head = ["claim", "statement", *map(escaped, names)]
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     mine = dict(list(rows.groupby("claim")))
     return "\n".join(lines + [line(c, mine[c.id], names) for c in claims.load() if c.id in mine])
