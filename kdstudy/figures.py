@@ -63,7 +63,8 @@ def forest(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame] | pd.DataFrame
         strip(ax, rows[rows["claim"] == claim], names)
         percent(ax, known[claim].measure, "x")
         label = AXES.get(known[claim].measure, words(known[claim].measure))
-        ax.set_xlabel("difference in " + label.replace("(%)", "(points)"), fontsize=8)
+        level = len(known[claim].contrast) == 1
+        ax.set_xlabel(label if level else "difference in " + label.replace("(%)", "(points)"), fontsize=8)
     note = "bars: 95 % paired t intervals, jointly over data sets · ● supported, ✖ contradicted, ◆ undecided"
     return finish(figure, frame[frame["condition"].isin({c for k in by_claim for c in known[k].contrast})], note)
 

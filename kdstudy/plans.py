@@ -24,6 +24,7 @@ TAUS, ALPHAS = (1.0, 2.0, 4.0, 8.0), (0.5, 0.9)
 EPSILONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 WEIGHTS = (1.0, 2.0)  # of the parts of decoupled KD
 DOSES = (0.0, 0.25, 0.5, 0.75, 1.0)
+WIDTHS = (1, 2, 4, 8)
 SIMILARITIES = (0.0, 0.3, 0.6, 0.9)
 
 GRID = ("label_smoothing_matched", "class_matched", "instance_matched", "kd_pt", "kd_pt_class", "kd")
@@ -191,12 +192,34 @@ def domain(conditions: Several[str] = DOMAIN, similarity: Several[float] = SIMIL
     return {"study": asked, "alike": alike(similarity, **rest), "teachers": teachers(asked)}
 
 
+def widths(dataset: Several[str] = DATASETS, width: Several[int] = WIDTHS, **given: object) -> list[Run]:
+    """Matched smoothing and KD-pt at the heaviest weight and the two highest temperatures, in students `width` times
+    as wide as the data set's own (or as `hidden`).
+    """
+    alpha, tau = max(several(given.pop("alpha", ALPHAS))), sorted(several(given.pop("tau", TAUS)))[-2:]
+    hidden, asked = given.pop("hidden", None), []
+    for data in map(datasets.named, several(dataset)):
+        own = hidden or setup(data.name).student.hidden[-1]
+        for times in several(width):
+            rest = given | {"hidden": own * times, "alpha": alpha, "tau": tau, "weight_decay": ()}
+            asked += study(data, ("label_smoothing_matched", "kd_pt"), **rest)
+    return asked
+
+
 @plan
-def instance(conditions: Several[str] = INSTANCE, dose: Several[float] = DOSES, **given: object) -> Parts:
-    """What knowledge of examples adds; KD-pt by doses; and teachers by folds, which say how hard examples are."""
+def instance(
+    conditions: Several[str] = INSTANCE, dose: Several[float] = DOSES, width: Several[int] = WIDTHS, **given: object
+) -> Parts:
+    """What knowledge of examples adds; KD-pt by doses and by width; and teachers by folds, which say how hard
+    examples are.
+    """
     part = {k: v for k, v in given.items() if k in ("dataset", "epochs")}
-    asked = {"study": study(conditions=conditions, **given), "doses": doses(dose=dose, **{"dataset": DATASETS} | given)}
-    return asked | {"folds": folds(**part)}
+    return {
+        "study": study(conditions=conditions, **given),
+        "doses": doses(dose=dose, **{"dataset": DATASETS} | given),
+        "widths": widths(width=width, **given),
+        "folds": folds(**part),
+    }
 
 
 @plan

@@ -31,7 +31,7 @@ LOOKS = {  # name, colour, marker: no two conditions share both colour and marke
     "topk": ("top-3", RED, "d"),
     "class_permuted": ("classes permuted", GREY, "X"),
     "example_permuted": ("DKPP", PINK, "X"),
-    "cwtm": ("CWTM", PURPLE, "*"),
+    "cwtm": ("CWTM", BROWN, "*"),
     "shuffled_teacher": ("shuffled teacher", GREY, "1"),
     "random_teacher": ("random teacher", GREY, "2"),
     "dkd": ("decoupled KD", BROWN, "o"),
@@ -50,10 +50,11 @@ AXES = {
     "test_agreement": "agreement with the teacher (%)",
     "target_mass": "mass off the label (%)",
     "target_entropy": "entropy of the targets (nats)",
-    "geometry_teacher": "geometry like the teacher's (rank correlation)",
-    "geometry_superclass": "geometry like the super-classes' (rank correlation)",
-    "weight_difficulty": "weight w against difficulty (rank correlation)",
-    "mass_learnt": "mass taught against mass learnt (rank correlation)",
+    "geometry_teacher": "rank correlation with the teacher's",
+    "means_teacher": "rank correlation with the teacher's",
+    "geometry_superclass": "rank correlation with the super-classes",
+    "weight_difficulty": "rank correlation of w with difficulty",
+    "mass_learnt": "rank correlation of mass taught and learnt",
 }
 PERCENT = {"test_accuracy", "train_accuracy", "test_ece", "test_confidence", "test_agreement", "target_mass"}
 
