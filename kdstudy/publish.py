@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from kdstudy import claims, figures, plans, runs, stats
+from kdstudy import factorial, figures_decomposition, plans, runs, stats, style
 from kdstudy.datasets import load
 from kdstudy.published import Classes, Published
 from kdstudy.spec import Data, Run
 from kdstudy.store import ROOT, Record, Store
 
-FIGURE = ROOT / "book/_static/universe.png"  # the README's
+FIGURE = ROOT / "book/_static/ladder.png"  # the README's
 
 
 def best(frame: pd.DataFrame) -> pd.Series:
@@ -77,9 +77,9 @@ def one(chapter: str, parts: dict[str, list[Run]], done: set[str]) -> Path:
 
 def picture() -> Path:
     """The README's figure, from the published results."""
-    tables = runs.answer(plans.PLANS["universe"]())
-    rows = claims.chapter("universe", tables)
-    figures.use_style()
-    shown = rows[rows["claim"].isin(["U2", "U2-free", "U2-rest"])]
-    figures.forest(shown, tables).savefig(FIGURE, dpi=150, facecolor="white")
+    best = stats.tuned(runs.ask(plans.PLANS["decomposition"]()["study"]))
+    style.use_style()
+    rungs = figures_decomposition.of_grid(factorial.ladder, best)
+    shown = best[best["condition"].isin(factorial.CONDITIONS)]
+    figures_decomposition.dots(rungs, shown).savefig(FIGURE, dpi=150, facecolor="white")
     return FIGURE
