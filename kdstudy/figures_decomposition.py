@@ -155,7 +155,7 @@ def cells(ax: Axes, frame: pd.DataFrame, where: Mapping[tuple[str, str], str], m
             i = stats.interval(values.get_group(condition))
             half = f" ± {100 * (i.high - i.mean):.1f}" if np.isfinite(i.high) else ""
             text = f"{NAMES[condition]}\n{100 * i.mean:.1f}{half}\n({100 * gain[condition]:+.1f})"
-            ax.text(SHAPES.index(shape), MASSES.index(mass), text, ha="center", va="center", fontsize=7, color="0.1")
+            ax.text(SHAPES.index(shape), MASSES.index(mass), text, ha="center", va="center", fontsize=6.6, color="0.1")
     ax.grid(False)
     ax.set_xticks(range(3), SHAPES, fontsize=8)
     ax.set_yticks(range(3), MASSES, fontsize=8)

@@ -5,9 +5,19 @@ import pandas as pd
 from kdstudy import stats
 from kdstudy.claims import load, overall
 
+SAID = {  # derived measures, all of them rank correlations
+    "geometry_teacher": "likeness to the teacher's class geometry",
+    "means_teacher": "likeness to the teacher's class means",
+    "geometry_superclass": "likeness to the super-classes",
+    "weight_difficulty": "w against difficulty",
+    "mass_learnt": "mass learnt against taught",
+}
+
 
 def words(measure: str) -> str:
     """A measure's column as words: "test_nll" as "test NLL"."""
+    if measure in SAID:
+        return SAID[measure]
     return " ".join(w.upper() if w in ("nll", "ece") else w for w in measure.split("_"))
 
 

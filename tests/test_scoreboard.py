@@ -99,7 +99,7 @@ def test_the_table_has_a_row_for_each_claim_and_a_sign_beside_every_colour():
     assert ">(●) −0.8<" in ece[2] or ">(●) −0.9<" in ece[2]
     assert ">◆ +0.1<" in ece[3] and ece[4].startswith("–")
     assert ">◐ mixed<" in lines[1] and "largest error 1.0e-15" in lines[0]
-    assert ">● −0.40<" in lines[4] and "weight difficulty" in lines[4]
+    assert ">● −0.40<" in lines[4] and "w against difficulty" in lines[4]
 
 
 def test_a_claims_text_stays_text():
