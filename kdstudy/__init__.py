@@ -5,6 +5,7 @@ from kdstudy import ask, students, settings, Data
 
 from kdstudy.claims import verdict
 from kdstudy.datasets import load
+from kdstudy.losscheck import check_loss
 from kdstudy.runs import arrays, ask
 from kdstudy.spec import Condition, Data, Recipe, Run
 from kdstudy.stats import difference, interval
@@ -18,6 +19,7 @@ __all__ = [
     "Target",
     "arrays",
     "ask",
+    "check_loss",
     "condition",
     "difference",
     "interval",
