@@ -1,6 +1,7 @@
 """The `kdstudy` command."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from kdstudy import book, claims, datasets, executors, notebooks, plans, publish, runs, targets, wording
 from kdstudy.published import Published
+from kdstudy.spec import require
 from kdstudy.store import ROOT, Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
@@ -25,6 +27,7 @@ err = Console(stderr=True)
 QUICK = {"dataset": "synthetic, digits", "tau": [1.0, 4.0], "alpha": [0.9], "epsilon": [0.1, 0.4],
          "weight_decay": [0.0, 1e-3], "seeds": 5}  # fmt: skip
 QuickFolder = Path("out/quick")
+OPTION = re.compile(r"--?[a-zA-Z]")
 
 
 @contextmanager
@@ -42,6 +45,8 @@ def plainly() -> Iterator[None]:
 
 def given(chapter: str, texts: list[tuple[str, str]]) -> dict[str, object]:
     """`-p name value` pairs parsed and checked against the chapter's parameters cell."""
+    if empty := [name for name, text in texts if not text.strip()]:
+        raise ValueError(f"parameter {empty[0]}: found no value, allowed: -p {empty[0]}=VALUE or -p {empty[0]} VALUE")
     values = {name: notebooks.parse(name, text) for name, text in texts}
     notebooks.check(notebook(chapter), values)
     if "dataset" in values:  # notebooks are executed in another folder
@@ -73,13 +78,14 @@ def run(
     chapter: Annotated[str, typer.Argument(help="A chapter's name, such as universe.")],
     parameter: Annotated[list[str], typer.Option("-p", help="NAME=VALUE or NAME VALUE; values as YAML.")] = (),
     dataset: Annotated[str | None, typer.Option(help="As -p dataset: a name, or a path to your own.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", help="Notebook to write [out/CHAPTER.ipynb].")] = None,
+    output: Annotated[Path | None, typer.Option("-o", help="Notebook to write; else out/CHAPTER.ipynb.")] = None,
 ) -> None:
     """Execute a chapter with other parameters: trains what is missing, writes notebook and HTML page."""
     with plainly():
         pairs = [tuple(p.split("=", 1)) for p in parameter]
         values = given(chapter, pairs + ([("dataset", dataset)] if dataset else []))
         target = (output or ROOT / "out" / f"{chapter}.ipynb").resolve()
+        require(target.suffix == ".ipynb", "-o", str(output), "the name of a notebook, which ends in .ipynb")
         runs.ask(wanted(chapter, values), executor=str(values.get("executor", "local")))
         execute(chapter, target, values)
 
@@ -155,7 +161,7 @@ def conditions() -> None:
     """List the conditions with their parameters and formulas."""
     for name, fn in targets.CONDITIONS.items():
         params = ", ".join(f"{k} = {v:g}" for k, v in targets.parameters(name).items())
-        out.print(f"[bold]{name}[/] ({params})\n    {fn.__doc__.splitlines()[0]}", highlight=False)
+        out.print(f"[bold]{name}[/] ({params})\n    {escape(fn.__doc__.splitlines()[0])}", highlight=False)
 
 
 @app.command(name="book")
@@ -199,7 +205,7 @@ def joined(words: list[str]) -> list[str]:
     while words:
         word = words.pop(0)
         if word in ("-p", "--parameters") and words and "=" not in words[0]:
-            name, value = words.pop(0), words.pop(0) if words else ""
+            name, value = words.pop(0), words.pop(0) if words and not OPTION.match(words[0]) else ""
             result += ["-p", f"{name}={value}"]
         else:
             result.append("-p" if word == "--parameters" else word)

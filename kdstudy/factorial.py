@@ -134,15 +134,15 @@ def shares(frame: pd.DataFrame, measure: str, level: float = 0.95) -> pd.DataFra
     Columns dataset, level, mean, low, high, n, p, share. LEVELS says which condition stands for which levels; the
     three intervals hold together (Bonferroni). Class and instance knowledge need mass that leaves the label, so the
     universe is credited with its part of what they add. share is mean / mean of (kd - hard): NaN where the interval
-    of that total, at `level`, contains zero, as a share of nothing means nothing. Shares may be negative or above 1.
-    Raises ValueError as `cells` does.
+    of that total, as the ladder has it, contains zero, as a share of nothing means nothing. Shares may be
+    negative or above 1. Raises ValueError as `cells` does.
     """
 
     def of(group: pd.DataFrame) -> pd.DataFrame:
         table = cells(group, measure, tuple(dict.fromkeys(LEVELS.values())))
         found = shapley({s: table[c].to_numpy(float) for s, c in LEVELS.items()})
         rows = _intervals({p: found[p] for p in PLAYERS}, "level", level)
-        total = stats.interval(contrast(table, EFFECTS["KD"]), level)
+        total = stats.interval(contrast(table, EFFECTS["KD"]), level, family=len(CELLS))
         return rows.assign(share=np.nan if total.low <= 0 <= total.high else rows["mean"] / total.mean)
 
     return _by_dataset(frame, of)

@@ -11,7 +11,7 @@ from itertools import chain, product
 from typing import TypeVar
 
 from kdstudy import datasets, targets
-from kdstudy.spec import Condition, Data, Recipe, Run
+from kdstudy.spec import Condition, Data, Recipe, Run, require
 
 T = TypeVar("T")
 Several = T | Sequence[T]
@@ -94,6 +94,7 @@ def setup(dataset: str, hidden: int | None = None, epochs: int | None = None) ->
     if hidden is not None:
         student = replace(student, hidden=(hidden,))
     if epochs is not None:
+        require(epochs >= 1, "epochs", epochs, "a whole number of at least 1")
         teacher, student = replace(teacher, epochs=epochs), replace(student, epochs=epochs)
     return Setup(teacher, student, own.seeds)
 

@@ -177,6 +177,14 @@ def coverage(frame: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def recipes(frame: pd.DataFrame) -> pd.DataFrame:
+    """How the networks of a table were trained, and their accuracies (means over seeds): one row for each data set."""
+    fixed = ["hidden", "epochs", "batch", "lr", "momentum"]
+    groups = frame.groupby(["dataset", *fixed], sort=False)
+    found = groups[["train_accuracy", "test_accuracy"]].mean().assign(n=groups["seed"].nunique())
+    return found.reset_index().set_index("dataset")
+
+
 def chosen(frame: pd.DataFrame) -> pd.DataFrame:
     """The setting of each data set and condition of a tuned table."""
     return frame.groupby(["dataset", "condition"], sort=False)[searched(frame)].first()

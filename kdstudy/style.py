@@ -1,5 +1,6 @@
 """How every figure and table looks: names, colours, axes, and the line below that says data, student, n and device."""
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -73,14 +74,19 @@ def use_style() -> None:
 
 def facts(frame: pd.DataFrame) -> str:
     """What a figure rests on: data, student, n, device, and stale runs if any."""
-    students = frame[["dataset", "hidden"]].drop_duplicates()
-    widths = ", ".join(f"{d} (MLP, {h.replace('x', '-')} hidden)" for d, h in students.itertuples(index=False))
-    n = sorted(frame.groupby(["dataset", "condition"])["seed"].nunique().unique())
-    seeds = f"n = {n[0]}" if len(n) == 1 else f"n = {n[0]}–{n[-1]}"
+    groups = dict(iter(frame.groupby("dataset", sort=False)))
+    widths = ", ".join(f"{d} (MLP, {_widths(g['hidden'])} hidden)" for d, g in groups.items())
+    n = [g["seed"].nunique() for g in groups.values()]
+    seeds = f"n = {', '.join(map(str, n if len(set(n)) > 1 else n[:1]))}"
     old = int(frame["stale"].sum())
     return f"{widths} · {seeds} seeds · {', '.join(sorted(frame['device'].unique()))}" + (
         f" · {old} stale runs" if old else ""
     )
+
+
+def _widths(hidden: pd.Series) -> str:
+    """The hidden layers of the students, once each, from narrow to wide."""
+    return ", ".join(h.replace("x", "-") for h in sorted(hidden.unique(), key=lambda h: (len(h), h)))
 
 
 def finish(figure: Figure, frame: pd.DataFrame, note: str = "bars: 95 % t intervals over seeds") -> Figure:
@@ -90,6 +96,7 @@ def finish(figure: Figure, frame: pd.DataFrame, note: str = "bars: 95 % t interv
     for word in words:
         joined = f"{lines[-1]} · {word}".removeprefix(" · ")
         lines = lines + [word] if len(joined) > 105 else lines[:-1] + [joined]
+    lines = [part for line in lines for part in textwrap.wrap(line, 115)]
     figure.text(0.5, -0.01, "\n".join(lines), ha="center", va="top", fontsize=7.5, color="0.25")
     plt.close(figure)
     return figure

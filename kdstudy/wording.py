@@ -1,5 +1,7 @@
 """Verdicts in words: sentences for a chapter, phrases for other pages."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from kdstudy import stats
@@ -50,11 +52,11 @@ def phrases(rows: pd.DataFrame) -> dict[str, str]:
     return found
 
 
-def glue(rows: pd.DataFrame) -> None:
-    """Make the phrases, and the number of seeds as "seeds", available to other pages of the book."""
+def glue(rows: pd.DataFrame, more: Mapping[str, str] | None = None) -> None:
+    """Make the phrases, the number of seeds as "seeds", and `more` available to other pages of the book."""
     from myst_nb import glue as paste
 
     counts = sorted(rows.loc[rows["p"].notna(), "n"].unique())
     seeds = " to ".join(f"{n:.0f}" for n in dict.fromkeys((*counts[:1], *counts[-1:])))
-    for name, text in (phrases(rows) | {"seeds": seeds or "no"}).items():
+    for name, text in (phrases(rows) | {"seeds": seeds or "no"} | dict(more or {})).items():
         paste(name, text, display=False)

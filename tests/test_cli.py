@@ -97,9 +97,16 @@ def test_a_value_of_the_wrong_type(kdstudy, asked):
 
 
 def test_a_value_that_is_missing(kdstudy, asked):
-    assert refused(kdstudy, asked, "run", "universe", "-p", "tau") == (
-        "error: chapter universe: parameter tau: found None, allowed: float | list[float], such as [2.0]\n"
+    words = [("-p", "tau"), ("-p", "tau="), ("-p", "tau", "-o", "a.ipynb")]
+    first, *others = (refused(kdstudy, asked, "run", "universe", *given) for given in words)
+    assert others == [first, first] and first == (
+        "error: parameter tau: found no value, allowed: -p tau=VALUE or -p tau VALUE\n"
     )
+
+
+def test_a_page_needs_a_notebook_s_name(kdstudy, asked):
+    err = refused(kdstudy, asked, "run", "universe", "-o", "page.html")
+    assert err == "error: -o: found 'page.html', allowed: the name of a notebook, which ends in .ipynb\n"
 
 
 def test_a_value_out_of_range(kdstudy, asked):

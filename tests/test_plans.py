@@ -146,9 +146,9 @@ def test_every_data_set_of_the_plan_has_its_own_setup():
         assert max(own.teacher.hidden) > max(own.student.hidden)
 
 
-@pytest.mark.parametrize(("name", "value"), [("hidden", 0), ("epochs", -1)])
+@pytest.mark.parametrize(("name", "value"), [("hidden", 0), ("epochs", 0)])
 def test_a_network_of_nothing_is_refused(name, value):
-    found, allowed = ("(0,)", "positive whole numbers") if name == "hidden" else ("-1", "a whole number of at least 0")
+    found, allowed = ("(0,)", "positive whole numbers") if name == "hidden" else ("0", "a whole number of at least 1")
     with pytest.raises(ValueError, match=f"^{name}: found {re.escape(found)}, allowed: {allowed}$"):
         small(**{name: value})
 

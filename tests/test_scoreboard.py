@@ -84,7 +84,8 @@ def test_the_summary_counts():
         scoreboard.overall(ROWS) == scoreboard.overall(scoreboard.adjusted(ROWS), "kept")
     )
     lone = pd.concat([judged("I3", around(0.0085)), *(judged(k, around(0.0)) for k in ("I4", "I5", "A3"))])
-    assert scoreboard.summary(lone.reset_index(drop=True)).endswith("1 claim would have another verdict: undecided I3.")
+    said = scoreboard.summary(lone.reset_index(drop=True))
+    assert said.endswith("1 claim would have another verdict: I3 (undecided).")
     assert scoreboard.by_level(ROWS).loc["universe"].tolist() == [1, 0, 1, 1]
     assert scoreboard.summary(ROWS.iloc[:0]) == scoreboard.table(ROWS.iloc[:0])
 
@@ -118,3 +119,16 @@ def test_strips_draw_any_claims(rows):
 def test_strips_without_effects_say_so():
     (ax,) = scoreboard.strips(IDENTITY, {}).axes
     assert not ax.lines
+
+
+def test_the_gain_is_told_against_both_baselines():
+    rows = [
+        {"dataset": "digits", "condition": name, "weight_decay": w, "tau": tau, "seed": s, "options": "{}",
+         "test_accuracy": at + s / 100, "validation_accuracy": at}
+        for name, w, tau, at in (("hard", 0.0, np.nan, 0.5), ("hard", 0.01, np.nan, 0.6), ("kd", 0.0, 2.0, 0.62))
+        for s in range(3)
+    ]  # fmt: skip
+    found = scoreboard.gains(pd.DataFrame(rows))
+    assert found["kd-gain"].startswith("digits +2.0 [") and found["kd-gain-untuned"].startswith("digits +12.0 [")
+    alone = scoreboard.gain(pd.DataFrame(rows[:6]))
+    assert alone == "KD and hard labels are not both among the runs"

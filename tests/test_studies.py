@@ -115,7 +115,7 @@ def test_every_run_of_a_chapter_is_in_one_of_its_parts():
     assert parts == {
         "universe": ["study"],
         "domain": ["study", "alike", "teachers"],
-        "instance": ["study", "doses", "folds"],
+        "instance": ["study", "doses", "widths", "folds"],
         "decomposition": ["study"],
     }
     for name, plan in plans.PLANS.items():

@@ -64,7 +64,7 @@ def test_decoupled_kd_keeps_the_labels_whole_and_its_two_parts_add_up(name, less
     assert_close(goal.hard, taught("hard", lesson).hard, rtol=0, atol=0)
     assert (goal.soft >= 0).all()
     others = shapes.off(goal.soft, lesson[1]).sum(-1)
-    assert_close(others, torch.full_like(others, asked["nontarget"]), rtol=1e-12, atol=0)
+    assert_close(others, torch.full_like(others, asked["nontarget"]), rtol=0, atol=1e-12)
     total = goal.soft.sum(-1) + goal.rest
     assert_close(total, torch.full_like(total, asked["target"]), rtol=0, atol=1e-12)
 
