@@ -39,7 +39,7 @@ def test_loss_is_its_definition(case):
         assert_close(value, torch.stack(theirs).mean(), rtol=1e-10, atol=1e-10)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(stacks())
 def test_a_run_in_a_stack_has_the_loss_it_has_alone(case):
     logits, goal, label, tau = case
@@ -78,7 +78,7 @@ def by_autograd(z: Tensor, goal: Target, label: Tensor, tau: float) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(lesson=lessons())
 def test_gradient_is_that_of_autograd(name, lesson):
     (goal, tau), z, label = asked(name, lesson), student(lesson), lesson[1]
@@ -98,7 +98,7 @@ def test_gradient_is_its_loop(case):
         assert_close(ours[r], torch.tensor(theirs, dtype=F64), rtol=1e-10, atol=1e-10)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(stacks(), st.integers(0, 2))
 def test_a_run_in_a_stack_has_the_gradient_it_has_alone(case, without):
     """Also beside runs that ask for what is left of the label where it does not."""
@@ -115,7 +115,7 @@ def test_a_run_in_a_stack_has_the_gradient_it_has_alone(case, without):
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(lesson=lessons())
 def test_rescaling_is_the_ratio_of_two_gradients(name, lesson):
     (goal, tau), z, label = asked(name, lesson), student(lesson), lesson[1]
@@ -187,7 +187,7 @@ def test_log_rest_is_finite_where_log1p_is_not():
     assert torch.autograd.grad(value.sum(), logits)[0].isfinite().all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(lessons())
 def test_log_rest_is_the_log_of_the_others(lesson):
     logits, label, _, _ = lesson

@@ -33,7 +33,7 @@ from kdstudy.targets import Target, make, target
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(lesson=lessons())
 def test_every_condition_teaches_a_distribution(name, lesson):
     goal = taught(name, lesson)
@@ -44,7 +44,7 @@ def test_every_condition_teaches_a_distribution(name, lesson):
 
 
 @pytest.mark.parametrize("name", WEIGHTED)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(lesson=lessons())
 def test_weights_average_one_and_stand_at_the_label_alone(name, lesson):
     goal, plain = taught(name, lesson), taught("hard", lesson)
@@ -55,7 +55,7 @@ def test_weights_average_one_and_stand_at_the_label_alone(name, lesson):
 
 
 @pytest.mark.parametrize("name", DECOUPLED)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(lesson=lessons())
 def test_decoupled_kd_keeps_the_labels_whole_and_its_two_parts_add_up(name, lesson):
     """Its soft part sums to target p_t + nontarget and rest to target (1 - p_t) - nontarget: together to target."""
@@ -70,7 +70,7 @@ def test_decoupled_kd_keeps_the_labels_whole_and_its_two_parts_add_up(name, less
 
 
 @pytest.mark.parametrize("name", [n for n in ALL if n not in ORDERED])
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(lesson=lessons())
 def test_order_of_examples_carries_no_meaning(name, lesson):
     teacher, label, ctx, values = lesson
@@ -111,13 +111,13 @@ def test_single_precision_loses_no_more_than_its_digits(name):
 
 
 @pytest.mark.parametrize("name", SOFT)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(lesson=lessons())
 def test_alpha_zero_is_hard(name, lesson):
     close(taught(name, lesson, alpha=0.0), taught("hard", lesson), atol=0)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(lessons())
 def test_epsilon_zero_is_hard(lesson):
     close(taught("label_smoothing", lesson, epsilon=0.0), taught("hard", lesson), atol=0)
@@ -133,7 +133,7 @@ def test_matched_smoothing_has_the_mean_mass_of_kd_and_one_mass_for_all(lesson):
     assert_close(matched, matched[:1].expand_as(matched), rtol=0, atol=1e-15)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(lessons())
 def test_matched_smoothing_tells_no_class_from_another(lesson):
     goal = taught("label_smoothing_matched", lesson, alpha=1.0)
@@ -143,7 +143,7 @@ def test_matched_smoothing_tells_no_class_from_another(lesson):
         assert_close(row, row[:1].expand_as(row), rtol=0, atol=1e-15)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(lessons())
 def test_kd_is_the_textbook_formula_in_torch(lesson):
     v, label, _, values = lesson
