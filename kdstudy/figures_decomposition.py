@@ -197,3 +197,17 @@ def sensitivity(table: pd.DataFrame, alpha: float, names: Sequence[str], measure
     legend(figure, ax)
     used = table[table["dataset"].isin(axes) & table["condition"].isin(factorial.CONDITIONS)]
     return finish(figure, used, f"bars: 95 % paired t intervals, jointly over a temperature's effects · α = {alpha:g}")
+
+
+def with_decay(table: pd.DataFrame, decayed: pd.DataFrame, measure: str = "test_accuracy") -> pd.DataFrame:
+    """Paired differences where both sides search a weight decay: `decayed` holds KD and matched smoothing with one.
+
+    Each condition at its setting best on validation; the intervals of a pair hold jointly over data sets.
+    """
+    best = stats.tuned(pd.concat([table[table["condition"] == "hard"], decayed]))
+    pairs = (("kd", "hard"), ("label_smoothing_matched", "hard"), ("kd", "label_smoothing_matched"))
+    found = [
+        stats.contrasts(best, a, b, measure, ["dataset"]).assign(pair=f"{NAMES[a]} less {NAMES[b]}") for a, b in pairs
+    ]
+    columns = ["pair", "dataset", "difference", "low", "high", "n"]
+    return pd.concat(found, ignore_index=True)[columns]

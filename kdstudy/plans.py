@@ -211,9 +211,7 @@ def widths(dataset: Several[str] = DATASETS, width: Several[int] = WIDTHS, **giv
 def instance(
     conditions: Several[str] = INSTANCE, dose: Several[float] = DOSES, width: Several[int] = WIDTHS, **given: object
 ) -> Parts:
-    """What knowledge of examples adds; KD-pt by doses and by width; and teachers by folds, which say how hard
-    examples are.
-    """
+    """What knowledge of examples adds; KD-pt by doses and by width; teachers by folds, who say which are hard."""
     part = {k: v for k, v in given.items() if k in ("dataset", "epochs")}
     return {
         "study": study(conditions=conditions, **given),
@@ -223,14 +221,25 @@ def instance(
     }
 
 
+def decayed(
+    dataset: Several[str] = DATASETS, weight_decay: Several[float] = WEIGHT_DECAYS, **given: object
+) -> list[Run]:
+    """KD and matched smoothing at the heaviest weight, with every weight decay that hard labels search."""
+    given |= {"alpha": max(several(given.get("alpha", ALPHAS))), "weight_decay": ()}
+    asked = study(dataset, ("label_smoothing_matched", "kd"), **given)
+    return [replace(r, recipe=replace(r.recipe, weight_decay=float(w))) for r in asked for w in several(weight_decay)]
+
+
 @plan
 def decomposition(
     conditions: Several[str] = DECOMPOSITION, weights: Several[float] = WEIGHTS, **given: object
 ) -> Parts:
-    """The grid of mass x shape; decoupled KD over `weights` of one of its parts, that of `dkd` the non-target."""
+    """The grid of mass x shape; decoupled KD over `weights` of one of its parts, that of `dkd` the non-target; and
+    KD with weight decay.
+    """
     parts = {c: "target" if c == "tckd" else "nontarget" for c in several(conditions)}
     asked = (study(conditions=c, **{part: weights}, **given) for c, part in parts.items())
-    return {"study": list(dict.fromkeys(chain.from_iterable(asked)))}
+    return {"study": list(dict.fromkeys(chain.from_iterable(asked))), "decayed": decayed(**given)}
 
 
 def every(chapter: str, **given: object) -> list[Run]:

@@ -93,10 +93,14 @@ def gain(table: pd.DataFrame) -> str:
     return "; ".join(cells).replace("-", "−") or "KD and hard labels are not both among the runs"
 
 
-def gains(table: pd.DataFrame) -> dict[str, str]:
-    """`gain` against hard labels at their best weight decay, and at the smallest one."""
+def gains(table: pd.DataFrame, decayed: pd.DataFrame) -> dict[str, str]:
+    """`gain` over hard labels at their best weight decay, at the smallest one, and of KD with a weight decay too.
+
+    `decayed` holds KD with every weight decay that hard labels search.
+    """
     lightest = table[table["weight_decay"] == table["weight_decay"].min()]
-    return {"kd-gain": gain(table), "kd-gain-untuned": gain(lightest)}
+    both = pd.concat([table[table["condition"] == "hard"], decayed])
+    return {"kd-gain": gain(table), "kd-gain-untuned": gain(lightest), "kd-gain-decayed": gain(both)}
 
 
 def by_level(rows: pd.DataFrame) -> pd.DataFrame:

@@ -191,3 +191,20 @@ def test_no_comparison_of_classes_is_said():
     got = figures_classes.changes(best, {})
     assert got.empty and figures_classes.counted(got).empty
     assert "nothing to draw" in texts(figures_classes.sorted_classes(got, best))
+
+
+def test_with_weight_decay_on_both_sides_each_is_at_its_best():
+    rows = [
+        {"dataset": "digits", "options": "{}", "condition": name, "tau": tau, "weight_decay": w, "seed": s,
+         "validation_accuracy": at, "test_accuracy": at + s / 100}
+        for name, tau, w, at in (
+            ("hard", np.nan, 0.0, 0.5), ("hard", np.nan, 0.01, 0.6), ("kd", 2.0, 0.0, 0.55), ("kd", 2.0, 0.01, 0.63),
+            ("label_smoothing_matched", 2.0, 0.0, 0.61), ("label_smoothing_matched", 2.0, 0.01, 0.58),
+        )
+        for s in range(3)
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    found = drawn.with_decay(frame, frame[frame["condition"] != "hard"]).set_index("pair")["difference"]
+    assert found.round(6).to_dict() == {
+        "KD less hard labels": 0.03, "matched smoothing less hard labels": 0.01, "KD less matched smoothing": 0.02,
+    }  # fmt: skip

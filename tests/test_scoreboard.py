@@ -128,7 +128,9 @@ def test_the_gain_is_told_against_both_baselines():
         for name, w, tau, at in (("hard", 0.0, np.nan, 0.5), ("hard", 0.01, np.nan, 0.6), ("kd", 0.0, 2.0, 0.62))
         for s in range(3)
     ]  # fmt: skip
-    found = scoreboard.gains(pd.DataFrame(rows))
+    better = pd.DataFrame(rows[6:]).assign(test_accuracy=lambda t: t["test_accuracy"] + 0.1)
+    found = scoreboard.gains(pd.DataFrame(rows), better)
+    assert found["kd-gain-decayed"].startswith("digits +12.0 [")
     assert found["kd-gain"].startswith("digits +2.0 [") and found["kd-gain-untuned"].startswith("digits +12.0 [")
     alone = scoreboard.gain(pd.DataFrame(rows[:6]))
     assert alone == "KD and hard labels are not both among the runs"

@@ -18,9 +18,7 @@ def teach(runs, data):
     """What all teachers of `runs` leave, trained by the engine itself."""
     own = list(dict.fromkeys(r.teacher for r in runs if r.teacher))
     done = training.train(own, data, {}, keep_logits=True)
-    return {
-        r.run.key: {n.removeprefix("logits_"): torch.from_numpy(r.arrays[n]) for n in executors.LEFT} for r in done
-    }
+    return {r.run.key: {n.removeprefix("logits_"): torch.from_numpy(r.arrays[n]) for n in executors.LEFT} for r in done}
 
 
 def test_stack_equals_loop(data):
