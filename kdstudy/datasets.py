@@ -4,7 +4,6 @@
 data/downloads, and are downloaded there if they are in neither (data/README.md).
 """
 
-import gzip
 import hashlib
 import inspect
 import json
@@ -19,11 +18,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdstudy import clinc150 as clinc
-from kdstudy import own_data
-from kdstudy.downloads import SOURCES, cache_folder, fetch
+from kdstudy import images, own_data, treatments
+from kdstudy.downloads import cache_folder, fetch
 from kdstudy.models import generator
 from kdstudy.spec import Data, pairs, require
-from kdstudy.synthetic import synthetic, whole
+from kdstudy.synthetic import synthetic
 
 SPLITS = ("train", "validation", "test")
 FOLDS = 5
@@ -99,7 +98,7 @@ def options(name: str) -> dict[str, object]:
 
 def check(data: Data) -> None:
     """ValueError unless the data set and all its options are known; values are checked by `load`."""
-    known = [*options(data.name), "fold"]
+    known = dict.fromkeys([*options(data.name), *TREATMENTS])
     for key, _ in data.options:
         _known(key, known, f"data set {data.name!r} has no option {key!r}; it has")
 
@@ -122,23 +121,24 @@ def named(name: str | Data) -> Data:
 
 def grouped(data: Data) -> bool:
     """Whether the classes have super-classes; a user's own data are read to know."""
-    if is_own(data.name):
+    if is_own(data.name) or "merge" in dict(data.options):
         return load(data).superclass is not None
     return data.name in ("synthetic", "clinc150")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=6)
 def load(data: Data) -> Dataset:
-    """The data set that `data` names; the last four are kept in memory.
+    """The data set that `data` names; the last six are kept in memory.
 
-    The option `fold`, which every data set has, leaves that fold of the training split out: it becomes
-    the validation split. ValueError for an unknown name, option or value; DataError for files that are
-    absent or altered.
+    Options that are none of the set's own are treatments, which every data set can have: `merge`, `imbalance` and
+    `noise`, `fold` and `crossfit`, done in this order. ValueError for an unknown name, option or value; DataError
+    for files that are absent or altered.
     """
     check(data)
     given = dict(data.options)
-    if (fold := given.pop("fold", None)) is not None:
-        return without(load(Data(data.name, pairs(given))), fold)
+    if asked := [t for t in TREATMENTS if t in given and t not in options(data.name)]:
+        value = given.pop(asked[-1])
+        return TREATMENTS[asked[-1]](load(Data(data.name, pairs(given))), value)
     parts = maker(data.name)(**given)
     splits = {s: Split(*parts.pop(s)) for s in SPLITS}
     source = parts.pop("source", [t for s in splits.values() for t in (s.x, s.y)])
@@ -155,11 +155,51 @@ def without(data: Dataset, fold: int) -> Dataset:
     """Training on all folds but one, validated on that one."""
     require(isinstance(fold, int) and 0 <= fold < FOLDS, "fold", fold, f"a whole number from 0 to {FOLDS - 1}")
     out = fold_of(len(data.train.y)) == fold
-    parts = {"train": ~out, "validation": out}
-    splits = {name: Split(data.train.x[at], data.train.y[at]) for name, at in parts.items()}
-    inside = data.extra.get("train", {})
-    extra = {**data.extra, **{name: {k: v[at] for k, v in inside.items()} for name, at in parts.items()}}
-    return replace(data, **splits, digest=_digest(data.digest, fold), extra=extra)
+    left, rest = chosen(data, out), chosen(data, ~out)
+    extra = {**data.extra, "train": rest.extra.get("train", {}), "validation": left.extra.get("train", {})}
+    digest = _digest(data.digest, fold)
+    return replace(data, train=rest.train, validation=left.train, digest=digest, extra=extra)
+
+
+def crossfit(data: Dataset, fold: int) -> Dataset:
+    """`without` a fold, the data set's own validation split kept behind it: what a teacher of that fold must see."""
+    part = without(data, fold)
+    both = zip((part.validation.x, part.validation.y), (data.validation.x, data.validation.y))
+    validation = Split(*map(torch.cat, both))
+    extra = {k: v for k, v in part.extra.items() if k != "validation"}
+    return replace(part, validation=validation, digest=_digest(part.digest, "crossfit"), extra=extra)
+
+
+def chosen(data: Dataset, at: Tensor) -> Dataset:
+    """The data set with these training examples alone."""
+    inside = {k: v[at] for k, v in data.extra.get("train", {}).items()}
+    extra = {**data.extra, **({"train": inside} if inside else {})}
+    return replace(data, train=Split(data.train.x[at], data.train.y[at]), extra=extra)
+
+
+def imbalance(data: Dataset, ratio: float) -> Dataset:
+    """Training examples of class c thinned to a fraction between 1 and 1 / ratio (`treatments.thinned`)."""
+    kept = treatments.thinned(data.train.y, len(data.classes), ratio)
+    return replace(chosen(data, kept), digest=_digest(data.digest, "imbalance", ratio))
+
+
+def noise(data: Dataset, fraction: float) -> Dataset:
+    """Each training label replaced, with probability `fraction`, by one drawn from all classes."""
+    y = treatments.noisy(data.train.y, len(data.classes), fraction)
+    return replace(data, train=Split(data.train.x, y), digest=_digest(data.digest, "noise", fraction))
+
+
+def merge(data: Dataset, classes: int) -> Dataset:
+    """Neighbouring classes merged until `classes` are left (`treatments.groups`); extras of the old ones go."""
+    group = treatments.groups(len(data.classes), classes, data.superclass)
+    splits = {s: Split(getattr(data, s).x, group[getattr(data, s).y]) for s in SPLITS}
+    names = tuple(treatments.called([data.classes[i] for i in (group == g).nonzero()]) for g in range(classes))
+    above = treatments.above(group, data.superclass)
+    rest = {"classes": names, "superclass": above, "extra": {}, "digest": _digest(data.digest, "merge", classes)}
+    return replace(data, **splits, **rest, superclasses=data.superclasses if above is not None else ())
+
+
+TREATMENTS = {"merge": merge, "imbalance": imbalance, "noise": noise, "fold": without, "crossfit": crossfit}
 
 
 def _digest(*parts: object) -> str:
@@ -171,53 +211,8 @@ def _digest(*parts: object) -> str:
 
 
 dataset(synthetic)
-
-
-def _standardised(train: tuple[Tensor, Tensor], *others: tuple[Tensor, Tensor]) -> Parts:
-    """The splits with x minus one mean and over one standard deviation, over all features of train."""
-    std, mean = (v.item() for v in torch.std_mean(train[0].double(), correction=0))
-    splits = zip(SPLITS, (train, *others))
-    return {split: ((x.float() - mean) / std, y) for split, (x, y) in splits}
-
-
-@dataset
-def digits(*, seed: int = 0) -> Parts:
-    """8x8 grey digits of `sklearn.datasets.load_digits`: 997 / 300 / 500, stratified by class.
-
-    Alpaydin and Kaynak 1998, UCI repository, CC BY 4.0; the copy that scikit-learn ships.
-    """
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    whole("seed", seed, 0)
-    x, y = map(torch.from_numpy, load_digits(return_X_y=True))
-    rest, test = train_test_split(torch.arange(len(y)), test_size=500, stratify=y, random_state=seed)
-    train, validation = train_test_split(rest, test_size=300, stratify=y[rest], random_state=seed)
-    return {"classes": tuple("0123456789"), **_standardised(*((x[i], y[i]) for i in (train, validation, test)))}
-
-
-def _idx(file: str, header: int) -> Tensor:
-    data = gzip.decompress(fetch("fashion_mnist", file).read_bytes())
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=header)
-
-
-@dataset
-def fashion_mnist(*, train: int = 50_000) -> Parts:
-    """`train` / 10 000 / 10 000 grey 28x28 images of clothes. Xiao et al. 2017, MIT.
-
-    The published training set, permuted once and for all: its last sixth is the validation split, its
-    first `train` images the training split, so that smaller training splits are nested in larger ones.
-    """
-    x, test_x = (_idx(f"{half}-images-idx3-ubyte.gz", 16).view(-1, 784) for half in ("train", "t10k"))
-    y, test_y = (_idx(f"{half}-labels-idx1-ubyte.gz", 8).long() for half in ("train", "t10k"))
-    most, order = len(y) * 5 // 6, torch.randperm(len(y), generator=generator(0, "fashion_mnist:split"))
-    require(isinstance(train, int) and 0 < train <= most, "train", train, f"a whole number from 1 to {most}")
-    clothes = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
-    return {
-        "classes": tuple(clothes.split(",")),
-        "source": (SOURCES["fashion_mnist"][-1], train),
-        **_standardised(*((x[i], y[i]) for i in (order[:train], order[most:])), (test_x, test_y)),
-    }
+dataset(images.digits)
+dataset(images.fashion_mnist)
 
 
 @dataset

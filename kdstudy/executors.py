@@ -8,7 +8,7 @@ import platform
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain
@@ -144,10 +144,12 @@ def work(stack: Sequence[Run], path: Path, keep_logits: bool, asker: int) -> lis
 def teachers(store: Store, stack: Sequence[Run]) -> dict[str, dict[str, torch.Tensor]]:
     """What the teachers of a stack left, by key: logits by split, indexed by example, and logit-layer rows."""
     held = store.arrays({r.teacher.key for r in stack if r.teacher}, LEFT)
-    return {
-        key: {name.removeprefix("logits_"): torch.from_numpy(a) for name, a in arrays.items()}
-        for key, arrays in held.items()
-    }
+    return {key: tensors(arrays) for key, arrays in held.items()}
+
+
+def tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """Logits by split and logit-layer rows, which a composed teacher has none of."""
+    return {name.removeprefix("logits_"): torch.from_numpy(a) for name, a in arrays.items() if a.size}
 
 
 def local(stacked: Sequence[Sequence[Run]], path: Path, keep_logits: bool) -> Iterator[list[Record]]:

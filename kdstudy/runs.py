@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kdstudy import executors
+from kdstudy import composed, executors
 from kdstudy.datasets import load
 from kdstudy.executors import EXECUTORS, Executor, stale
 from kdstudy.published import Classes, Published
@@ -58,10 +59,13 @@ class Asker:
         missing = self.lacking(runs, logits, array)
         if not missing:
             return
-        self.complete(list(dict.fromkeys(r.teacher for r in missing if r.teacher)), logits=True)
+        before = [r.teacher for r in missing if r.teacher] + [m for r in missing for m in composed.members(r)]
+        self.complete(list(dict.fromkeys(before)), logits=True)
         task = self.bar.add_task("teachers" if logits else "students", total=len(missing))
         lost = []
-        for records in self.executor(executors.stacks(missing), self.store.path, logits):
+        joined, alone = ([r for r in missing if bool(composed.kind(r)) == is_] for is_ in (True, False))
+        trained = self.executor(executors.stacks(alone), self.store.path, logits)
+        for records in chain(trained, ([composed.record(r, self.store)] for r in joined)):
             lost += self.keep(records)
             self.bar.advance(task, len(records))
         if lost:

@@ -1,0 +1,92 @@
+"""Teachers that are no single network: put together from others, or known exactly.
+
+Such a teacher is a `Run` whose data set has the option `composed`, the name of a function (run, what its members
+left, data) -> logits by split. It is never trained; students listen to it as to any other.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdstudy import datasets, executors, measures, training
+from kdstudy.datasets import Dataset
+from kdstudy.spec import Data, Run, pairs, require
+from kdstudy.store import Record, Store
+
+Logits = dict[str, Tensor]
+COMPOSED: dict[str, Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]] = {}
+SMALLEST = 1e-12  # a probability of 0 has no logit
+
+
+def compose(
+    fn: Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits],
+) -> Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]:
+    """Register `fn` under its own name."""
+    COMPOSED[fn.__name__] = fn
+    return fn
+
+
+def of(teacher: Run, name: str) -> Run:
+    """The composed teacher of that name, of the recipe, condition and seed of `teacher`."""
+    require(name in COMPOSED, "composed", name, ", ".join(map(repr, COMPOSED)))
+    return replace(teacher, data=Data(teacher.data.name, (*teacher.data.options, ("composed", name))))
+
+
+def kind(run: Run) -> str:
+    """The function that composes a run; empty for a network that is trained."""
+    return str(dict(run.data.options).get("composed", ""))
+
+
+def plain(run: Run) -> Data:
+    """The run's data set itself."""
+    return Data(run.data.name, pairs({k: v for k, v in run.data.options if k != "composed"}))
+
+
+def members(run: Run) -> list[Run]:
+    """The networks that must be trained before: for `crossfitted`, one for each fold."""
+    if kind(run) != "crossfitted":
+        return []
+    data = plain(run)
+    parts = [Data(data.name, (*data.options, ("crossfit", k))) for k in range(datasets.FOLDS)]
+    return [replace(run, data=part) for part in parts]
+
+
+@compose
+def crossfitted(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
+    """Each training example from the one network that never saw it, other splits from the mean of all.
+
+    Members validate on the fold left out, then on the data set's own validation split.
+    """
+    fold, mine = datasets.fold_of(len(data.train.y)), [left[m.key] for m in members(run)]
+    train = torch.empty(len(fold), len(data.classes), dtype=mine[0]["test"].dtype)
+    for k, member in enumerate(mine):
+        train[fold == k] = member["validation"][: int((fold == k).sum())]
+    others = [m["validation"][-len(data.validation.y) :] for m in mine]
+    return {
+        "train": train,
+        "validation": torch.stack(others).mean(0),
+        "test": torch.stack([m["test"] for m in mine]).mean(0),
+    }
+
+
+@compose
+def exact(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
+    """log P(y | x), for a data set that knows its law (probabilities below 1e-12 are drawn up to it)."""
+    if "posterior" not in data.extra.get("train", {}):
+        raise ValueError(
+            f"an exact teacher of {data.name!r}: found no posterior, allowed: a data set that knows P(y | x)"
+        )
+    return {s: data.extra[s]["posterior"].clamp(min=SMALLEST).log().float() for s in measures.SPLITS}
+
+
+def record(run: Run, store: Store) -> Record:
+    """A composed teacher's logits and their measures; its members are in the store."""
+    data, held = datasets.load(plain(run)), store.arrays([m.key for m in members(run)], executors.LEFT)
+    left = {key: executors.tensors(arrays) for key, arrays in held.items()}
+    logits = COMPOSED[kind(run)](run, left, data)
+    metrics, arrays = measures.evaluate(logits, {s: getattr(data, s).y for s in logits}, None)
+    arrays |= {f"logits_{s}": z.numpy() for s, z in logits.items()} | {"rows": np.zeros((0, 0), np.float32)}
+    return executors.record(training.Result(run, metrics, arrays), data.digest, 0.0)
