@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kdstudy import derived, factorial, identities, plans, runs, stats
+from kdstudy import derived, factorial, identities, identities_limits, plans, runs, stats  # noqa: F401
 
 FILE = Path(__file__).with_suffix(".toml")
 COLUMNS = ["claim", "dataset", "effect", "low", "high", "n", "p", "verdict"]
@@ -42,6 +42,7 @@ class Claim:
     margin: float = 0.0
     part: str = "study"
     over: str = ""
+    at: Mapping[str, float] = field(default_factory=dict)
 
 
 def load(path: Path = FILE) -> list[Claim]:
@@ -106,10 +107,34 @@ def slopes(claim: Claim, frame: pd.DataFrame) -> pd.Series:
     return pd.Series(factorial.trend(list(by_x.columns), by_x), index=by_x.index)
 
 
+def place(claim: Claim, name: str) -> tuple[str, str]:
+    """Part and condition of a name in a contrast: "part:condition", or a condition of the claim's own part."""
+    part, _, condition = name.rpartition(":")
+    return part or claim.part, condition
+
+
+def compared(claim: Claim, tables: Tables) -> pd.DataFrame:
+    """The runs a claim compares, at the setting `claim.at` where it names one; `condition` as the contrast has it."""
+    sides = []
+    for name in claim.contrast:
+        part, condition = place(claim, name)
+        side = tables[part][tables[part]["condition"] == condition]
+        for setting, value in claim.at.items():
+            side = side[side[setting].isna() | (side[setting] == value)]
+        sides.append(side.assign(condition=name))
+    return pd.concat(sides)
+
+
+def answered(claim: Claim, tables: Tables) -> bool:
+    """Whether the tables have every condition the claim compares, at its setting."""
+    if not all(place(claim, name)[0] in tables for name in claim.contrast):
+        return False
+    return not claim.contrast or {*claim.contrast} <= {*compared(claim, tables)["condition"]}
+
+
 def effects(claim: Claim, tables: Tables) -> pd.DataFrame:
     """Effect, interval, n and verdict of a contrast on each data set of a chapter's tables."""
-    frame = tables[claim.part]
-    best = stats.tuned(frame[frame["condition"].isin(claim.contrast)])
+    best = stats.tuned(compared(claim, tables))
     found, rows = values(claim, derived.measured(best, claim.measure, tables)), []
     for name, each in found.items():
         i = stats.interval(each, family=len(found))
@@ -130,8 +155,7 @@ def judge(claim: Claim, tables: Tables) -> pd.DataFrame:
 
 def chapter(name: str, tables: Tables) -> pd.DataFrame:
     """All rows of the claims of a chapter whose conditions its tables hold."""
-    held = {part: set(frame["condition"]) for part, frame in tables.items()}
-    mine = [c for c in load() if c.chapter == name and {*c.contrast} <= held.get(c.part, set())]
+    mine = [c for c in load() if c.chapter == name and answered(c, tables)]
     rows = [found for c in mine if len(found := judge(c, tables))]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
 

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.stats import spearmanr
 
-from kdstudy import datasets, mantel, observe, runs, stats
+from kdstudy import anatomy, datasets, mantel, observe, runs, stats
 from kdstudy.spec import Data, pairs
 
 Tables = Mapping[str, pd.DataFrame]
@@ -32,9 +32,17 @@ def measured(frame: pd.DataFrame, measure: str, tables: Tables) -> pd.DataFrame:
     """
     if measure in frame or frame.empty:
         return frame
+    if measure in anatomy.NAMES:
+        return frame.join(anatomies(frame)[[measure]]).dropna(subset=[measure])
     if measure not in DERIVED:
         raise ValueError(f"measure {measure!r} is no column of the table; derived are: {', '.join(DERIVED)}")
     return frame.assign(**{measure: DERIVED[measure](frame, tables)}).dropna(subset=[measure])
+
+
+def anatomies(frame: pd.DataFrame) -> pd.DataFrame:
+    """The anatomy of every run of a table of teachers, by name (`kdstudy.anatomy`)."""
+    held = runs.arrays(frame, "anatomy")
+    return pd.DataFrame([held[k] for k in frame["key"]], frame.index, list(anatomy.NAMES))
 
 
 def geometry(frame: pd.DataFrame, which: int = 0) -> dict[str, Float[np.ndarray, " pairs"]]:
@@ -135,3 +143,34 @@ def mass_learnt(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation, over the watched examples, of the mass taught and the mass the student gives."""
     held = runs.arrays(frame, "mass")
     return pd.Series([_rank(*held[k].astype(float)) for k in frame["key"]], frame.index)
+
+
+def _share(frame: pd.DataFrame, level: str) -> pd.Series:
+    return frame[f"target_{level}"] / frame[["target_universe", "target_domain", "target_instance"]].sum(axis=1)
+
+
+@derive
+def domain_share(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """The part of what a run is taught that depends on the class alone (`shapes.parts`)."""
+    return _share(frame, "domain")
+
+
+@derive
+def instance_share(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """The part of what a run is taught that differs between examples of a class (`shapes.parts`)."""
+    return _share(frame, "instance")
+
+
+@derive
+def tail_accuracy(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """Mean test accuracy over the third of the classes with the fewest training examples."""
+    first = tables["teachers"].drop_duplicates(["dataset", "options"])
+    seen = dict(zip(zip(first["dataset"], first["options"]), first["key"]))
+    counts, held = runs.arrays(first, "counts"), runs.arrays(frame, "per_class")
+    found = []
+    for row in frame.to_dict("records"):
+        count = counts[seen[row["dataset"], row["options"]]]
+        rare = np.argsort(count, kind="stable")[: max(1, len(count) // 3)]
+        right, examples = held[row["key"]]
+        found.append(float(np.mean(right[rare] / examples[rare])))
+    return pd.Series(found, frame.index)

@@ -53,8 +53,9 @@ def forest(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame] | pd.DataFrame
     """Paired effects of claims of one measure: a panel a claim, a row a data set, 0 marked."""
     if rows.empty:
         return nothing("no claim compares conditions among the runs")
-    frame = tables if isinstance(tables, pd.DataFrame) else tables["study"]
+    tables = {"study": tables} if isinstance(tables, pd.DataFrame) else tables
     by_claim, known = list(dict.fromkeys(rows["claim"])), {c.id: c for c in claims.load()}
+    compared = pd.concat([claims.compared(known[k], tables) for k in by_claim]).drop_duplicates("key")
     names = list(dict.fromkeys(rows["dataset"]))
     figure, axes = panels(
         by_claim, height=0.8 + 0.26 * len(names), wide=min(wide, len(by_claim)), sharey=True, sharex=True
@@ -66,7 +67,7 @@ def forest(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame] | pd.DataFrame
         level = len(known[claim].contrast) == 1
         ax.set_xlabel(label if level else "difference in " + label.replace("(%)", "(points)"), fontsize=8)
     note = "bars: 95 % paired t intervals, jointly over data sets · ● supported, ✖ contradicted, ◆ undecided"
-    return finish(figure, frame[frame["condition"].isin({c for k in by_claim for c in known[k].contrast})], note)
+    return finish(figure, compared, note)
 
 
 def strip(ax: Axes, rows: pd.DataFrame, names: Sequence[str]) -> None:

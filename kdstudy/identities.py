@@ -93,8 +93,9 @@ def table(*names: str) -> pd.DataFrame:
 def _goal(name: str, case: Case, v: Tensor | None = None, **params: float) -> tuple[Target, Tensor]:
     """A condition's target on a case and its temperature; tau and alpha are the case's unless given."""
     own = {k: getattr(case, k) for k in ("tau", "alpha") if k in targets.parameters(name)}
-    spec, ctx = make(name, **own | params), Context(CLASSES, torch.float64, case.superclass, case.rows, seed=0)
-    return target(spec, case.v if v is None else v, case.y, ctx), torch.tensor(spec.tau, dtype=torch.float64)
+    spec, v = make(name, **own | params), case.v if v is None else v
+    ctx = Context(v.shape[-1], torch.float64, case.superclass, case.rows, seed=0)
+    return target(spec, v, case.y, ctx), torch.tensor(spec.tau, dtype=torch.float64)
 
 
 def _loss(name: str, case: Case, z: Tensor, v: Tensor | None = None, **params: float) -> Tensor:
@@ -109,7 +110,7 @@ def _losses(name: str, case: Case, **params: float) -> Float[Tensor, " N"]:
     return targets.loss(case.z[:, None], goal.map(lambda t: t[:, None]), case.y[:, None], tau.expand(EXAMPLES))
 
 
-def _both(name: str, case: Case, **params: float) -> Float[Tensor, "2 N C"]:
+def both(name: str, case: Case, **params: float) -> Float[Tensor, "2 N C"]:
     """The hard and the soft part of a condition's target on a case."""
     goal, _ = _goal(name, case, **params)
     return torch.stack([goal.hard, goal.soft])
@@ -201,25 +202,13 @@ def closed_form(case: Case) -> Tensor:
 def mass_and_shape(case: Case) -> Tensor:
     """KD is its mass and its shape: p^τ = (1 − m) e_t + m π, m = 1 − p^τ_t, π the softmax over the other classes."""
     mass, shape = (part(case.v, case.y, case.tau) for part in (shapes.left, shapes.own))
-    return shapes.assemble(mass, shape, case.y) - _both("kd", case, alpha=1.0)[1]
-
-
-@identity(1e-12)
-def no_dose(case: Case) -> Tensor:
-    """KD-pt with dose 0 is matched smoothing."""
-    return _both("kd_pt", case, dose=0.0) - _both("label_smoothing_matched", case)
-
-
-@identity(1e-12)
-def all_classes(case: Case) -> Tensor:
-    """Top-k with k = C is KD."""
-    return _both("topk", case, k=CLASSES) - _both("kd", case)
+    return shapes.assemble(mass, shape, case.y) - both("kd", case, alpha=1.0)[1]
 
 
 @identity(1e-12)
 def unpermuted(case: Case) -> Tensor:
     """DKPP with the identity permutation is KD, and so it is with its own permutation undone."""
-    (_, kd), (_, moved) = (_both(n, case, alpha=1.0) for n in ("kd", "example_permuted"))
+    (_, kd), (_, moved) = (both(n, case, alpha=1.0) for n in ("kd", "example_permuted"))
     drawn = shapes.orders(EXAMPLES, CLASSES, 0, "example_permuted")
     found = [(kd, torch.arange(CLASSES - 1).expand_as(drawn)), (moved, drawn.argsort(-1))]
     return torch.stack([shapes.permuted(rho, case.y, order) - kd for rho, order in found])
@@ -228,7 +217,7 @@ def unpermuted(case: Case) -> Tensor:
 @identity(1e-12)
 def mean_weight(case: Case) -> Tensor:
     """The weights of CWTM average one."""
-    return _both("cwtm", case)[0].sum(-1).mean() - 1
+    return both("cwtm", case)[0].sum(-1).mean() - 1
 
 
 @identity(1e-10)
@@ -246,5 +235,5 @@ def decoupled(case: Case) -> Tensor:
 @identity(1e-12)
 def total_variance(case: Case) -> Tensor:
     """E|ρ − e_t|² is universe + domain + instance, by the law of total variance (here ρ = p^τ)."""
-    rho = _both("kd", case, alpha=1.0)[1]
+    rho = both("kd", case, alpha=1.0)[1]
     return ((rho - one_hot(case.y, CLASSES)) ** 2).sum(-1).mean() - sum(shapes.parts(rho, case.y).values())

@@ -119,7 +119,10 @@ def temperature(
     """Every cell of the grid of mass x shape at every temperature and weight."""
     given = {"weight_decay": WEIGHT_DECAYS} | given
     own = study(dataset, ("hard", *plans.GRID), seeds, tau=tau, alpha=alpha, **given)
-    return {"study": own, "teachers": plans.teachers(own)}
+    kd = [r for r in own if r.condition.name == "kd"]
+    hottest = max(map(float, several(tau)))
+    hot, warm = ([r for r in kd if (r.condition.tau == hottest) == is_] for is_ in (True, False))
+    return {"study": own, "hot": hot, "warm": warm, "teachers": plans.teachers(own)}
 
 
 def merged(dataset: Several[str], classes: Several[int] | None) -> list[Data]:
@@ -175,9 +178,10 @@ def noise(
     rare = [_with(d, *IMBALANCED.get(d.name, ("imbalance", RATIO))) for d in names]
     skewed = study(rare, ("hard", "label_smoothing_matched", "kd"), seeds, **given)
     cross = under(noisy, lambda t: composed.of(t, "crossfitted"))
-    known = [r for r in every if r.data.name == "synthetic"]
+    known, at = ([r for r in part if r.data.name == "synthetic"] for part in (every, noisy))
     return {
         "study": own, "noisy": noisy, "noise": every, "imbalanced": skewed, "crossfitted": cross,
-        "exact": under(known, lambda t: composed.of(t, "exact")),
+        "exact": under(at, lambda t: composed.of(t, "exact")),
+        "law": under(known, lambda t: composed.of(t, "exact")),
         "teachers": plans.teachers([*every, *cross, *skewed]),
     }  # fmt: skip

@@ -46,6 +46,11 @@ KEPT: dict[str, dict[str, dict[str, Callable[[pd.DataFrame], pd.Series]]]] = {  
     "domain": {"study": {"similarity": seen}, "teachers": {"similarity": every}},
     "instance": {"study": {"w": watched, "mass": watched}, "folds": {"miss": every}},
     "decomposition": {"study": {"per_class": best}},
+    "smoothed_teacher": {"pair": {"anatomy": every}, "teachers": {"anatomy": every}},
+    "too_good_teacher": {"teachers": {"anatomy": every}},
+    "temperature": {"teachers": {"anatomy": every}},
+    "few_classes": {"teachers": {"anatomy": every}},
+    "noise": {"imbalanced": {"per_class": best}, "teachers": {"anatomy": every, "counts": every}},
 }
 
 
@@ -68,8 +73,8 @@ def one(chapter: str, parts: dict[str, list[Run]], done: set[str]) -> Path:
         frame = runs.ask(asked, store=store, published=nothing)
         rows |= store.rows(frame["key"])
         for name, chosen in KEPT[chapter].get(part, {}).items():
-            for key, held in store.arrays(frame.loc[chosen(frame), "key"], [name]).items():
-                arrays.setdefault(key, {}).update(held)
+            for key, array in runs.arrays(frame[chosen(frame)], name, nothing).items():
+                arrays.setdefault(key, {})[name] = array
     new = [Record(row, arrays.pop(key, {})) for key, row in rows.items() if key not in done]
     done.update(rows)
     return Published().publish(chapter, new, arrays)

@@ -12,13 +12,14 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kdstudy import composed, executors
+from kdstudy import anatomy, composed, executors
 from kdstudy.datasets import load
 from kdstudy.executors import EXECUTORS, Executor, stale
 from kdstudy.published import Classes, Published
 from kdstudy.spec import Run
 from kdstudy.store import Record, Store
 
+NAN = float("nan")
 FIELDS = ["key", "dataset", "options", "condition", "seed", "hidden", "teacher", "device"]  # of a table without runs
 ASKED: dict[str, Run] = {}  # every run asked in this process, so that what a published one lacks can be trained
 
@@ -74,6 +75,14 @@ class Asker:
                 f"{len(lost)} of {len(missing)} runs diverged (a metric is not finite) and are not stored: {names}. "
                 "Lower `lr` and ask again; the others are kept."
             )
+
+    def compute(self, runs: Sequence[Run], name: str) -> None:
+        """An array that is computed from what runs left, kept beside it."""
+        self.complete(runs, logits=True)
+        for run in runs:
+            left = executors.tensors(self.store.arrays([run.key], executors.LEFT)[run.key])
+            array = anatomy.COMPUTED[name](left, load(composed.plain(run)))
+            self.store.put([Record(self.store.rows([run.key])[run.key], {name: array})])
 
     def keep(self, records: Sequence[Record]) -> list[str]:
         """Store what is finite; returns the keys of the rest."""
@@ -143,7 +152,7 @@ def table(asker: Asker, runs: Sequence[Run]) -> pd.DataFrame:
     rows, kept = asker.rows(runs), asker.store.rows([r.key for r in runs])
     frame = pd.DataFrame([rows[r.key] for r in runs], columns=None if runs else FIELDS)
     where = ["trained" if r.key in asker.trained else "store" if r.key in kept else "published" for r in runs]
-    frame = frame.assign(source=where, stale=[stale(rows[r.key]) for r in runs])
+    frame = frame.assign(source=where, stale=[stale(rows[r.key]) for r in runs], **heard(runs, frame))
     if frame["stale"].any():
         warnings.warn(
             f"{frame['stale'].sum()} of {len(frame)} runs are stale: the code that computed them has changed "
@@ -153,17 +162,35 @@ def table(asker: Asker, runs: Sequence[Run]) -> pd.DataFrame:
     return frame
 
 
-def arrays(frame: pd.DataFrame, name: str) -> dict[str, np.ndarray]:
+def heard(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, list[float]]:
+    """What the teachers of equal conditions differ in, as columns: label smoothing, hidden units, epochs."""
+    found = {
+        "teacher_epsilon": [
+            float(dict(r.teacher.condition.params).get("epsilon", 0)) if r.teacher else NAN for r in runs
+        ],
+        "teacher_hidden": [float(sum(r.teacher.recipe.hidden)) if r.teacher else NAN for r in runs],
+        "teacher_epochs": [float(r.teacher.recipe.epochs) if r.teacher else NAN for r in runs],
+    }
+    alike = [frame["dataset"], frame["options"], frame["condition"]] if runs else []
+    return {k: v for k, v in found.items() if runs and pd.Series(v).groupby(alike).nunique().max() > 1}
+
+
+def arrays(frame: pd.DataFrame, name: str, published: Published | None = None) -> dict[str, np.ndarray]:
     """An array of every run of an answered table, by key.
 
     Published results hold arrays of the runs that chapters show; what others lack is trained again, if
-    this process asked for them. ValueError if a run has no such array.
+    this process asked for them, or computed from their logits (`kdstudy.anatomy`). ValueError if a run has no such
+    array.
     """
-    store, published, keys = Store(), Published(), list(frame["key"])
+    store, published, keys = Store(), published or Published(), list(frame["key"])
     held = published.arrays(keys, [name]) | store.arrays(keys, [name])
     if lacking := [ASKED[k] for k in keys if k not in held and k in ASKED and not name.startswith("logits")]:
         with progress() as bar, turn(store):
-            Asker(store, published, EXECUTORS["local"], False, bar).complete(lacking, array=name)
+            asker = Asker(store, published, EXECUTORS["local"], False, bar)
+            if name in anatomy.COMPUTED:
+                asker.compute(lacking, name)
+            else:
+                asker.complete(lacking, array=name)
         held |= store.arrays(keys, [name])
     absent = [k for k in keys if k not in held]
     if absent:

@@ -206,8 +206,8 @@ def compared(rows: pd.DataFrame, tables: Mapping[str, Tables]) -> pd.DataFrame:
     """The runs that these claims compare, each once."""
     found = []
     for claim in (c for c in claims.load() if c.id in set(rows["claim"])):
-        frame = tables[claim.chapter][claim.part]
-        found.append(frame[frame["condition"].isin(claim.contrast) & frame["dataset"].isin(rows["dataset"])])
+        frame = claims.compared(claim, tables[claim.chapter])
+        found.append(frame[frame["dataset"].isin(rows["dataset"])])
     return pd.concat(found).drop_duplicates("key")
 
 

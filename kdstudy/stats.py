@@ -9,7 +9,8 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 Values = Sequence[float] | np.ndarray | pd.Series
-SETTING = ("tau", "alpha", "epsilon", "weight_decay", "target", "nontarget")  # what a search may vary
+SETTING = ("tau", "alpha", "epsilon", "weight_decay", "target", "nontarget",
+           "teacher_epsilon", "teacher_hidden", "teacher_epochs")  # what a search may vary  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,18 @@ AXES = {
     "geometry_superclass": "rank correlation with the super-classes",
     "weight_difficulty": "rank correlation of w with difficulty",
     "mass_learnt": "rank correlation of mass taught and learnt",
+    "instance_share": "instance share of the targets (%)",
+    "domain_share": "domain share of the targets (%)",
+    "between_train": "variance between classes, training set (%)",
+    "between_test": "variance between classes, test set (%)",
+    "tail_accuracy": "test accuracy, rarest third of classes (%)",
+    "sure_train": "confidence in the label, training set (%)",
+    "sure_test": "confidence in the label, test set (%)",
+    "teacher_kl": "KL of student from teacher (nats)",
 }
-PERCENT = {"test_accuracy", "train_accuracy", "test_ece", "test_confidence", "test_agreement", "target_mass"}
+PERCENT = {"test_accuracy", "train_accuracy", "test_ece", "test_confidence", "test_agreement", "target_mass",
+           "instance_share", "domain_share", "between_train", "between_test", "tail_accuracy", "sure_train",
+           "sure_test"}  # fmt: skip
 
 
 def use_style() -> None:

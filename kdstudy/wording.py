@@ -7,12 +7,15 @@ import pandas as pd
 from kdstudy import stats
 from kdstudy.claims import load, overall
 
-SAID = {  # derived measures, all of them rank correlations
+SAID = {  # derived measures; those called likeness or order are rank correlations
     "geometry_teacher": "likeness to the teacher's class geometry",
     "means_teacher": "likeness to the teacher's class means",
     "geometry_superclass": "likeness to the super-classes",
     "weight_difficulty": "w against difficulty",
     "mass_learnt": "mass learnt against taught",
+    "domain_share": "domain share",
+    "instance_share": "instance share",
+    "tail_accuracy": "accuracy on the rarest third",
 }
 
 

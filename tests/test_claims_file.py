@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import says
 
-from kdstudy import derived, factorial, identities, measures, plans
+from kdstudy import anatomy, claims, derived, factorial, identities, measures, plans
 from kdstudy.claims import Claim, load
 
 ALL = load()
@@ -20,11 +20,16 @@ def test_a_claim_names_what_exists(claim):
         assert claim.identity in identities.IDENTITIES
         assert (claim.contrast, claim.measure, claim.direction) == ({}, "", 0)
         return
-    measured = {f"{s}_{m}" for s in measures.SPLITS for m in measures.MEASURES} | derived.DERIVED.keys()
-    assert claim.measure in measured
+    measured = {f"{s}_{m}" for s in measures.SPLITS for m in measures.MEASURES}
+    assert claim.measure in measured | derived.DERIVED.keys() | {*anatomy.NAMES}
     assert claim.direction in (-1, 1) and not claim.identity
-    asked = plans.PLANS[claim.chapter](seeds=1)[claim.part]
-    assert set(claim.contrast) <= {r.condition.name for r in asked}
+    parts = plans.PLANS[claim.chapter](seeds=1)
+    for name in claim.contrast:
+        part, condition = claims.place(claim, name)
+        able = [r for r in parts[part] if r.condition.name == condition]
+        held = [r for r in able if all(dict(r.condition.params).get(k, v) == v for k, v in claim.at.items())]
+        assert held, f"no run of {name} at {claim.at}"
+    asked = parts[claim.part]
     total = sum(claim.contrast.values())
     assert total == pytest.approx(0, abs=1e-12) or list(claim.contrast.values()) == [1.0]
     if claim.rule == "slope":

@@ -40,9 +40,9 @@ def test_names_and_options():
         ),
         (
             Data("clinc150", (("varient", "small"),)),
-            "data set 'clinc150' has no option 'varient'; it has: variant, features, fold; did you mean 'variant'?",
+            "data set 'clinc150' has no option 'varient'; it has: variant, features, merge, imbalance, noise, fold, crossfit; did you mean 'variant'?",
         ),
-        (Data("digits", (("train", 5),)), "data set 'digits' has no option 'train'; it has: seed, fold"),
+        (Data("digits", (("train", 5),)), "data set 'digits' has no option 'train'; it has: seed, merge, imbalance, noise, fold, crossfit"),
     ],
 )
 def test_unknown_names_are_refused(ask, data, message):
