@@ -243,7 +243,7 @@ def decomposition(
 
 
 def every(chapter: str, **given: object) -> list[Run]:
-    """All runs of a chapter, every part of it once; the scoreboard shows all chapters, one without a plan none."""
+    """All runs of a chapter, each once; the scoreboard shows all chapters. What is None is left to the plan."""
     names = PLANS if chapter == "scoreboard" else {chapter} & PLANS.keys()
-    given = {k: v for k, v in given.items() if k not in NOT_PLANNED}
+    given = {k: v for k, v in given.items() if v is not None and k not in NOT_PLANNED}
     return list(dict.fromkeys(run for name in names for part in PLANS[name](**given).values() for run in part))

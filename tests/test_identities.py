@@ -107,9 +107,13 @@ def mean_over_all_examples(rho, label):
     return CLASS_MEAN(rho, torch.zeros_like(label))
 
 
+def shape_that_keeps_the_label(teacher, label, tau):
+    return CLASS_MEAN((teacher / tau).softmax(-1), label)
+
+
 WARM = {"kd_gradient", "kl_divergence", "hot_limit", "rescaling", "closed_form", "decoupled"}  # at any tau but 1
 SOFT = {"mass_and_shape", "all_classes", "unpermuted"}  # KD's own target is one side of them
-TARGETS = SOFT | {"no_dose", "mean_weight", "total_variance"}  # of which no loss is taken
+TARGETS = SOFT | {"no_dose", "mean_weight", "total_variance", "two_classes"}  # of which no loss is taken
 SCALED = ALL - TARGETS - {"stationary_point"}  # which is 0 at any scale
 BY_KD = (WARM | SOFT) - {"closed_form"}  # which only compares what is done with a target
 BROKEN = [  # where, what, by what, and the identities that must fail
@@ -135,6 +139,7 @@ BROKEN = [  # where, what, by what, and the identities that must fail
     (shapes, "left", mass_of_the_teacher_not_cooled, {"mass_and_shape", "decoupled"}),
     (shapes, "permuted", permuted_by_one_further, {"unpermuted"}),
     (shapes, "class_mean", mean_over_all_examples, {"total_variance"}),
+    (shapes, "of_class", shape_that_keeps_the_label, {"two_classes"}),
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -192,3 +193,16 @@ def test_an_array_that_a_run_lacks_is_an_error():
     key = frame["key"][0]
     with pytest.raises(ValueError, match=f"^array 'logits_test': 2 of 2 runs have none, first: {key}$"):
         runs.arrays(frame, "logits_test")
+
+
+def test_what_teachers_differ_in_is_a_column_where_they_do():
+    student = tiny_run("kd", 0)
+    longer = replace(student.teacher, recipe=replace(student.teacher.recipe, epochs=3))
+    smooth = replace(student.teacher, condition=targets.make("label_smoothing", epsilon=0.2))
+    frame = runs.ask([student, replace(student, teacher=longer), replace(student, teacher=smooth), tiny_run("hard", 0)])
+    own = student.teacher.recipe
+    assert list(frame["teacher_epochs"].fillna(0)) == [own.epochs, 3, own.epochs, 0]
+    assert list(frame["teacher_epsilon"].fillna(-1)) == [0, 0, 0.2, -1]
+    assert "teacher_hidden" not in frame
+    plain = runs.ask([student, tiny_run("kd", 1), tiny_run("hard", 0)])
+    assert not {"teacher_epochs", "teacher_epsilon"} & {*plain.columns}
