@@ -24,6 +24,9 @@ def test_names_and_options():
     assert datasets.options("clinc150") == {"variant": "full", "features": 256}
 
 
+TREATED = "merge, imbalance, noise, fold, crossfit"
+
+
 @pytest.mark.parametrize("ask", [datasets.load, datasets.check])
 @pytest.mark.parametrize(
     "data, message",
@@ -40,9 +43,9 @@ def test_names_and_options():
         ),
         (
             Data("clinc150", (("varient", "small"),)),
-            "data set 'clinc150' has no option 'varient'; it has: variant, features, merge, imbalance, noise, fold, crossfit; did you mean 'variant'?",
+            f"data set 'clinc150' has no option 'varient'; it has: variant, features, {TREATED}; did you mean 'variant'?",
         ),
-        (Data("digits", (("train", 5),)), "data set 'digits' has no option 'train'; it has: seed, merge, imbalance, noise, fold, crossfit"),
+        (Data("digits", (("train", 5),)), f"data set 'digits' has no option 'train'; it has: seed, {TREATED}"),
     ],
 )
 def test_unknown_names_are_refused(ask, data, message):
