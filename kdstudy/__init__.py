@@ -6,6 +6,7 @@ from kdstudy import ask, students, settings, Data
 from kdstudy import plans_failures  # noqa: F401  enters its plans
 from kdstudy.claims import verdict
 from kdstudy.datasets import load
+from kdstudy.diagnosis import diagnose
 from kdstudy.losscheck import check_loss
 from kdstudy.runs import arrays, ask
 from kdstudy.spec import Condition, Data, Recipe, Run
@@ -22,6 +23,7 @@ __all__ = [
     "ask",
     "check_loss",
     "condition",
+    "diagnose",
     "difference",
     "interval",
     "load",

@@ -1,0 +1,107 @@
+"""Rules about what a teacher's targets can tell, and about the temperature in use."""
+
+from kdstudy.findings_base import SIGNIFICANT, Found, Limits, beyond, finding, lost, some, under
+from kdstudy.signals import Signals
+
+# ---------------------------------------------------------------- what it can tell
+
+
+@finding(unless="misaligned weak_teacher")
+def smoothed_teacher(s: Signals, limit: Limits) -> Found:
+    """Log-odds at the label are alike over examples, and the other classes' logits are even."""
+    if lost(s) or not _smoothed(s, limit):
+        return None
+    evidence = some(s, "odds_ratio odds_middle odds_spread uneven mass_middle")
+    advice = (
+        "Targets are nearly the same for all examples of a class, as after label smoothing: they tell little about "
+        "examples and classes, at any tau. Train the teacher on hard labels, or expect no more than smoothing gives."
+    )
+    return "warning", evidence, advice
+
+
+def _smoothed(s: Signals, limit: Limits) -> bool:
+    even = s["classes"] == 2 or under(s["uneven"], limit["smoothed_uneven"])
+    return even and under(s["odds_ratio"], limit["smoothed_ratio"]) and beyond(s["mass_middle"], limit["smoothed_mass"])
+
+
+@finding(unless="misaligned weak_teacher smoothed_teacher")
+def saturated_teacher(s: Signals, limit: Limits) -> Found:
+    """So sure of its training set that its targets are the labels."""
+    if lost(s) or not under(s["mass_right"], limit["saturated_mass"]):
+        return None
+    advice = (
+        "At tau = 1 the targets are the labels: raise tau, stop the teacher earlier, or take its logits on examples "
+        "that it was not trained on (cross-fitting)."
+    )
+    return "warning", some(s, "mass_right mass_middle accuracy"), advice
+
+
+@finding(unless="misaligned weak_teacher")
+def train_memorised(s: Signals, limit: Limits) -> Found:
+    """Far surer, and righter, of its training examples than of held-out ones."""
+    if not beyond(s["mass_gap"], limit["memorised_gap"]):
+        return None
+    evidence = some(s, "mass heldout_mass mass_gap accuracy heldout_accuracy")
+    advice = (
+        "The masses on the training set say what was memorised, not what is hard: take the teacher's logits on "
+        "examples that it was not trained on (cross-fitting), stop earlier, or regularise it."
+    )
+    return "warning", evidence, advice
+
+
+@finding(unless="misaligned weak_teacher constant_rows")
+def no_class_structure(s: Signals, limit: Limits) -> Found:
+    """The other classes' logits do not depend on the label beyond what a permutation gives."""
+    if lost(s) or s["structure"] is None or s["structure_p"] <= SIGNIFICANT * 2:
+        return None
+    if s["structure"] >= limit["structure"] or s["rows"] < limit["structure_rows"] * s["classes"]:
+        return None
+    advice = (
+        "Where the mass goes does not depend on the class: there is no domain knowledge to hand on. Were the logits "
+        "truncated to their largest, perturbed, or mixed up among the other classes?"
+    )
+    return "warning", some(s, "structure structure_p"), advice
+
+
+@finding()
+def few_classes(s: Signals, limit: Limits) -> Found:
+    """Two classes: all the mass that leaves the label goes to the one other class."""
+    if s["classes"] > 2:
+        return None
+    advice = (
+        "With 2 classes the one other class takes all the mass that leaves the label: there is no class similarity to "
+        "hand on. Distil finer classes or hidden features; expect smoothing and weights of examples only."
+    )
+    return "warning", {"classes": 2}, advice
+
+
+@finding(unless="misaligned")
+def student_beats_teacher(s: Signals, limit: Limits) -> Found:
+    """The student is right more often than its teacher, beyond chance."""
+    if not beyond(s["student_gain"], limit["student_gain"]) or s["student_p"] > SIGNIFICANT:
+        return None
+    where = "held-out" if s.given.student_val and s.given.heldout else "training"
+    evidence = some(s, "student_accuracy teacher_accuracy student_gain student_p") | {"examples": where}
+    advice = f"The student is right more often than its teacher on the {where} examples: take a better teacher."
+    return "warning", evidence, advice
+
+
+# ---------------------------------------------------------------- the temperature that was asked
+
+
+@finding(unless="misaligned weak_teacher")
+def temperature_low(s: Signals, limit: Limits) -> Found:
+    """The asked tau leaves less mass off the label than the range that is recommended."""
+    if s["asked"] is None or s["tau_low"] is None or s["asked"] >= s["tau_low"]:
+        return None
+    evidence = {"tau": s["asked"], "low": s["tau_low"], "high": s["tau_high"], "mass": s["asked_mass"]}
+    return "warning", evidence, f"At this tau the targets are nearly the labels: take tau from {s['tau_low']:g} on."
+
+
+@finding(unless="misaligned weak_teacher")
+def temperature_high(s: Signals, limit: Limits) -> Found:
+    """The asked tau leaves more mass off the label than the range that is recommended."""
+    if s["asked"] is None or s["tau_high"] is None or s["asked"] <= s["tau_high"]:
+        return None
+    evidence = {"tau": s["asked"], "low": s["tau_low"], "high": s["tau_high"], "mass": s["asked_mass"]}
+    return "warning", evidence, f"At this tau the targets are nearly uniform: take tau up to {s['tau_high']:g}."
