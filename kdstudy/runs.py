@@ -3,7 +3,7 @@
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 
 import numpy as np
@@ -185,12 +185,11 @@ def arrays(frame: pd.DataFrame, name: str, published: Published | None = None) -
     store, published, keys = Store(), published or Published(), list(frame["key"])
     held = published.arrays(keys, [name]) | store.arrays(keys, [name])
     if lacking := [ASKED[k] for k in keys if k not in held and k in ASKED and not name.startswith("logits")]:
-        with progress() as bar, turn(store):
+        with progress() as bar:
             asker = Asker(store, published, EXECUTORS["local"], False, bar)
-            if name in anatomy.COMPUTED:
-                asker.compute(lacking, name)
-            else:
-                asker.complete(lacking, array=name)
+            untrained = asker.lacking(lacking, logits=True) if name in anatomy.COMPUTED else lacking
+            with turn(store) if untrained else nullcontext():
+                asker.compute(lacking, name) if name in anatomy.COMPUTED else asker.complete(lacking, array=name)
         held |= store.arrays(keys, [name])
     absent = [k for k in keys if k not in held]
     if absent:

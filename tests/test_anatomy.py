@@ -83,3 +83,16 @@ def test_a_measure_may_be_part_of_the_anatomy(teacher):
     frame = runs.ask([teacher])
     found = derived.measured(frame, "between_test", {})
     assert 0 < found["between_test"].iloc[0] < 1
+
+
+def test_what_needs_no_training_waits_for_nobody(teacher, monkeypatch):
+    frame = runs.ask([teacher])
+
+    def held(store):
+        raise AssertionError("waited for another process")
+
+    monkeypatch.setattr(runs, "turn", held)
+    assert runs.arrays(frame, "anatomy")[teacher.key].shape == (len(anatomy.NAMES),)
+    Store().forget([teacher.key])
+    with pytest.raises(AssertionError, match="waited for another process"):
+        runs.arrays(frame, "counts")
