@@ -3,7 +3,7 @@
 from kdstudy import ask, students, settings, Data
 """
 
-from kdstudy import plans_failures  # noqa: F401  enters its plans
+from kdstudy import faults, plans_failures  # noqa: F401  they enter conditions and plans
 from kdstudy.claims import verdict
 from kdstudy.datasets import load
 from kdstudy.diagnosis import diagnose

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import product
 
-from kdstudy import composed, datasets, plans, targets
+from kdstudy import composed, datasets, faults, plans, targets
 from kdstudy.plans import Parts, Several, plan, several
 from kdstudy.spec import Data, Recipe, Run, pairs
 
@@ -185,3 +185,15 @@ def noise(
         "law": under(known, lambda t: composed.of(t, "exact")),
         "teachers": plans.teachers([*every, *cross, *skewed]),
     }  # fmt: skip
+
+
+@plan
+def silent_bugs(
+    dataset: Several[str] = DATASETS,
+    conditions: Several[str] = ("hard", "kd", *faults.FAULTS),
+    seeds: Several[int] | None = None,
+    **given: object,
+) -> Parts:
+    """KD as it is meant and with each planted fault, all searched alike."""
+    own = study(dataset, conditions, seeds, **{"weight_decay": WEIGHT_DECAYS} | given)
+    return {"study": own, "teachers": plans.teachers(own)}

@@ -38,6 +38,13 @@ LOOKS = {  # name, colour, marker: no two conditions share both colour and marke
     "dkd": ("decoupled KD", BROWN, "o"),
     "tckd": ("target part", BROWN, "s"),
     "nckd": ("non-target part", BROWN, "^"),
+    "fault_class_mean": ("mean over classes", BLUE, "X"),
+    "fault_no_tau2": ("no τ²", SKY, "X"),
+    "fault_softmax_twice": ("softmax twice", GREEN, "X"),
+    "fault_detached": ("student detached", ORANGE, "X"),
+    "fault_class_offset": ("classes off by one", PURPLE, "X"),
+    "fault_student_cooled": ("τ on student only", YELLOW, "X"),
+    "fault_argmax": ("teacher's argmax", RED, "X"),
 }
 NAMES = {condition: name for condition, (name, *_) in LOOKS.items()}
 STYLE = {condition: tuple(look) for condition, (_, *look) in LOOKS.items()}

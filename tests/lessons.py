@@ -18,8 +18,9 @@ LISTENING = [n for n in ALL if targets.listens(n)]
 SOFT = [n for n in ALL if {"tau", "alpha"} <= targets.parameters(n).keys()]  # those that mix with the labels by alpha
 DECOUPLED = ["dkd", "tckd", "nckd"]  # a sum of two divergences, which is no cross-entropy with one distribution
 WEIGHTED = ["cwtm"]  # the labels, by weights that average one
-DISTRIBUTIONS = [n for n in ALL if n not in DECOUPLED + WEIGHTED]
-TAUGHT = [n for n in SOFT if n not in WEIGHTED]  # at alpha 1, the soft part is a distribution
+FAINT = ["fault_class_mean", "fault_no_tau2", "fault_detached"]  # a soft part of less weight than alpha
+DISTRIBUTIONS = [n for n in ALL if n not in DECOUPLED + WEIGHTED + FAINT]
+TAUGHT = [n for n in SOFT if n not in WEIGHTED + FAINT]  # at alpha 1, the soft part is a distribution
 ORDERED = ["example_permuted", "shuffled_teacher"]  # what is drawn for an example depends on its place
 
 Lesson = tuple[Tensor, Tensor, Context, dict[str, float]]

@@ -10,7 +10,7 @@ from kdstudy.spec import Data
 
 GIVEN = {"dataset": "digits", "seeds": 2, "tau": [1.0, 4.0]}
 PLANS = [plans_failures.smoothed_teacher, plans_failures.too_good_teacher, plans_failures.temperature,
-         plans_failures.few_classes, plans_failures.noise]  # fmt: skip
+         plans_failures.few_classes, plans_failures.noise, plans_failures.silent_bugs]  # fmt: skip
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda p: p.__name__)
