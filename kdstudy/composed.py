@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdstudy import datasets, executors, measures, training
+from kdstudy import datasets, executors, measures, training, treatments
 from kdstudy.datasets import Dataset
 from kdstudy.spec import Data, Run, pairs, require
 from kdstudy.store import Record, Store
@@ -45,11 +45,18 @@ def plain(run: Run) -> Data:
     return Data(run.data.name, pairs({k: v for k, v in run.data.options if k != "composed"}))
 
 
+def unmerged(data: Data) -> Data:
+    """The data set with all its classes."""
+    return Data(data.name, pairs({k: v for k, v in data.options if k != "merge"}))
+
+
 def members(run: Run) -> list[Run]:
-    """The networks that must be trained before: for `crossfitted`, one for each fold."""
+    """The networks that must be trained before: `crossfitted` has one for each fold, `finer` that of all classes."""
+    data = plain(run)
+    if kind(run) == "finer":
+        return [replace(run, data=unmerged(data))]
     if kind(run) != "crossfitted":
         return []
-    data = plain(run)
     parts = [Data(data.name, (*data.options, ("crossfit", k))) for k in range(datasets.FOLDS)]
     return [replace(run, data=part) for part in parts]
 
@@ -70,6 +77,16 @@ def crossfitted(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Datase
         "validation": torch.stack(others).mean(0),
         "test": torch.stack([m["test"] for m in mine]).mean(0),
     }
+
+
+@compose
+def finer(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
+    """A teacher of all classes, its probabilities added within each merged one: z_g = log sum_{c in g} exp z_c."""
+    (member,) = members(run)
+    whole = datasets.load(member.data)
+    group = treatments.groups(len(whole.classes), len(data.classes), whole.superclass)
+    within = group == torch.arange(len(data.classes))[:, None]
+    return {s: torch.stack([left[member.key][s][:, g].logsumexp(-1) for g in within], -1) for s in measures.SPLITS}
 
 
 @compose

@@ -113,16 +113,19 @@ def temperature(
     dataset: Several[str] = DATASETS,
     tau: Several[float] = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
     alpha: Several[float] = (0.1, 0.5, 0.9, 1.0),
+    width: Several[int] = (2, 8),
     seeds: Several[int] | None = None,
     **given: object,
 ) -> Parts:
-    """Every cell of the grid of mass x shape at every temperature and weight."""
+    """Every cell of the grid of mass x shape at every temperature and weight; KD in students `width` times as wide."""
     given = {"weight_decay": WEIGHT_DECAYS} | given
     own = study(dataset, ("hard", *plans.GRID), seeds, tau=tau, alpha=alpha, **given)
     kd = [r for r in own if r.condition.name == "kd"]
     hottest = max(map(float, several(tau)))
     hot, warm = ([r for r in kd if (r.condition.tau == hottest) == is_] for is_ in (True, False))
-    return {"study": own, "hot": hot, "warm": warm, "teachers": plans.teachers(own)}
+    heavy = [r for r in kd if dict(r.condition.params)["alpha"] == min(several(alpha), key=lambda a: abs(a - HEAVY))]
+    wide = [replace(r, recipe=_scaled(r.recipe, w, 1)) for w in (1, *several(width)) for r in heavy]
+    return {"study": own, "hot": hot, "warm": warm, "wide": wide, "teachers": plans.teachers(own)}
 
 
 def merged(dataset: Several[str], classes: Several[int] | None) -> list[Data]:
@@ -149,12 +152,17 @@ def few_classes(
     seeds: Several[int] | None = None,
     **given: object,
 ) -> Parts:
-    """Neighbouring classes merged until `classes` are left; `few` are the claim's."""
+    """Neighbouring classes merged until `classes` are left; `few` are the claim's. A remedy: a teacher of all classes,
+    its probabilities added.
+    """
     given = {"weight_decay": WEIGHT_DECAYS, "alpha": alpha} | given
     own = study(dataset, LEVELS, seeds, **given)
     by = study(merged(dataset, classes), LEVELS, seeds, **given)
     some = study(merged(dataset, few), LEVELS, seeds, **given)
-    return {"study": own, "few": some, "merged": by, "teachers": plans.teachers(by)}
+    fewer = [r for r in by if "merge" in dict(r.data.options)]
+    finer, best = (under(part, lambda t: composed.of(t, "finer")) for part in (fewer, some))
+    return {"study": own, "few": some, "few_finer": best, "merged": by, "finer": finer,
+            "teachers": plans.teachers([*by, *finer])}  # fmt: skip
 
 
 @plan

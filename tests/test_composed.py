@@ -85,7 +85,7 @@ def test_a_composed_teacher_has_no_logit_layer_to_be_similar_to():
 
 
 def test_an_unknown_composition_is_refused():
-    with pytest.raises(ValueError, match=says("composed: found 'averaged', allowed: 'crossfitted', 'exact'")):
+    with pytest.raises(ValueError, match=says("composed: found 'averaged', allowed: 'crossfitted', 'finer', 'exact'")):
         composed.of(TEACHER, "averaged")
 
 
@@ -94,3 +94,13 @@ def test_an_assistant_is_a_student_that_teaches():
     frame = runs.ask([replace(STUDENT, teacher=between)])
     assert Store().has([between.key, TEACHER.key], "rows") == {between.key, TEACHER.key}
     assert frame["teacher"].iloc[0] == between.key
+
+
+def test_a_finer_teacher_adds_the_probabilities_of_the_classes_that_were_merged():
+    merged = Data(TINY.name, (*TINY.options, ("merge", 3)))
+    student = replace(STUDENT, data=merged, teacher=composed.of(replace(TEACHER, data=merged), "finer"))
+    runs.ask([student])
+    assert composed.members(student.teacher) == [TEACHER]
+    fine, found = logits(TEACHER, "test").softmax(-1), logits(student.teacher, "test").softmax(-1)
+    for g in range(3):  # neighbours, two by two
+        torch.testing.assert_close(found[:, g], fine[:, 2 * g] + fine[:, 2 * g + 1])
