@@ -18,6 +18,7 @@ from kdstudy.store import ROOT
 CHAPTERS = sorted((ROOT / "book/chapters").glob("*.ipynb"))
 MODULES = {"book", "claims", "derived", "diagnosis", "factorial", "figures", "figures_capacity", "figures_classes",
            "figures_decomposition", "figures_domain", "figures_instance", "figures_levels", "figures_search",
+           "figures_smoothed", "figures_teachers",
            "identities", "mantel", "plans", "reproduce", "runs", "scoreboard", "spec", "stats", "wording"}  # fmt: skip
 OUTSIDE = {"IPython.display"}
 

@@ -85,6 +85,8 @@ LEVELS = [
         "figures_instance",
         "figures_levels",
         "figures_search",
+        "figures_smoothed",
+        "figures_teachers",
         "scoreboard",
     },
     {"publish", "reproduce"},
@@ -147,6 +149,7 @@ SIDEWAYS = {  # within a level, and why
     ("runs", "executors"): "where runs are trained",
     ("figures_domain", "figures"): "what several chapters draw",
     ("figures_domain", "figures_geometry"): "class geometry, which this chapter shows",
+    ("figures_smoothed", "figures_teachers"): "teachers, and what students gain by another",
 }
 EXPERIMENT = [
     "spec",
