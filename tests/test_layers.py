@@ -84,9 +84,12 @@ LEVELS = [
         "figures_geometry",
         "figures_instance",
         "figures_levels",
+        "figures_mislabelled",
+        "figures_noise",
         "figures_search",
         "figures_smoothed",
         "figures_teachers",
+        "figures_unequal",
         "scoreboard",
     },
     {"publish", "reproduce"},
@@ -149,6 +152,8 @@ SIDEWAYS = {  # within a level, and why
     ("runs", "executors"): "where runs are trained",
     ("figures_domain", "figures"): "what several chapters draw",
     ("figures_domain", "figures_geometry"): "class geometry, which this chapter shows",
+    ("figures_mislabelled", "figures_noise"): "axes and names of the noise",
+    ("figures_unequal", "figures_noise"): "how its lines look",
     ("figures_smoothed", "figures_teachers"): "teachers, and what students gain by another",
 }
 EXPERIMENT = [
