@@ -89,6 +89,7 @@ LEVELS = [
         "figures_search",
         "figures_smoothed",
         "figures_teachers",
+        "figures_toogood",
         "figures_unequal",
         "scoreboard",
     },
@@ -155,6 +156,7 @@ SIDEWAYS = {  # within a level, and why
     ("figures_mislabelled", "figures_noise"): "axes and names of the noise",
     ("figures_unequal", "figures_noise"): "how its lines look",
     ("figures_smoothed", "figures_teachers"): "teachers, and what students gain by another",
+    ("figures_toogood", "figures_teachers"): "teachers, and what students gain by another",
 }
 EXPERIMENT = [
     "spec",
