@@ -72,7 +72,7 @@ def one(chapter: str, parts: dict[str, list[Run]], done: set[str]) -> Path:
     for part, asked in parts.items():
         frame = runs.ask(asked, store=store, published=nothing)
         rows |= store.rows(frame["key"])
-        for name, chosen in KEPT[chapter].get(part, {}).items():
+        for name, chosen in KEPT.get(chapter, {}).get(part, {}).items():
             for key, array in runs.arrays(frame[chosen(frame)], name, nothing).items():
                 arrays.setdefault(key, {})[name] = array
     new = [Record(row, arrays.pop(key, {})) for key, row in rows.items() if key not in done]
