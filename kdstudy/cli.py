@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kdstudy import book, claims, datasets, executors, notebooks, plans, publish, runs, targets, wording
+from kdstudy import book, claims, cli_diagnose, datasets, executors, notebooks, plans, publish, runs, targets, wording
 from kdstudy.published import Published
 from kdstudy.spec import require
 from kdstudy.store import ROOT, Store
@@ -169,6 +169,9 @@ def build_book() -> None:
     """Execute every chapter and render the book."""
     with plainly():
         book.build(ROOT)
+
+
+app.command()(cli_diagnose.diagnose)
 
 
 @app.command()

@@ -7,7 +7,7 @@ what the targets hold at each temperature and what makes a distillation from the
 import html
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -25,12 +25,15 @@ class Diagnosis:
 
     `facts`: what was given. `levels`: "universe", "domain" and "instance", each with lists over its "tau". `tau`: the
     recommended range {"low", "high", "reason"}. `findings`: errors first. All of it is plain numbers, lists and text.
+    Beside it, and not in JSON: `similarity` of classes (see `signals_classes.Structure`), `superclass` of each class.
     """
 
     facts: dict[str, object]
     levels: dict[str, dict[str, object]]
     tau: dict[str, object]
     findings: tuple[Finding, ...]
+    similarity: np.ndarray | None = field(default=None, repr=False, compare=False)
+    superclass: list[int] | None = None
 
     @property
     def ok(self) -> bool:
@@ -96,7 +99,9 @@ def diagnose(
     if all(f.severity == "info" for f in found):
         found = (*found, Finding("healthy", "info", _healthy(s), "Nothing is wrong that logits and labels could show."))
     found = tuple(Finding(f.code, f.severity, _plain(f.evidence), f.advice) for f in found)
-    return Diagnosis(_plain(_facts(given, taus, s)), _plain(levels), _plain(range_), found)
+    groups = None if given.superclass is None else given.superclass.tolist()
+    beside = s.structure and s.structure.similarity, groups
+    return Diagnosis(_plain(_facts(given, taus, s)), _plain(levels), _plain(range_), found, *beside)
 
 
 def _healthy(s: signals.Signals) -> dict[str, object]:

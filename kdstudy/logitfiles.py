@@ -1,0 +1,207 @@
+"""Somebody's logits from a file (.npz, .safetensors, .parquet): the arguments of `diagnose`.
+
+| format | arrays | what has another length than N |
+| --- | --- | --- |
+| .npz | by name | by name |
+| .safetensors | by name | by name; `class_names`, `superclass`, `tau` also as JSON in the file's metadata |
+| .parquet | columns: lists, or one a class (`teacher_logits_0`, ...) | rows by `split`; metadata as above |
+
+With `heldout`, a second file's `teacher_logits`, `labels` and `student_logits` are those of held-out examples.
+"""
+
+import difflib
+import json
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from tokenize import TokenError
+
+import numpy as np
+import pyarrow as pa
+from safetensors import SafetensorError, safe_open
+
+from kdstudy.parquetfile import columns
+from kdstudy.signals_input import Unusable
+
+Arrays = dict[str, object]
+
+NEEDED = ("teacher_logits", "labels")
+SAID = ("class_names", "superclass", "tau")  # may be JSON in a file's metadata
+KNOWN = (*NEEDED, "student_logits", "heldout_teacher_logits", "heldout_labels", "student_val_logits", *SAID)
+HELDOUT = {"teacher_logits": "heldout_teacher_logits", "labels": "heldout_labels",
+           "student_logits": "student_val_logits"}  # fmt: skip
+BROKEN = (OSError, ValueError, KeyError, EOFError, MemoryError, OverflowError, RuntimeError, SyntaxError, TokenError,
+          struct.error, zipfile.BadZipFile, zlib.error, pa.ArrowException, SafetensorError)  # fmt: skip
+SAVE = "save it anew with np.savez(FILE, teacher_logits=..., labels=...)"
+
+
+def read(path: str, heldout: str | None = None) -> tuple[Arrays, list[str]]:
+    """The arguments of `diagnose` that a file holds, and the names it holds beside them, which are left out.
+
+    Logits and labels stay as they are; names become text, super-classes whole numbers.
+    Raises Unusable: no such file, none that can be read, an array missing or of objects.
+    """
+    arrays, names = _one(path)
+    if heldout is not None:
+        other, more = _one(heldout)
+        if stated := [name for name in HELDOUT.values() if name in arrays]:
+            raise Unusable(f"{heldout}: found {stated[0]} in {shown(path)} too, allowed: held-out examples once")
+        arrays |= {new: other[old] for old, new in HELDOUT.items() if old in other}
+        names += [name for name in more if name not in names]
+    return arrays, names
+
+
+def _one(path: str) -> tuple[Arrays, list[str]]:
+    """What one file holds: arrays that are known, names that are not."""
+    where = shown(path)
+    reader = _reader(path, where)
+    try:
+        arrays, names = reader(path)
+    except Unusable as error:
+        raise Unusable(f"{where}: {error}") from None
+    except BROKEN as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        why = shown(why if len(why) <= 160 else f"{why[:160]}...")
+        raise Unusable(
+            f"{where}: found a file that is cut off or broken ({why}), allowed: a whole one; {SAVE}"
+        ) from None
+    others = [name for name in names if name not in KNOWN]
+    if missing := [name for name in NEEDED if name not in arrays]:
+        there = f"arrays {_several(names)}" if names else "no arrays"
+        meant = "".join(f"; rename {guess} if it is the {name}" for name in missing for guess in _near(name, others))
+        raise Unusable(
+            f"{where}: found {there}, but no {' and no '.join(missing)}, allowed: both under these names{meant}"
+        )
+    return {name: _checked(where, name, value) for name, value in arrays.items()}, others
+
+
+def _reader(path: str, where: str) -> Callable[[str], tuple[Arrays, list[str]]]:
+    """The function that reads this kind of file, if there is one that can be read."""
+    try:
+        kind = os.stat(path).st_mode
+        if stat.S_ISREG(kind):
+            open(path, "rb").close()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        todo = "allowed: a file of logits; check the path"
+        raise Unusable(f"{where}: found no file that can be read ({why}), {todo}") from None
+    if not stat.S_ISREG(kind):
+        found = "a folder" if stat.S_ISDIR(kind) else "no ordinary file"
+        raise Unusable(f"{where}: found {found}, allowed: a file of logits; name the file itself")
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in READERS:
+        raise Unusable(f"{where}: found the suffix {suffix!r}, allowed: {', '.join(READERS)}; {SAVE}")
+    return READERS[suffix]
+
+
+# ---------------------------------------------------------------- formats
+
+
+def _npz(path: str) -> tuple[Arrays, list[str]]:
+    if not zipfile.is_zipfile(path):
+        raise Unusable(f"found no archive of arrays (cut off, or saved by something else), allowed: .npz; {SAVE}")
+    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as archive:  # by its name, broken ones stay open
+        return {name: _member(archive, name) for name in KNOWN if name in archive.files}, list(archive.files)
+
+
+def _member(archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    try:
+        value = archive[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        todo = "np.array(names, dtype=str)" if name == "class_names" else "np.asarray(rows, dtype=np.float32)"
+        raise Unusable(f"found Python objects (pickled) in {name}, allowed: numbers or text; save {todo}") from None
+    if not isinstance(value, np.ndarray):
+        raise Unusable(f"found bytes that are no array in {name}, allowed: .npy inside .npz; {SAVE}")
+    return value
+
+
+def _safetensors(path: str) -> tuple[Arrays, list[str]]:
+    with safe_open(path, framework="pt") as file:
+        names = list(file.keys())
+        arrays = _said(file.metadata() or {}) | {name: file.get_tensor(name) for name in KNOWN if name in names}
+    return arrays, names
+
+
+def _parquet(path: str) -> tuple[Arrays, list[str]]:
+    parts, names, metadata = columns(path, tuple(HELDOUT))
+    if misplaced := [name for name in KNOWN if name in names and name not in HELDOUT]:
+        where = (
+            "JSON in the file's metadata" if misplaced[0] in SAID else "rows with split = heldout, or --heldout FILE"
+        )
+        raise Unusable(f"found {misplaced[0]} as a column, allowed in .parquet: {where}")
+    held = {HELDOUT[name]: value for name, value in parts["heldout"].items()} if parts["heldout"] else {}
+    return _said(metadata) | parts["train"] | held, names
+
+
+READERS = {".npz": _npz, ".safetensors": _safetensors, ".parquet": _parquet}
+
+
+def _said(metadata: Mapping[str, str]) -> Arrays:
+    """What a file's metadata says in JSON."""
+    said = {}
+    for name in SAID:
+        if name in metadata:
+            try:
+                said[name] = np.array(json.loads(metadata[name]))
+            except (ValueError, RecursionError):
+                raise Unusable(f"found metadata {name} that is no JSON, allowed: a list, or a number for tau") from None
+    return said
+
+
+# ---------------------------------------------------------------- values
+
+
+def _checked(where: str, name: str, value: object) -> object:
+    """Numbers as they are, names as a list of text, super-classes as whole numbers, tau as one number."""
+    if not isinstance(value, np.ndarray):
+        return value.numpy() if name in SAID else value
+    numbers = value.dtype.kind in "fiub"
+    if name == "class_names":
+        return [_text(where, v) for v in value.ravel().tolist()]
+    if name == "superclass" and value.dtype.kind in "US":
+        return np.unique(value.ravel(), return_inverse=True)[1]
+    if not numbers:
+        example = f", such as {shown(str(value.ravel()[0])[:40])!r}" if value.size else ""
+        todo = "; number the classes 0, 1, ... and give their names as class_names" if "labels" in name else ""
+        raise Unusable(f"{where}: found {value.dtype.name} in {name}{example}, allowed: numbers{todo}")
+    if name == "tau":
+        if value.size != 1:
+            raise Unusable(f"{where}: found {value.size} values in tau, allowed: one temperature")
+        return float(value.ravel()[0])
+    return value
+
+
+def _text(where: str, value: object) -> str:
+    """One name; bytes as UTF-8."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise Unusable(f"{where}: found a class name that is not UTF-8 ({value!r}), allowed: UTF-8") from None
+    return shown(str(value))
+
+
+def shown(text: str) -> str:
+    """Text that any terminal and any file can take: what is no Unicode is escaped, and it stays on one line."""
+    plain = str(text).encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
+
+
+def _several(names: Iterable[str]) -> str:
+    names = [shown(name) for name in names]
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _near(name: str, others: Iterable[str]) -> list[str]:
+    """The name that may be meant."""
+    return [shown(g) for g in difflib.get_close_matches(name, list(others), n=1, cutoff=0.5)]
+
+
+def ignored(names: Iterable[str]) -> list[str]:
+    """What is left out, each with the known name that it is near to."""
+    return [shown(name) + "".join(f" (did you mean {near}?)" for near in _near(name, KNOWN)) for name in names]

@@ -1,0 +1,171 @@
+"""The report on a diagnosis: it stands alone, escapes what it is given, says what the numbers say, and is drawn."""
+
+import base64
+import re
+import shutil
+from html import escape
+
+import check_browser
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from logit_files import example
+
+from kdstudy import book, figures_diagnosis, logitfiles
+from kdstudy import diagnosis_report as report
+from kdstudy.diagnosis import Diagnosis, diagnose
+from kdstudy.diagnosis_page import page
+
+NASTY = ["<script>alert(1)</script>", "a & b", '" onload="x', "$x_{", "漢字\n"]
+
+
+def given(**more: object) -> Diagnosis:
+    """A diagnosis of everything that can be given."""
+    whole, held = example(), example(100, seed=1)
+    return diagnose(
+        **whole, student_logits=whole["teacher_logits"] / 2, heldout_teacher_logits=held["teacher_logits"],
+        heldout_labels=held["labels"], superclass=[0, 0, 1, 1, 1], **more,
+    )  # fmt: skip
+
+
+def empty() -> Diagnosis:
+    """A diagnosis of logits none of which is finite."""
+    return diagnose(np.full((4, 3), np.nan), [0, 1, 2, 0])
+
+
+EXTREMES = {
+    "everything": lambda: given(class_names=NASTY, tau=3),
+    "nothing finite": empty,
+    "two classes": lambda: diagnose(**example(50, 2)),
+    "one example": lambda: diagnose([[1.0, 2.0, 3.0]], [2]),
+    "only labels": lambda: diagnose(1e5 * np.eye(3), [0, 1, 2]),
+    "huge": lambda: diagnose([[1e300, -1e300], [-1e300, 1e300]], [0, 1], student_logits=[[0.0, 1e9], [1e9, 0.0]]),
+    "too many classes": lambda: diagnose(**example(2010, 201)),
+}
+
+
+@pytest.fixture(params=EXTREMES)
+def extreme(request) -> Diagnosis:
+    """Diagnoses of all that can be given, and of hardly anything."""
+    return EXTREMES[request.param]()
+
+
+def test_a_page_stands_alone(extreme, tmp_path):
+    text = page(extreme, "a <file> & more.npz")
+    (tmp_path / "index.html").write_text(text, "utf-8")
+    assert book.offline_report(tmp_path) == []
+    assert "<script" not in text and "http-equiv" not in text
+    assert "What this teacher can tell: a &lt;file&gt; &amp; more.npz" in text
+    assert text.count("<figure>") == 4
+    assert not plt.get_fignums()
+
+
+def test_a_page_escapes_what_it_is_given():
+    d = diagnose([[1.0, 2.0]], [0], class_names=["<i>", "x"])
+    told = Diagnosis(d.facts | {"file": "<u>", "ignored": ["<s>"]}, d.levels, d.tau, tuple(
+        type(f)(f.code, f.severity, {"<em>": "<q>"}, "<b>") for f in d.findings))  # fmt: skip
+    text = page(told, "<h6>")
+    for word in ("<u>", "<s>", "<em>", "<q>", "<h6>"):
+        assert word not in text and escape(word) in text
+
+
+def test_figures_are_inline_and_the_same_each_time():
+    d = given()
+    found = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page(d, "a"))
+    assert len(found) == 4
+    assert all(base64.b64decode(data).lstrip().startswith(b"<?xml") for data in found)
+    assert page(d, "a") == page(d, "a")
+
+
+@pytest.mark.skipif(not any(map(shutil.which, check_browser.BROWSERS)), reason="no Chromium")
+def test_a_browser_shows_it_in_both_schemes_and_on_a_phone(tmp_path):
+    (tmp_path / "index.html").write_text(page(given(class_names=NASTY), "a" * 90), "utf-8")
+    assert check_browser.check(tmp_path) == []
+
+
+def test_the_headline_names_what_is_wrong():
+    whole = example()
+    spoilt = diagnose(whole["teacher_logits"], whole["labels"][::-1], tau=400)
+    assert report.headline(given()) == "No fault found."
+    assert report.headline(given(tau=400)) == "Usable, with warnings: temperature_high."
+    assert report.headline(spoilt) == "Not usable as it is: misaligned."
+
+
+def test_findings_put_levels_in_doubt():
+    d = given(tau=400)
+    assert {level: report.doubts(d, level) for level in report.MEANS} == {
+        "universe": [],
+        "domain": ["temperature_high"],
+        "instance": ["temperature_high"],
+    }
+    assert {tuple(report.doubts(empty(), level)) for level in report.MEANS} == {tuple(empty().codes)}
+
+
+def test_sentences_say_the_numbers():
+    d = given(tau=2)
+    at = d.levels["universe"]["tau"].index(2.0)
+    universe, domain, instance = (report.said(d, level) for level in report.MEANS)
+    assert universe.startswith("Nothing found against it. At τ = 2 its share of E‖ρ − e‖²")
+    assert f"is {d.levels['universe']['share'][at]:.3f} [" in universe
+    assert f"{d.levels['universe']['mass'][at]:.1%} of the mass leaves the label" in universe
+    assert f"r = {d.levels['domain']['superclass']['correlation']:.2f}" in domain
+    assert f"{d.levels['instance']['difficulty']['rank'][at]:.2f}." in instance
+
+
+def test_sentences_where_there_is_nothing_to_say(extreme):
+    for level in report.MEANS:
+        said = report.said(extreme, level)
+        assert said.endswith(".") and "None" not in said and "nan" not in said
+
+
+def test_the_table_has_a_row_for_each_temperature():
+    d = given(tau=3)
+    frame = report.table(d)
+    assert list(frame["τ"]) == ["0.5", "1", "2", "3", "4", "8", "16"]
+    level = d.levels["domain"]
+    share, low, high = (level[k][1] for k in ("share", "share_low", "share_high"))
+    assert frame["domain"][1] == f"{share:.2f} [{low:.2f}, {high:.2f}]"
+    assert len(report.table(empty())) == 0
+
+
+def test_reading_a_file_names_it_and_what_it_leaves_out(tmp_path):
+    np.savez(tmp_path / "a.npz", **example(), lables=np.zeros(1))
+    facts = report.read(str(tmp_path / "a.npz")).facts
+    assert (facts["file"], facts["ignored"]) == ("a.npz", ["lables (did you mean labels?)"])
+    with pytest.raises(logitfiles.Unusable, match="tau: found 5000.0, allowed: a number from 0.001 to 1000"):
+        report.read(str(tmp_path / "a.npz"), tau=5000.0)
+
+
+def test_shares_are_drawn_as_they_are():
+    d = given()
+    ax = figures_diagnosis.shares(d).axes[0]
+    drawn = {line.get_label(): line.get_ydata() for line in ax.lines if not line.get_label().startswith("_")}
+    assert drawn.keys() == {"universe", "domain", "instance"}
+    for level, values in drawn.items():
+        np.testing.assert_array_equal(values, d.levels[level]["share"])
+
+
+def test_the_recommended_range_is_shaded():
+    d = given()
+    [span] = figures_diagnosis.leaves(d).axes[0].patches
+    low, high = span.get_x(), span.get_x() + span.get_width()
+    assert low == pytest.approx(max(d.tau["low"], 0.5 / 1.15))
+    assert high == pytest.approx(min(d.tau["high"], 16 * 1.15))
+
+
+def test_classes_are_drawn_by_super_class():
+    whole = example()
+    d = diagnose(**whole, superclass=[1, 0, 1, 0, 1], class_names=list("abcde"))
+    ax = figures_diagnosis.similarity(d).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "c", "e", "b", "d"]
+    shown = ax.images[0].get_array().filled(np.nan)
+    assert shown[0, 1] == d.similarity[0, 2]
+
+
+def test_figures_say_why_they_are_empty(extreme):
+    for draw in (figures_diagnosis.leaves, figures_diagnosis.shares, figures_diagnosis.similarity,
+                 figures_diagnosis.weights):  # fmt: skip
+        figure = draw(extreme)
+        figure.canvas.draw()
+        drawn = any(ax.has_data() for ax in figure.axes)
+        assert drawn or figure.texts[0].get_text().startswith("nothing to draw: ")
