@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from pandas.io.formats.style import Styler
 
 from kdstudy import stats
+from kdstudy.plans import TEACHER_SEED
 from kdstudy.wording import words
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.color_palette("colorblind", 10)
@@ -93,7 +94,7 @@ def facts(frame: pd.DataFrame) -> str:
     """What a figure rests on: data, student, n, device, and stale runs if any."""
     groups = dict(iter(frame.groupby("dataset", sort=False)))
     widths = ", ".join(f"{d} (MLP, {_widths(g['hidden'])} hidden)" for d, g in groups.items())
-    n = [g["seed"].nunique() for g in groups.values()]
+    n = [(g["seed"] % TEACHER_SEED).nunique() for g in groups.values()]  # a teacher is of its student's seed
     seeds = f"n = {', '.join(map(str, n if len(set(n)) > 1 else n[:1]))}"
     old = int(frame["stale"].sum())
     return f"{widths} · {seeds} seeds · {', '.join(sorted(frame['device'].unique()))}" + (

@@ -7,7 +7,7 @@ import pandas as pd
 from kdstudy import stats
 from kdstudy.claims import load, overall
 
-SAID = {  # derived measures; those called likeness or order are rank correlations
+SAID = {  # derived measures; those called likeness or order are rank correlations; and a teacher's anatomy
     "geometry_teacher": "likeness to the teacher's class geometry",
     "means_teacher": "likeness to the teacher's class means",
     "geometry_superclass": "likeness to the super-classes",
@@ -16,6 +16,7 @@ SAID = {  # derived measures; those called likeness or order are rank correlatio
     "domain_share": "domain share",
     "instance_share": "instance share",
     "tail_accuracy": "accuracy on the rarest third",
+    "between_train": "variance between classes (training set)",
 }
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import figures, stats
+from kdstudy import figures, plans, stats, style
 
 
 def table(seeds: int) -> pd.DataFrame:
@@ -35,3 +35,9 @@ def test_contrasts_are_paired_and_joint():
     (row,) = stats.contrasts(best, "kd", "hard", "test_accuracy", ["dataset"]).to_dict("records")
     assert row["difference"] == pytest.approx(0.03) and row["n"] == 4
     assert stats.contrasts(table(4), "kd", "hard", "test_accuracy", ["dataset", "tau"]).empty
+
+
+def test_a_teacher_is_of_its_students_seed():
+    students = table(3)
+    both = pd.concat([students, students.assign(seed=students["seed"] + plans.TEACHER_SEED)])
+    assert style.facts(both) == style.facts(students) and "n = 3 seeds" in style.facts(both)
