@@ -19,7 +19,7 @@ CHAPTERS = sorted((ROOT / "book/chapters").glob("*.ipynb"))
 MODULES = {"book", "claims", "derived", "diagnosis", "factorial", "figures", "figures_capacity", "figures_classes",
            "figures_decomposition", "figures_domain", "figures_instance", "figures_levels", "figures_mislabelled",
            "figures_noise", "figures_search", "figures_smoothed", "figures_teachers", "figures_toogood", "figures_unequal",
-           "identities", "mantel", "plans", "reproduce", "runs", "scoreboard", "spec", "stats", "wording"}  # fmt: skip
+           "figures_fewclasses", "figures_temperature", "identities", "mantel", "plans", "reproduce", "runs", "scoreboard", "spec", "stats", "wording"}  # fmt: skip
 OUTSIDE = {"IPython.display"}
 
 
