@@ -16,10 +16,12 @@ from kdstudy import book
 from kdstudy.store import ROOT
 
 CHAPTERS = sorted((ROOT / "book/chapters").glob("*.ipynb"))
-MODULES = {"book", "claims", "derived", "diagnosis", "factorial", "figures", "figures_capacity", "figures_classes",
-           "figures_decomposition", "figures_domain", "figures_instance", "figures_levels", "figures_mislabelled",
-           "figures_noise", "figures_search", "figures_smoothed", "figures_teachers", "figures_toogood", "figures_unequal",
-           "figures_fewclasses", "figures_temperature", "identities", "mantel", "plans", "reproduce", "runs", "scoreboard", "spec", "stats", "wording"}  # fmt: skip
+MODULES = {"book", "catalogue", "claims", "derived", "diagnosis", "factorial", "faults", "figures",
+           "figures_capacity", "figures_classes", "figures_decomposition", "figures_domain", "figures_fewclasses",
+           "figures_instance", "figures_levels", "figures_mislabelled", "figures_noise", "figures_search",
+           "figures_silent", "figures_smoothed", "figures_teachers", "figures_temperature", "figures_toogood",
+           "figures_unequal", "identities", "mantel", "plans", "reproduce", "runs", "scoreboard", "spec", "stats",
+           "wording"}  # fmt: skip
 OUTSIDE = {"IPython.display"}
 
 

@@ -88,6 +88,7 @@ LEVELS = [
         "figures_mislabelled",
         "figures_noise",
         "figures_search",
+        "figures_silent",
         "figures_smoothed",
         "figures_teachers",
         "figures_temperature",
