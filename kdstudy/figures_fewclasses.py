@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from kdstudy import derived, stats
 from kdstudy.figures_temperature import HEATS, counted, effects, lines, penalties
 from kdstudy.style import AXES, BROWN, RED, SKY
+from kdstudy.wording import words
 
 JOINT = "bars: 95 % paired t intervals, jointly over each line"
 REMEDY = {  # what the teacher of all classes changes -> (treatment, control)
@@ -13,7 +14,7 @@ REMEDY = {  # what the teacher of all classes changes -> (treatment, control)
     "all-class teacher less hard labels": ("finer", "hard"),
     "all-class less merged-class teacher": ("finer", "kd"),
 }
-TEACHERS = ("of the merged classes", "of all classes")
+TEACHERS = ("merged", "all")
 SHARES = ("domain_share", "instance_share")
 SHADES = dict(zip(REMEDY, ((RED, "o"), (SKY, "s"), (BROWN, "D"))))
 
@@ -81,22 +82,26 @@ def heat(merged: pd.DataFrame) -> pd.DataFrame:
 
 def carried(merged: pd.DataFrame, finer: pd.DataFrame) -> pd.DataFrame:
     """What both teachers have to tell, means over seeds: mass and shares of KD's targets, both at the temperature
-    that is best for KD from the teacher of the merged classes.
+    that is best for KD from the teacher of the merged classes. A row for each number of classes.
     """
     own = stats.tuned(merged[merged["condition"] == "kd"])
     best = own.drop_duplicates(["dataset", "options"]).set_index(["dataset", "options"])["tau"]
-    parts = []
+    parts = {}
     for name, frame in dict(zip(TEACHERS, (own, finer))).items():
         place = zip(frame["dataset"], frame["options"], frame["tau"])
         frame = counted(frame[[(d, o) in best.index and best[d, o] == t for d, o, t in place]])
         for measure in SHARES:
             frame = derived.measured(frame, measure, {})
-        parts.append(frame[frame["options"].isin(finer["options"])].assign(teacher=name))
-    return stats.levels(pd.concat(parts), ["tau", "target_mass", *SHARES], ["dataset", "classes", "teacher"])
+        frame = frame[frame["options"].isin(finer["options"])]
+        parts[name] = frame.groupby(["dataset", "classes"], sort=False)[["tau", "target_mass", *SHARES]].mean()
+    named = {m: words(m).removesuffix(" share") for m in ("target_mass", *SHARES)}
+    sides = {f"{named[m]}, {name}": part[m] for m in named for name, part in parts.items()}
+    return pd.DataFrame({"τ": parts[TEACHERS[0]]["tau"], **sides})
 
 
 def known(teachers: pd.DataFrame) -> pd.DataFrame:
-    """Accuracies of the teachers themselves on the classes that are left, means over seeds."""
+    """Test accuracy of the teachers themselves on the classes that are left, means over seeds."""
     whole = teachers["options"].str.contains('"composed"')
-    named = counted(teachers).assign(teacher=[TEACHERS[w] for w in whole])
-    return stats.levels(named, ["train_accuracy", "test_accuracy"], ["dataset", "classes", "teacher"])
+    frame = counted(teachers).assign(teacher=[f"{TEACHERS[w]}-class teacher" for w in whole])
+    place, n = ["dataset", "classes"], frame.groupby(["dataset", "classes"], sort=False)["seed"].nunique()
+    return frame.groupby([*place, "teacher"])["test_accuracy"].mean().unstack("teacher").loc[n.index].assign(n=n)

@@ -21,6 +21,7 @@ LEVELS = {  # a level of knowledge -> (the condition that has it, the one that l
 LOOKS = {"universe": (BLUE, "D"), "domain": (GREEN, "^"), "instance": (PURPLE, "P"), "all: KD": (RED, "o")}
 HEATS = ("#0072b2", "o"), ("#56b4e9", "s"), ("#e69f00", "D"), ("#d55e00", "^"), ("#882255", "v"), ("0.3", "P")
 WIDE = 8  # times the median interval
+SHOWN = ("label_smoothing_matched", "class_matched", "kd_pt", "kd")
 HALF = 0.005  # half a point of accuracy
 
 
@@ -77,14 +78,15 @@ def draw(ax: Axes, rows: pd.DataFrame, x: str, looks: Mapping[str, tuple[object,
         ax.errorbar(place, mine["mean"], error, color=colour, marker=marker, ms=4, lw=1.2, elinewidth=1, label=name)
 
 
-def bound(ax: Axes, rows: pd.DataFrame) -> None:
-    """Keep a few intervals far wider than the others from hiding all else: they leave the panel."""
+def bound(ax: Axes, rows: pd.DataFrame) -> bool:
+    """Keep a few intervals far wider than the others from hiding all else; whether there are any to leave the panel."""
     half = (rows["high"] - rows["mean"]).where(lambda h: np.isfinite(h), 0)
     usual = WIDE * half[half > 0].median()
-    if (half > usual).any():
+    if wider := bool((half > usual).any()):
         shown = half.clip(upper=usual)
         ends = min(0, (rows["mean"] - shown).min()), max(0, (rows["mean"] + shown).max())
         ax.set_ylim(ends[0] - 0.05 * (ends[1] - ends[0]), ends[1] + 0.05 * (ends[1] - ends[0]))
+    return wider
 
 
 def lines(
@@ -99,16 +101,18 @@ def lines(
     if rows.empty:
         return nothing("no data set has the conditions that this compares")
     figure, axes = panels(list(dict.fromkeys(rows["dataset"])))
+    cut = False
     for dataset, ax in axes.items():
         mine = rows[rows["dataset"] == dataset]
         draw(ax, mine, x, looks)
-        bound(ax, mine)
+        cut = bound(ax, mine) or cut
         ax.axhline(0, color="0.3", lw=0.8)
         log_ticks(ax, sorted(map(float, mine[x].unique())), axis)
         percent(ax, measure)
         ax.set_ylabel(what, fontsize=8)
     full = max(axes.values(), key=lambda ax: len(ax.get_legend_handles_labels()[1]))
     legend(figure, full)
+    note += " · intervals far wider than the others leave the panel" if cut else ""
     return finish(figure, frame[frame["dataset"].isin(axes)], note)
 
 
@@ -166,9 +170,7 @@ def collapses(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return wide.rename(columns=lambda t: f"τ = {t:g}").rename_axis(columns=None)
 
 
-def plateau(
-    table: pd.DataFrame, alpha: float, conditions: Sequence[str] = tuple(factorial.CELLS.values())
-) -> pd.DataFrame:
+def plateau(table: pd.DataFrame, alpha: float, conditions: Sequence[str] = SHOWN) -> pd.DataFrame:
     """For each data set and condition at this weight: the temperature best on validation, and the range of those whose
     mean test accuracy is at most half a point below it, the mean mass off the label there, and test accuracy at the
     lowest temperature, the best and the highest.
@@ -191,7 +193,7 @@ def plateau(
 def span(values: stats.Values, form: str) -> str:
     """The smallest and the largest value in words."""
     ends = dict.fromkeys((f"{min(values):{form}}", f"{max(values):{form}}"))
-    return " to ".join(ends)
+    return "–".join(ends)
 
 
 def widths(wide: pd.DataFrame) -> Figure:

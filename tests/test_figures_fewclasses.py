@@ -75,16 +75,18 @@ def test_the_remedy_is_compared_with_both_where_classes_were_merged():
 def test_what_both_teachers_hold_is_shown_at_one_temperature():
     merged = table()
     held = drawn.carried(merged, finer(merged))
-    assert len(held) == 2 * 2 * 2 and (held["tau"] == 4).all()
-    np.testing.assert_allclose(held.loc[("mine", 3, "of the merged classes"), "domain_share"], 0.2)
-    np.testing.assert_allclose(held.loc[("mine", 3, "of all classes"), "domain_share"], 0.3)
+    sides = [f"{level}, {name}" for level in ("target mass", "domain", "instance") for name in ("merged", "all")]
+    assert list(held.columns) == ["τ", *sides]
+    assert list(held.index) == [(d, c) for d in ("digits", "mine") for c in (2, 3)] and (held["τ"] == 4).all()
+    np.testing.assert_allclose(held.loc[("mine", 3), ["domain, merged", "domain, all"]].astype(float), [0.2, 0.3])
 
 
 def test_teachers_are_told_apart_by_what_they_were_taught():
     own = table(conditions=["hard"])
     both = pd.concat([own, own.assign(options=[options(2, '"composed": "finer"')] * len(own), test_accuracy=1.0)])
-    found = drawn.known(both)["test_accuracy"]
-    assert found["mine", 2, "of all classes"] == 1 and found["mine", 2, "of the merged classes"] == pytest.approx(0.71)
+    row = drawn.known(both).loc[("mine", 2)]
+    assert row["all-class teacher"] == 1 and row["merged-class teacher"] == pytest.approx(0.71) and row["n"] == 3
+    assert np.isnan(drawn.known(both).loc[("mine", 6), "all-class teacher"])
 
 
 def test_the_highest_temperature_costs_what_was_planted():

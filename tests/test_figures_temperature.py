@@ -90,7 +90,7 @@ def test_a_wider_search_is_never_worse_on_validation_and_ends_where_all_is_searc
 
 def test_the_range_within_half_a_point_is_found_with_its_masses():
     row = drawn.plateau(table(datasets=("mine",)), 0.9).set_index("condition").loc["kd"]
-    assert row["best τ"] == 1 and row["τ near it"] == "1 to 2" and row["mass"] == "0.1 to 0.2"
+    assert row["best τ"] == 1 and row["τ near it"] == "1–2" and row["mass"] == "0.1–0.2"
     assert row["at best"] - row["highest τ"] == pytest.approx(0.1)
     assert drawn.span([4.0], "g") == "4"
 
@@ -125,6 +125,18 @@ def test_collapsed_runs_are_counted_against_chance_and_hard_labels():
 def test_merged_classes_are_counted():
     frame = table(1)[:2].assign(options=["{}", '{"merge": 3}'])
     assert list(drawn.counted(frame)["classes"]) == [4, 3]
+
+
+def test_an_interval_far_wider_than_the_others_leaves_the_panel_and_that_is_said():
+    rows = pd.DataFrame({"dataset": "mine", "level": "domain", "x": [1.0, 2, 4], "mean": [0.1, 0.2, 0.3]})
+    half = pd.Series([0.01, 0.02, 5.0])
+    wide, even = (rows.assign(low=rows["mean"] - h, high=rows["mean"] + h) for h in (half, half.clip(upper=0.02)))
+    said, tops = [], []
+    for drawn_rows in (wide, even):
+        figure = drawn.lines(drawn_rows, table(datasets=("mine",)), "x", "x", "difference", "a note")
+        said.append("leave the panel" in figure.texts[-1].get_text().replace("\n", " "))
+        tops.append(figure.axes[0].get_ylim()[1])
+    assert said == [True, False] and 0.4 < tops[0] < 0.6 and tops[1] < 0.4
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
