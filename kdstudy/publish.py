@@ -32,8 +32,23 @@ def watched(frame: pd.DataFrame) -> pd.Series:
 
 def seen(frame: pd.DataFrame) -> pd.Series:
     """Runs whose class geometry the domain chapter shows."""
+    return plain(frame) | followed(frame, "label_smoothing_matched", "class_matched", "kd")
+
+
+def plain(frame: pd.DataFrame) -> pd.Series:
+    """The best runs, and hard labels that were not tuned."""
     untuned = (frame["condition"] == "hard") & (frame["weight_decay"] == frame["weight_decay"].min())
-    return best(frame) | untuned | followed(frame, "label_smoothing_matched", "class_matched", "kd")
+    return best(frame) | untuned
+
+
+def planted(frame: pd.DataFrame) -> pd.Series:
+    """Runs at the one setting at which the chapter of silent bugs looks at their geometry."""
+    return (frame["tau"] == 4) & (frame["alpha"] == 0.9)
+
+
+def unequal(frame: pd.DataFrame) -> pd.Series:
+    """Runs of data whose classes are of unequal size."""
+    return frame["options"].str.contains("imbalance")
 
 
 def every(frame: pd.DataFrame) -> pd.Series:
@@ -50,7 +65,11 @@ KEPT: dict[str, dict[str, dict[str, Callable[[pd.DataFrame], pd.Series]]]] = {  
     "too_good_teacher": {"teachers": {"anatomy": every}},
     "temperature": {"teachers": {"anatomy": every}},
     "few_classes": {"teachers": {"anatomy": every}},
-    "noise": {"imbalanced": {"per_class": best}, "teachers": {"anatomy": every, "counts": every}},
+    "noise": {
+        "imbalanced": {"per_class": plain},
+        "teachers": {"anatomy": every, "counts": every, "per_class": unequal},
+    },
+    "silent_bugs": {"study": {"similarity": planted}, "teachers": {"similarity": every}},
 }
 
 
