@@ -84,6 +84,8 @@ def carried(merged: pd.DataFrame, finer: pd.DataFrame) -> pd.DataFrame:
     """What both teachers have to tell, means over seeds: mass and shares of KD's targets, both at the temperature
     that is best for KD from the teacher of the merged classes. A row for each number of classes.
     """
+    if finer.empty:
+        return pd.DataFrame(columns=["dataset", "classes", "τ"])
     own = stats.tuned(merged[merged["condition"] == "kd"])
     best = own.drop_duplicates(["dataset", "options"]).set_index(["dataset", "options"])["tau"]
     parts = {}

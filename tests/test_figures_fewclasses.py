@@ -119,3 +119,12 @@ def test_without_the_conditions_an_empty_figure_says_why():
     empty = [drawn.taught(hard, "domain_share"), drawn.against(shape, hard, looks=looks)]
     why = "nothing to draw: no data set has the conditions that this compares"
     assert [f.texts[0].get_text() for f in empty] == [why, why]
+
+
+def test_without_merged_classes_there_is_no_remedy_to_show():
+    merged = table()[lambda t: t["options"] == "{}"]
+    none = finer(merged)
+    rows = drawn.remedies(merged, none[["key", "dataset", "options", "condition", "seed"]])
+    assert rows.empty and drawn.carried(merged, none[["key", "dataset", "options", "condition"]]).empty
+    figure = drawn.against(rows, merged, looks=drawn.SHADES)
+    assert figure.texts[0].get_text() == "nothing to draw: no data set has the conditions that this compares"
