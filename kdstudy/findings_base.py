@@ -4,17 +4,16 @@ A rule is one function of the signals and the calibrated limits; it returns None
 `unless` names findings that explain it away: where one of them was made, the rule is not asked.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from kdstudy.findings_limits import Limits
 from kdstudy.signals import Signals
 
-Limits = Mapping[str, float]
 Found = tuple[str, dict[str, object], str] | None
 Rule = Callable[[Signals, Limits], Found]
 
 RULES: dict[str, tuple[Rule, tuple[str, ...]]] = {}
-SIGNIFICANT = 0.01
 
 
 @dataclass(frozen=True)
@@ -37,21 +36,6 @@ def finding(unless: str = "") -> Callable[[Rule], Rule]:
     return register
 
 
-def beyond(value: float | None, limit: float) -> bool:
-    """Whether a signal is defined and above its limit."""
-    return value is not None and value > limit
-
-
-def under(value: float | None, limit: float) -> bool:
-    """Whether a signal is defined and below its limit."""
-    return value is not None and value < limit
-
-
 def some(s: Signals, names: str) -> dict[str, object]:
     """Those signals, as evidence."""
     return {name: s[name] for name in names.split()}
-
-
-def lost(s: Signals) -> bool:
-    """Whether so many rows are left out that the rest, those without large logits, need not be like them."""
-    return s.rows is None or s["left_out"] > 0.1

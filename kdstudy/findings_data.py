@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from kdstudy.findings_base import SIGNIFICANT, Found, Limits, beyond, finding, lost, some, under
+from kdstudy import findings_limits
+from kdstudy.findings_base import Found, finding, some
+from kdstudy.findings_limits import Limits, beyond
 from kdstudy.signals import Signals
 
 FIRST = 5  # rows that evidence names
@@ -60,7 +62,7 @@ def not_logits(s: Signals, limit: Limits) -> Found:
 @finding()
 def constant_rows(s: Signals, limit: Limits) -> Found:
     """Rows whose logits are all equal, or one row that is repeated for examples of different classes."""
-    many, least = limit["constant_fraction"], 2 / max(1, s["rows"])
+    many, least = limit["constant_fraction"], 2 / max(1, s["examples"])
     constant, repeated = (s[k] or 0.0 for k in ("constant", "repeated"))
     if constant <= max(many, least * (s["classes"] == 2)) and repeated <= max(limit["repeated_fraction"], least):
         return None
@@ -72,59 +74,27 @@ def constant_rows(s: Signals, limit: Limits) -> Found:
 # ---------------------------------------------------------------- does it know these examples at all?
 
 
-def _at_chance(s: Signals, limit: Limits) -> bool:
-    """No better than class counts alone give: within 4 standard errors of chance, or hardly above it."""
-    return s.rows is not None and (s["z"] < 4 or s["kappa"] < limit["chance_kappa"])
-
-
-def _repair(s: Signals, limit: Limits) -> tuple[str, float] | None:
-    """What restores the pairing, and the accuracy then; a renaming must beat that of shuffled labels, too."""
-    least = max(limit["repair_accuracy"], (s["accuracy"] or 0) + 0.2)
-    if not s.repairs:
-        return None
-    ways = {
-        f"shift the logits by {s.repairs['shift']} rows": s["shifted_accuracy"],
-        "reverse the rows": s["reversed_accuracy"],
-        "rename the classes as in `renaming`": s["renamed_accuracy"],
-    }
-    if s["renamed_accuracy"] < s["renamed_null"] + limit["renaming_gain"]:
-        ways.popitem()
-    chance = s["chance"] + 6 * np.sqrt(s["chance"] * (1 - s["chance"]) / len(s.given.teacher.labels))
-    best = max(ways, key=ways.get)
-    return (best, ways[best]) if ways[best] >= max(least, chance) else None
-
-
-def _trained(s: Signals, limit: Limits) -> bool:
-    """Whether logits, their labels aside, look like those of a network that was trained on classes like these."""
-    sure = (s["confidence"] - 1 / s["classes"]) / (1 - 1 / s["classes"])
-    structured = s["classes"] < 3 or (
-        under(s["own_structure_p"], 2 * SIGNIFICANT) and beyond(s["own_structure"], limit["trained_structure"])
-    )
-    return (
-        structured
-        and sure > limit["trained_confidence"]
-        and s["histogram"] < limit["trained_histogram"]
-        and beyond(s["margin_ratio"], limit["trained_margin"])
-    )
+REPAIRS = {
+    "shift": ("shift the logits by {shift} rows", "shifted_accuracy"),
+    "reversal": ("reverse the order of the rows", "reversed_accuracy"),
+    "renaming": ("let column c of the logits be class renaming[c]", "renamed_accuracy"),
+}
 
 
 @finding()
 def misaligned(s: Signals, limit: Limits) -> Found:
     """Logits of a trained teacher that stand beside other examples' labels, or name the classes in another order."""
-    repair = _repair(s, limit)
-    if not repair and not (_at_chance(s, limit) and s.repairs and _trained(s, limit)):
+    if s.rows is None or not findings_limits.misaligned(s.value, limit):
         return None
-    evidence = some(s, "accuracy chance histogram confidence own_structure")
-    evidence |= {k: s.repairs[k] for k in ("shift", "shifted_accuracy", "reversed_accuracy", "renamed_accuracy")}
-    if repair and repair[0].startswith("rename"):
-        evidence["renaming"] = s.repairs["renaming"]
-    told = f"To restore: {repair[0]} (accuracy {repair[1]:.3f}). " if repair else ""
-    advice = "Logits and labels are in different orders. " + told
-    return (
-        "error",
-        evidence,
-        advice + "Store logits by the example's index, and do not shuffle while they are computed.",
-    )
+    evidence = some(s, "accuracy chance histogram confidence apart")
+    evidence |= some(s, "shift shifted_accuracy reversed_accuracy renamed_accuracy")
+    told, way = "", findings_limits.repair(s.value, limit)
+    if way:
+        words, accuracy = REPAIRS[way]
+        told = f"To restore: {words.format(**s.repairs)} (accuracy {s[accuracy]:.3f}). "
+        evidence |= {"repair": way} | ({"renaming": s.repairs["renaming"]} if way == "renaming" else {})
+    advice = f"Logits and labels are in different orders. {told}Store logits by the example's index, "
+    return "error", evidence, advice + "and do not shuffle while they are computed."
 
 
 @finding(unless="misaligned")
@@ -133,10 +103,10 @@ def weak_teacher(s: Signals, limit: Limits) -> Found:
     if s.rows is None:
         return None
     evidence = some(s, "accuracy chance kappa confidence")
-    if _at_chance(s, limit):
+    if findings_limits.at_chance(s.value, limit):
         advice = "The teacher is at chance on these labels: untrained, of another task, or without its weights loaded."
         return "error", evidence, advice
-    if s["kappa"] >= limit["weak_kappa"] or lost(s):
+    if s.rows is None or not findings_limits.weak_teacher(s.value, limit):
         return None
     advice = "The teacher is wrong on many examples: train it longer or take a larger one, unless labels are noisy."
     return "warning", evidence, advice

@@ -1,6 +1,8 @@
 """Rules about what a teacher's targets can tell, and about the temperature in use."""
 
-from kdstudy.findings_base import SIGNIFICANT, Found, Limits, beyond, finding, lost, some, under
+from kdstudy import findings_limits
+from kdstudy.findings_base import Found, finding, some
+from kdstudy.findings_limits import SIGNIFICANT, Limits, beyond
 from kdstudy.signals import Signals
 
 # ---------------------------------------------------------------- what it can tell
@@ -8,10 +10,10 @@ from kdstudy.signals import Signals
 
 @finding(unless="misaligned weak_teacher")
 def smoothed_teacher(s: Signals, limit: Limits) -> Found:
-    """Log-odds at the label are alike over examples, and the other classes' logits are even."""
-    if lost(s) or not _smoothed(s, limit):
+    """The mass is nearly the same for all examples, and spread evenly over the other classes."""
+    if s.rows is None or not findings_limits.smoothed_teacher(s.value, limit):
         return None
-    evidence = some(s, "odds_ratio odds_middle odds_spread uneven mass_middle")
+    evidence = some(s, "pinned spread mass_right")
     advice = (
         "Targets are nearly the same for all examples of a class, as after label smoothing: they tell little about "
         "examples and classes, at any tau. Train the teacher on hard labels, or expect no more than smoothing gives."
@@ -19,15 +21,10 @@ def smoothed_teacher(s: Signals, limit: Limits) -> Found:
     return "warning", evidence, advice
 
 
-def _smoothed(s: Signals, limit: Limits) -> bool:
-    even = s["classes"] == 2 or under(s["uneven"], limit["smoothed_uneven"])
-    return even and under(s["odds_ratio"], limit["smoothed_ratio"]) and beyond(s["mass_middle"], limit["smoothed_mass"])
-
-
 @finding(unless="misaligned weak_teacher smoothed_teacher")
 def saturated_teacher(s: Signals, limit: Limits) -> Found:
     """So sure of its training set that its targets are the labels."""
-    if lost(s) or not under(s["mass_right"], limit["saturated_mass"]):
+    if s.rows is None or not findings_limits.saturated_teacher(s.value, limit):
         return None
     advice = (
         "At tau = 1 the targets are the labels: raise tau, stop the teacher earlier, or take its logits on examples "
@@ -39,7 +36,7 @@ def saturated_teacher(s: Signals, limit: Limits) -> Found:
 @finding(unless="misaligned weak_teacher")
 def train_memorised(s: Signals, limit: Limits) -> Found:
     """Far surer, and righter, of its training examples than of held-out ones."""
-    if not beyond(s["mass_gap"], limit["memorised_gap"]):
+    if s.rows is None or not findings_limits.train_memorised(s.value, limit):
         return None
     evidence = some(s, "mass heldout_mass mass_gap accuracy heldout_accuracy")
     advice = (
@@ -49,12 +46,10 @@ def train_memorised(s: Signals, limit: Limits) -> Found:
     return "warning", evidence, advice
 
 
-@finding(unless="misaligned weak_teacher constant_rows")
+@finding(unless="misaligned weak_teacher smoothed_teacher constant_rows")
 def no_class_structure(s: Signals, limit: Limits) -> Found:
     """The other classes' logits do not depend on the label beyond what a permutation gives."""
-    if lost(s) or s["structure"] is None or s["structure_p"] <= SIGNIFICANT * 2:
-        return None
-    if s["structure"] >= limit["structure"] or s["rows"] < limit["structure_rows"] * s["classes"]:
+    if s.rows is None or not findings_limits.no_class_structure(s.value, limit):
         return None
     advice = (
         "Where the mass goes does not depend on the class: there is no domain knowledge to hand on. Were the logits "

@@ -14,6 +14,7 @@ from kdstudy.signals_input import Table
 from kdstudy.signals_rows import Rows
 
 Number = float | int | None
+HIGH = 6.0  # standard errors above chance that not even the best of a million shifts reaches by chance
 LOW = 0.8  # of the agreement that class counts allow: below it, what would restore the pairing is looked for
 
 
@@ -34,7 +35,7 @@ class Signals:
     """Signals by name, and what they came from."""
 
     given: Given
-    rows: Rows
+    rows: Rows | None
     value: dict[str, Number]
     repairs: dict[str, object] = field(default_factory=dict)
     structure: signals_classes.Structure | None = None
@@ -50,15 +51,14 @@ def measure(given: Given) -> Signals:
     if not len(table.labels):
         return Signals(given, None, value)
     rows = signals_rows.rows(table)
-    value |= agreement(table, rows) | certainty(rows)
+    value |= agreement(table, rows) | certainty(rows, table.classes)
     found = signals_classes.structure(table, table.labels)
-    value |= _structured("structure", found)
+    value |= {"structure": found.strength, "structure_p": found.p} if found else {}
     repairs = {}
     if value["accuracy"] < LOW * (1 - value["histogram"]) or value["histogram"] > 1 - LOW:
         repairs = signals_pairing.repairs(rows.guess, table.labels, table.classes)
         value |= {k: v for k, v in repairs.items() if k != "renaming"}
-        value |= _structured("own_structure", signals_classes.structure(table, rows.guess))
-        value["clusters"] = signals_rows.clusters(table, rows.guess)
+        value["apart"] = signals_rows.apart(table, rows.guess)
     value |= heldout(given, rows) | student(given, rows)
     return Signals(given, rows, value, repairs, found)
 
@@ -66,7 +66,7 @@ def measure(given: Given) -> Signals:
 def raw(table: Table) -> dict[str, Number]:
     """Of the values as they were given: fractions of rows left out, constant, and equal to the commonest row."""
     look, n = table.look, len(table.values)
-    value = {"rows": n, "classes": table.classes, "left_out": 1 - len(table.rows) / n, "highest": None}
+    value = {"examples": n, "classes": table.classes, "left_out": 1 - len(table.rows) / n, "highest": None}
     if len(table.rows):
         _, at, counts = np.unique(look.code, return_inverse=True, return_counts=True)
         here = table.labels[at == counts.argmax()]
@@ -80,36 +80,29 @@ def raw(table: Table) -> dict[str, Number]:
 def agreement(table: Table, rows: Rows) -> dict[str, Number]:
     """How well labels and predictions go together."""
     found = signals_pairing.pairing(rows.guess, table.labels, table.classes)
-    return {k: getattr(found, k) for k in ("accuracy", "chance", "kappa", "z", "histogram")}
+    high = found.chance + HIGH * (found.chance * (1 - found.chance) / len(table.labels)) ** 0.5
+    return {k: getattr(found, k) for k in ("accuracy", "chance", "kappa", "z", "histogram")} | {"chance_high": high}
 
 
-def certainty(rows: Rows) -> dict[str, Number]:
-    """How sure the teacher is, and how alike its examples are in that, over those that it gets right.
+def certainty(rows: Rows, classes: int) -> dict[str, Number]:
+    """How sure the teacher is, and how alike its examples are in that, over those that it gets right (1 - p_t < 1/2).
 
-    `odds_ratio` = (90 % - 10 % quantile) / median of the log-odds at the label; `margin_ratio` = 10 % quantile /
-    median of the margin between the two largest logits, over all examples; `uneven`: median of `Rows.uneven`.
+    `sure` = (mean largest probability - 1 / C) / (1 - 1 / C). `pinned` = median / mean of the mass: near 1 where the
+    mass is the same for all, near 0 where few examples have most of it. `spread`: median of `Rows.spread`.
     """
-    right = rows.odds[rows.mass < 0.5]
-    low, middle, high = np.quantile(right, (0.1, 0.5, 0.9)) if len(right) else (None,) * 3
-    margins = np.quantile(rows.margin, (0.1, 0.5))
-    uneven = rows.uneven[rows.mass < 0.5]
-    return {
+    right = rows.mass < 0.5
+    mass, top = rows.mass[right], float(rows.top.mean())
+    value = {
         "mass": float(rows.mass.mean()),
         "mass_middle": float(np.median(rows.mass)),
-        "mass_right": float(rows.mass[rows.mass < 0.5].mean()) if len(right) else None,
-        "confidence": float(rows.top.mean()),
-        "odds_ratio": None if middle is None or middle <= 0 else float((high - low) / middle),
-        "odds_middle": None if middle is None else float(middle),
-        "odds_spread": None if middle is None else float(high - low),
-        "margin_ratio": float(margins[0] / margins[1]) if margins[1] > 0 else None,
-        "uneven": float(np.median(uneven)) if len(uneven) else None,
+        "confidence": top,
+        "sure": (top - 1 / classes) / (1 - 1 / classes),
     }
-
-
-def _structured(name: str, found: signals_classes.Structure | None) -> dict[str, Number]:
-    if found is None:
-        return {name: None, f"{name}_p": None}
-    return {name: found.strength, f"{name}_p": found.p}
+    if not right.any():
+        return value | {"mass_right": None, "pinned": None, "spread": None}
+    mean = float(mass.mean())
+    value |= {"mass_right": mean, "pinned": float(np.median(mass)) / mean if mean > 0 else None}
+    return value | {"spread": float(np.median(rows.spread[right]))}
 
 
 def heldout(given: Given, rows: Rows) -> dict[str, Number]:

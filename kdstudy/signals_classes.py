@@ -10,7 +10,7 @@ from torch import Tensor
 from kdstudy import mantel
 from kdstudy.signals_input import Table
 
-ENTRIES = 1_000_000  # logits looked at: more rows, and the null would take minutes
+ENTRIES = 300_000  # logits looked at: more rows, and the null would take minutes
 PERMUTATIONS = 99
 MOST = 1500  # classes of a Mantel test: its pairs are held in memory
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-ENTRIES = 2_000_000  # logits in one chunk: 16 MB in float64
+ENTRIES = 250_000  # logits in one chunk: 2 MB in float64, which a processor keeps at hand
 HUGE = 1e30  # larger logits are read as this, so that squares stay finite
 CLOSE = 0.02  # of a sum of probabilities to 1: room for half precision and for rounding in text files
 MOST = 0.99  # of the rows, to be called probabilities
@@ -33,7 +33,7 @@ class Look:
     low: float
     high: float
     constant: int
-    code: Float[np.ndarray, " N"]  # equal for equal rows
+    code: Float[np.ndarray, " M"]  # equal for equal rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kdstudy import signals_classes, signals_parts, signals_weights
+from kdstudy.findings_limits import at_chance
 from kdstudy.signals import Signals
 from kdstudy.signals_parts import LEVELS, Parts
 
@@ -76,25 +77,29 @@ def recommended(s: Signals, limit: Mapping[str, float]) -> dict[str, object]:
     """The temperatures at which the mean mass, of the most there is, lies within the calibrated limits.
 
     The mean of 1 - p^tau_t over 1 - 1 / C, its limit for tau -> infinity, at temperatures from 1/4 to 64 in steps of
-    2^(1/8); None with a reason where no temperature gives that.
+    2^(1/8). Where it is beyond the upper limit at tau = 1 already, that alone is recommended: nothing is to be
+    softened. None with a reason for a teacher at chance, or where no temperature gives enough.
     """
-    if s.rows is None:
-        return {"low": None, "high": None, "reason": "no finite rows"}
+    none = {"low": None, "high": None}
+    if s.rows is None or at_chance(s.value, limit):
+        return none | {"reason": "no finite rows" if s.rows is None else "the teacher is at chance on these labels"}
+    low, high = limit["tau_low_mass"], limit["tau_high_mass"]
     grid = FINE ** np.arange(-16, 49)
     found = np.array([mass(s, t) for t in grid]) / (1 - 1 / s["classes"])
-    inside = (found >= limit["tau_low_mass"]) & (found <= limit["tau_high_mass"])
-    span = f"a mean mass of {limit['tau_low_mass']:.3g} to {limit['tau_high_mass']:.3g} of 1 - 1/C"
-    if not inside.any():
-        return {"low": None, "high": None, "reason": f"no temperature from 0.25 to 64 leaves {span}"}
-    low, high = grid[inside][[0, -1]]
-    return {"low": round(float(low), 2), "high": round(float(high), 2), "reason": f"leaves {span}"}
+    span = f"a mean mass of {low:.3g} to {high:.3g} of 1 - 1/C"
+    if found[grid == 1] > high:
+        return {"low": 1.0, "high": 1.0, "reason": f"at tau = 1 the targets leave more than {span} already"}
+    inside = grid[(found >= low) & (found <= high)]
+    if not len(inside):
+        return none | {"reason": f"no temperature from 0.25 to 64 leaves {span}"}
+    return {"low": round(float(inside[0]), 2), "high": round(float(inside[-1]), 2), "reason": f"leaves {span}"}
 
 
 def mass(s: Signals, tau: float) -> float:
-    """Mean of 1 - p^tau_t over at most 2 000 000 / C examples (1000 at least), drawn once."""
+    """Mean of 1 - p^tau_t over at most 500 000 / C examples (1000 at least), drawn once."""
     table, total = s.given.teacher, 0.0
     n = len(table.labels)
-    size = min(n, max(1000, 2_000_000 // table.classes))
+    size = min(n, max(1000, 500_000 // table.classes))
     at = None if size >= n else np.sort(np.random.default_rng(0).choice(n, size, replace=False))
     for _, x, y in table.chunks(at):
         p = (x / tau).softmax(-1)

@@ -16,12 +16,13 @@ class Pairing:
 
     chance = sum_c h_c g_c with h and g the frequencies of class c among labels and predictions;
     kappa = (accuracy - chance) / (1 - chance) (Cohen 1960); histogram = sum_c |h_c - g_c| / 2.
+    With one class among both there is no telling: kappa and z are None.
     """
 
     accuracy: float
     chance: float
-    kappa: float
-    z: float
+    kappa: float | None
+    z: float | None
     histogram: float
 
 
@@ -29,9 +30,11 @@ def pairing(guess: Int[np.ndarray, " M"], label: Int[np.ndarray, " M"], classes:
     """How well predictions and labels agree, and by how many standard errors of chance that is above it."""
     h, g = (np.bincount(v, minlength=classes) / len(label) for v in (label, guess))
     accuracy, chance = float((guess == label).mean()), float(h @ g)
-    error = np.sqrt(max(chance * (1 - chance), 1e-12) / len(label))
-    kappa = (accuracy - chance) / (1 - chance) if chance < 1 else 0.0
-    return Pairing(accuracy, chance, kappa, (accuracy - chance) / error, float(np.abs(h - g).sum() / 2))
+    histogram = float(np.abs(h - g).sum() / 2)
+    if not 0 < chance < 1 - 1e-12:
+        return Pairing(accuracy, chance, 0.0 if chance < 0.5 else None, None, histogram)
+    error = np.sqrt(chance * (1 - chance) / len(label))
+    return Pairing(accuracy, chance, (accuracy - chance) / (1 - chance), float((accuracy - chance) / error), histogram)
 
 
 def shift(guess: Int[np.ndarray, " M"], label: Int[np.ndarray, " M"], classes: int) -> tuple[int, float]:
@@ -60,7 +63,7 @@ def reassigned(
 
     The renaming is an assignment of classes (Kuhn 1955); for shuffled labels the largest of three draws.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng([classes, len(label), 1])  # no seed that somebody shuffles with
     best, to = _assigned(guess, label, classes)
     null = max(_assigned(guess, rng.permutation(label), classes)[0] for _ in range(NULLS))
     return best, null, to

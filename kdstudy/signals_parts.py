@@ -71,15 +71,17 @@ def parts(table: Table, tau: float) -> Parts:
     block = torch.from_numpy(blocks(table.labels, count))
     rows = torch.zeros(count * classes, classes, dtype=torch.float64)
     mass, square = torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
-    entropy = largest = 0.0
+    entropy, largest = 0.0, 0
     for at, x, y in table.chunks():
-        log_p = (x / tau).log_softmax(-1)
-        p = log_p.exp()
-        entropy -= float((p * log_p).sum())
-        largest += float((p.gather(-1, y[:, None]).squeeze(-1) >= p.amax(-1)).sum())
+        p = x.div_(tau).sub_(x.amax(-1, keepdim=True))
+        cool = p.clone()
+        total = p.exp_().sum(-1)
+        largest += int((p.gather(-1, y[:, None]) == 1).sum())
+        p.div_(total[:, None])
+        entropy += float(total.log().sum()) - float(p.flatten() @ cool.flatten())
         p.scatter_(-1, y[:, None], 0.0)
         m = p.sum(-1)
-        mass[at], square[at] = m, (p * p).sum(-1) + m * m
+        mass[at], square[at] = m, torch.linalg.vecdot(p, p) + m * m
         rows.index_add_(0, block[at] * classes + y, p.scatter_(-1, y[:, None], -m[:, None]))
     each = _by_block(block, torch.from_numpy(table.labels), mass, square, rows.view(count, classes, classes))
     return Parts(mass.numpy(), entropy / n, largest / n, dict(zip(LEVELS, _shares(each))))

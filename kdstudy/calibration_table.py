@@ -1,0 +1,80 @@
+"""Teachers of known kind, trained and measured: the table that `calibration` fits the limits of a diagnosis on."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from kdstudy import executors, findings, findings_limits, runs, signals, signals_input
+from kdstudy.calibration_plan import NOISE, SPOILT, Case, cases
+from kdstudy.datasets import load
+from kdstudy.published import Published
+from kdstudy.spec import Run
+from kdstudy.store import Store
+
+DIGITS = 6  # of signals in the table
+# ---------------------------------------------------------------- the table
+
+
+def collect(store: Store | None = None) -> pd.DataFrame:
+    """One row for each teacher and each spoilt one: what it is, its signals, and its codes that have no fitted limit.
+
+    Runs that the store lacks are trained, a data set at a time.
+    """
+    store, rows = store or Store(), []
+    groups: dict[str, list[Case]] = {}
+    for case in cases():
+        groups.setdefault(described(case.run), []).append(case)
+    for dataset, group in groups.items():
+        rows += [{"dataset": dataset} | row for row in _measured(group, logits([c.run for c in group], store))]
+    return pd.DataFrame(rows)
+
+
+def logits(asked: list[Run], store: Store) -> dict[str, dict[str, np.ndarray]]:
+    """Logits of the runs on their training and validation splits, by key; what is missing is trained."""
+    with runs.progress() as bar, runs.turn(store):
+        runs.Asker(store, Published(), executors.EXECUTORS["local"], False, bar).complete(asked, logits=True)
+    return store.arrays([r.key for r in asked], executors.LEFT[:2])
+
+
+def described(run: Run) -> str:
+    """A run's data set with its options, but for the noise that a memorising teacher is given."""
+    options = {k: v for k, v in run.data.options if (k, v) != ("noise", NOISE)}
+    return " ".join([run.data.label, *(f"{k}={v}" for k, v in options.items())])
+
+
+def _measured(group: list[Case], held: Mapping[str, Mapping[str, np.ndarray]]) -> Iterable[dict[str, object]]:
+    """Rows of the cases of one data set, and of what is made of its first healthy teacher."""
+    for case in group:
+        data, left = load(case.run.data), held[case.run.key]
+        yield _row(case, left["logits_train"], data.train.y.numpy(), (left["logits_validation"], data.validation.y))
+    first, weak = (next(c for c in group if c.kind == kind) for kind in ("healthy", "weak"))
+    data, left = load(first.run.data), held[first.run.key]
+    v, y = left["logits_train"], data.train.y.numpy()
+    for i, (kind, fn) in enumerate(SPOILT.items()):
+        rng = np.random.default_rng([i, int(first.run.key[:8], 16)])
+        if kind != "structureless" or v.shape[1] > 2:
+            yield _row(Case(kind, first.run), fn(v, y, rng), y)
+    poor = held[weak.run.key]
+    out = poor["logits_validation"], data.validation.y
+    yield _row(Case("outdone", weak.run), poor["logits_train"], y, out, left["logits_validation"])
+
+
+def _row(
+    case: Case, v: np.ndarray, y: np.ndarray, heldout: tuple | None = None, student: np.ndarray | None = None
+) -> dict[str, object]:
+    """A teacher's signals, rounded, and the codes of the rules that have no fitted limit."""
+    read = signals_input.table
+    given = signals.Given(
+        teacher=read("teacher_logits", v, y, "labels"),
+        heldout=read("heldout_teacher_logits", *heldout, "heldout_labels") if heldout else None,
+        student_val=read("student_val_logits", student, heldout[1], "heldout_labels") if student is not None else None,
+    )
+    s = signals.measure(given)
+    other = [f.code for f in findings.findings(s) if f.code not in findings_limits.PREDICATES]
+    what = {"key": case.run.key, "kind": case.kind, "seed": case.run.seed, "detail": case.detail}
+    return what | {k: _rounded(x) for k, x in s.value.items()} | {"other": " ".join(other)}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{DIGITS}g}")
