@@ -119,7 +119,7 @@ def compared(claim: Claim, tables: Tables) -> pd.DataFrame:
     for name in claim.contrast:
         part, condition = place(claim, name)
         side = tables[part][tables[part]["condition"] == condition]
-        for setting, value in claim.at.items():
+        for setting, value in claim.at.items() if len(side) else ():
             side = side[side[setting].isna() | (side[setting] == value)]
         sides.append(side.assign(condition=name))
     return pd.concat(sides)

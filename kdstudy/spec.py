@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import PurePath
 
 RECIPE_VERSION = 1  # part of every key: raise it when the meaning of a field below changes
@@ -108,7 +109,7 @@ class Run:
     def __post_init__(self) -> None:
         require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
 
-    @property
+    @cached_property
     def key(self) -> str:
         """First 20 hex digits of the SHA-256 of the run's canonical JSON."""
         text = json.dumps([RECIPE_VERSION, asdict(self)], sort_keys=True, separators=(",", ":"))

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pandas as pd
 import pytest
 from test_claims import CLAIM, planted
 
@@ -30,3 +31,9 @@ def test_a_claim_at_a_setting_does_not_search_it():
     hard = frame[(frame["condition"] == "hard") & (frame["weight_decay"] == 1.0)]["test_accuracy"].mean()
     assert fixed == pytest.approx(kd - hard)  # hard labels have no temperature: they stay as they are
     assert not claims.answered(dataclasses.replace(CLAIM, at={"tau": 3.0}), {"study": frame})
+
+
+def test_a_part_without_runs_answers_nothing():
+    claim = dataclasses.replace(CLAIM, contrast={"cool:kd": 1.0, "kd": -1.0}, at={"alpha": 0.9})
+    frame = planted({"digits": 0.02}).assign(alpha=0.9)
+    assert not claims.answered(claim, {"study": frame, "cool": pd.DataFrame(columns=["key", "condition"])})
