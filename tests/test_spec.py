@@ -80,7 +80,7 @@ def test_seed_teacher_and_recipe_version_change_the_key(monkeypatch):
     ]
     before = [RUN.key, TEACHER.key, *(r.key for r in others)]
     monkeypatch.setattr(spec, "RECIPE_VERSION", spec.RECIPE_VERSION + 1)
-    after = [r.key for r in (RUN, TEACHER, *others)]
+    after = [dataclasses.replace(r).key for r in (RUN, TEACHER, *others)]
     assert len({*before, *after}) == 10
 
 
