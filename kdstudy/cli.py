@@ -15,7 +15,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kdstudy import book, claims, cli_diagnose, datasets, executors, notebooks, plans, publish, runs, targets, wording
+from kdstudy import (
+    book,
+    claims,
+    cli_diagnose,
+    datasets,
+    diagnosis_example,
+    executors,
+    notebooks,
+    plans,
+    publish,
+    runs,
+    targets,
+    wording,
+)
 from kdstudy.published import Published
 from kdstudy.spec import require
 from kdstudy.store import ROOT, Store
@@ -51,6 +64,8 @@ def given(chapter: str, texts: list[tuple[str, str]]) -> dict[str, object]:
     notebooks.check(notebook(chapter), values)
     if "dataset" in values:  # notebooks are executed in another folder
         values["dataset"] = [absolute(name) for name in plans.several(values["dataset"])]
+    if "path" in values:
+        values["path"] = str(Path(str(values["path"])).expanduser().absolute())
     return values
 
 
@@ -194,6 +209,7 @@ def full() -> None:
         for path in publish.everything():
             out.print(f"published {path}", soft_wrap=True)
         out.print(f"picture {publish.picture()}", soft_wrap=True)
+        out.print(f"example {diagnosis_example.write()}", soft_wrap=True)
         book.build(ROOT)
 
 

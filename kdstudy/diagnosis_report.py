@@ -13,6 +13,7 @@ from rich.text import Text
 
 from kdstudy import logitfiles
 from kdstudy.diagnosis import Diagnosis, Finding, diagnose
+from kdstudy.executors import one_thread
 
 MEANS = {
     "universe": "How much of a target leaves the label, spread evenly: what label smoothing gives without a teacher.",
@@ -37,7 +38,8 @@ def read(path: str, heldout: str | None = None, tau: float | None = None) -> Dia
     `heldout`: a second file, of held-out examples. `tau` goes before the file's own. Raises Unusable.
     """
     arrays, names = logitfiles.read(path, heldout)
-    found = diagnose(**(arrays if tau is None else arrays | {"tau": tau}))
+    with one_thread():
+        found = diagnose(**(arrays if tau is None else arrays | {"tau": tau}))
     told = {"file": logitfiles.shown(Path(path).name), "ignored": logitfiles.ignored(names)}
     return replace(found, facts=found.facts | told)
 
@@ -100,7 +102,9 @@ def value(v: object) -> str:
 def recommended(d: Diagnosis) -> str:
     """The range of temperatures worth a trial, or why there is none."""
     low, high, reason = (d.tau[k] for k in ("low", "high", "reason"))
-    return f"none: {reason}" if low is None else f"{low:g} to {high:g} ({reason})"
+    if low is None:
+        return f"none: {reason}"
+    return f"{low:g}{'' if low == high else f' to {high:g}'} ({reason})"
 
 
 def place(d: Diagnosis) -> int | None:
@@ -150,10 +154,13 @@ def _domain(d: Diagnosis, at: int) -> list[str]:
 
 def _instance(d: Diagnosis, at: int) -> list[str]:
     level, words = d.levels["instance"], []
-    for name, w in (("that knows nothing", level["weights"]), ("as given", level["student_weights"])):
+    for name, w in (
+        ("a student that knows nothing", level["weights"]),
+        ("the student given", level["student_weights"]),
+    ):
         if w and w["effective"][at] is not None:
-            words.append(f"For a student {name}, weights w are {w['low'][at]:.2f} to {w['high'][at]:.2f} (5 to 95 %), "
-                        f"and {w['effective'][at]:.0%} of the examples count.")  # fmt: skip
+            words.append(f"For {name}, weights w are {w['low'][at]:.2f} to {w['high'][at]:.2f} (5 to 95 %), "
+                        f"and their effective fraction is {w['effective'][at]:.2f}.")  # fmt: skip
     rank, hard = level["difficulty"]["rank"][at], level["difficulty"]
     if rank is None:
         return [*words, f"Whether masses follow difficulty is not known: {hard['reason']}."]

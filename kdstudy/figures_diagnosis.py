@@ -3,10 +3,12 @@
 from functools import cache
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from matplotlib.ft2font import FT2Font
+from matplotlib.patches import Rectangle
 
 from kdstudy import style
 from kdstudy.diagnosis import Diagnosis
@@ -147,7 +149,9 @@ def _over_tau(ax: Axes, d: Diagnosis, label: str, percent: bool = False) -> None
     if percent:
         ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:g}")
     low, high = d.tau["low"], d.tau["high"]
-    if low is not None:
+    if low is not None and low == high:
+        ax.axvline(low, color="0.5", lw=4, alpha=0.3)
+    elif low is not None:
         ax.axvspan(max(low, taus[0] / 1.15), min(high, taus[-1] * 1.15), color="0.5", alpha=0.12, lw=0)
 
 
@@ -160,5 +164,39 @@ def _finish(figure: Figure, ax: Axes | None, d: Diagnosis, note: str = "") -> Fi
     size = f"{d.facts['examples']} examples, {d.facts['classes']} classes"
     words = " · ".join(filter(None, [size, note, grey if d.tau["low"] is not None else ""]))
     figure.text(0.5, -0.01, words, ha="center", va="top", fontsize=7.5, color="0.25")
+    style.plt.close(figure)
+    return figure
+
+
+def by_code(rates: pd.DataFrame) -> pd.DataFrame:
+    """Of `calibration.rates`, code by code: teachers that should have it and do, and healthy ones that have it."""
+    plain, rows = rates[rates["kind"] == "healthy"], []
+    for code in dict.fromkeys(rates["meant"]):
+        mine = rates[rates["meant"] == code]
+        if code != "healthy" and code in rates:
+            rows.append({"code": code, "kinds": ", ".join(mine["kind"]), "n": int(mine["n"].sum()),
+                         "true": mine[code].sum() / mine["n"].sum(), "healthy n": int(plain["n"].sum()),
+                         "false": plain[code].sum() / plain["n"].sum()})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def alarms(rates: pd.DataFrame) -> Figure:
+    """Of `calibration.rates`, kind by code: percent of a kind's teachers that have a code; what is meant is framed."""
+    codes = [c for c in rates.columns if c not in ("kind", "n", "meant")]
+    share = rates[codes].to_numpy(dtype=float) / rates[["n"]].to_numpy()
+    figure, axes = style.panels([""], height=0.9 + 0.27 * len(rates))
+    ax = axes[""]
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    ax.grid(False)
+    for i, j in np.argwhere(share > 0):
+        ax.text(j, i, f"{100 * share[i, j]:.0f}", ha="center", va="center", fontsize=7,
+                color="white" if share[i, j] > 0.6 else "0.2")  # fmt: skip
+    for i, (kind, code) in enumerate(zip(rates["kind"], rates["meant"])):
+        if code in codes and kind != "untypical":
+            ax.add_patch(Rectangle((codes.index(code) - 0.5, i - 0.5), 1, 1, fill=False, ec=style.RED, lw=1.3))
+    kinds = [f"{kind.replace('_', ' ')} ({n})" for kind, n in zip(rates["kind"], rates["n"])]
+    ax.set_yticks(range(len(rates)), kinds, fontsize=7)
+    ax.set_xticks(range(len(codes)), codes, rotation=35, ha="right", rotation_mode="anchor", fontsize=7)
+    figure.tight_layout()
     style.plt.close(figure)
     return figure

@@ -123,8 +123,8 @@ def _member(archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
 def _safetensors(path: str) -> tuple[Arrays, list[str]]:
     with safe_open(path, framework="pt") as file:
         names = list(file.keys())
-        arrays = _said(file.metadata() or {}) | {name: file.get_tensor(name) for name in KNOWN if name in names}
-    return arrays, names
+        tensors = {name: file.get_tensor(name) for name in KNOWN if name in names}
+        return _said(file.metadata() or {}) | tensors, names
 
 
 def _parquet(path: str) -> tuple[Arrays, list[str]]:
@@ -158,13 +158,13 @@ def _said(metadata: Mapping[str, str]) -> Arrays:
 
 def _checked(where: str, name: str, value: object) -> object:
     """Numbers as they are, names as a list of text, super-classes as whole numbers, tau as one number."""
-    if not isinstance(value, np.ndarray):
-        return value.numpy() if name in SAID else value
+    if not isinstance(value, np.ndarray):  # a tensor; bfloat16 is none of numpy's types
+        return _checked(where, name, np.array(value.tolist())) if name in SAID else value
     numbers = value.dtype.kind in "fiub"
     if name == "class_names":
         return [_text(where, v) for v in value.ravel().tolist()]
     if name == "superclass" and value.dtype.kind in "US":
-        return np.unique(value.ravel(), return_inverse=True)[1]
+        return np.unique(value.ravel(), return_inverse=True)[1].tolist()
     if not numbers:
         example = f", such as {shown(str(value.ravel()[0])[:40])!r}" if value.size else ""
         todo = "; number the classes 0, 1, ... and give their names as class_names" if "labels" in name else ""
@@ -173,7 +173,7 @@ def _checked(where: str, name: str, value: object) -> object:
         if value.size != 1:
             raise Unusable(f"{where}: found {value.size} values in tau, allowed: one temperature")
         return float(value.ravel()[0])
-    return value
+    return value.ravel().tolist() if name == "superclass" else value
 
 
 def _text(where: str, value: object) -> str:

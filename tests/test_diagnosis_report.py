@@ -3,6 +3,7 @@
 import base64
 import re
 import shutil
+from dataclasses import replace
 from html import escape
 
 import check_browser
@@ -151,6 +152,13 @@ def test_the_recommended_range_is_shaded():
     low, high = span.get_x(), span.get_x() + span.get_width()
     assert low == pytest.approx(max(d.tau["low"], 0.5 / 1.15))
     assert high == pytest.approx(min(d.tau["high"], 16 * 1.15))
+
+
+def test_one_recommended_temperature_is_a_line():
+    d = replace(given(), tau={"low": 1.0, "high": 1.0, "reason": "why"})
+    ax = figures_diagnosis.leaves(d).axes[0]
+    assert not ax.patches and [1.0, 1.0] in [list(line.get_xdata()) for line in ax.lines]
+    assert report.recommended(d) == "1 (why)"
 
 
 def test_classes_are_drawn_by_super_class():

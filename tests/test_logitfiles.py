@@ -33,7 +33,7 @@ def test_every_format_gives_the_same(tmp_path, suffix):
     path = save(tmp_path / f"a{suffix}", **wanted, class_names=NAMES, superclass=[0, 0, 1, 1, 1], tau=4)
     found, names = read(str(path))
     assert ignored(names) == []
-    assert (found.pop("class_names"), found.pop("tau"), list(found.pop("superclass"))) == (NAMES, 4.0, [0, 0, 1, 1, 1])
+    assert (found.pop("class_names"), found.pop("tau"), found.pop("superclass")) == (NAMES, 4.0, [0, 0, 1, 1, 1])
     same(found, wanted)
 
 
@@ -99,7 +99,7 @@ def test_names_as_bytes_and_super_classes_as_text(tmp_path):
     np.savez(tmp_path / "a.npz", **example(), class_names=names, superclass=list("yxxyx"))
     found, _ = read(str(tmp_path / "a.npz"))
     assert found["class_names"] == ["é", "b", "c", "d", "e"]
-    assert list(found["superclass"]) == [1, 0, 0, 1, 0]
+    assert found["superclass"] == [1, 0, 0, 1, 0]
 
 
 def test_what_is_left_out_is_named(tmp_path):
@@ -236,8 +236,12 @@ def test_what_parquet_keeps_elsewhere(tmp_path):
     refused(path, "found metadata tau that is no JSON, allowed: a list, or a number for tau")
 
 
-def test_metadata_is_json(tmp_path):
+def test_super_classes_and_tau_as_json_or_as_tensors(tmp_path):
     tensors = {k: torch.from_numpy(v) for k, v in example().items()}
     save_file(tensors, tmp_path / "a.safetensors", metadata={"superclass": json.dumps(list("aabba")), "tau": "2.5"})
     found, _ = read(str(tmp_path / "a.safetensors"))
-    assert (list(found["superclass"]), found["tau"]) == ([0, 0, 1, 1, 0], 2.5)
+    assert (found["superclass"], found["tau"]) == ([0, 0, 1, 1, 0], 2.5)
+    tensors |= {"superclass": torch.tensor([0, 0, 1, 1, 0]), "tau": torch.tensor(2.5, dtype=torch.bfloat16)}
+    save_file(tensors, tmp_path / "b.safetensors")
+    found, _ = read(str(tmp_path / "b.safetensors"))
+    assert (found["superclass"], found["tau"]) == ([0, 0, 1, 1, 0], 2.5)

@@ -1,0 +1,51 @@
+"""The example of the diagnosis: logits of one teacher and of its student, and the same teacher spoilt on purpose."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kdstudy import calibration, calibration_plan, calibration_table, plans
+from kdstudy.datasets import load
+from kdstudy.diagnosis import diagnose
+from kdstudy.spec import Run
+from kdstudy.store import ROOT, Store
+
+EXAMPLE = ROOT / "data/results/example_teacher.npz"
+
+
+def student() -> Run:
+    """The KD student of seed 0 on the synthetic task at tau = 2, alpha = 0.9, and with it its teacher."""
+    return plans.universe(dataset="synthetic", conditions="kd", tau=2.0, alpha=0.9, seeds=1)["study"][0]
+
+
+def write(path: Path = EXAMPLE, run: Run | None = None, store: Store | None = None) -> Path:
+    """Write the logits of a student (by default `student()`) and its teacher as float16; what is missing is trained.
+
+    Held-out examples are those of the validation split. The file holds what `logitfiles.read` knows.
+    """
+    run, store = run or student(), store or Store()
+    data, left = load(run.data), calibration_table.logits([run.teacher, run], store)
+    v, z = ({name.removeprefix("logits_"): a.astype(np.float16) for name, a in left[r.key].items()}
+            for r in (run.teacher, run))  # fmt: skip
+    groups = {} if data.superclass is None else {"superclass": np.asarray(data.superclass)}
+    np.savez_compressed(
+        path, teacher_logits=v["train"], student_logits=z["train"], labels=data.train.y.numpy().astype(np.int16),
+        heldout_teacher_logits=v["validation"], student_val_logits=z["validation"],
+        heldout_labels=data.validation.y.numpy().astype(np.int16), class_names=np.array(data.classes), **groups,
+    )  # fmt: skip
+    return path
+
+
+def spoilt(arrays: Mapping[str, object], rows: int = 4000) -> pd.DataFrame:
+    """What is found in a teacher's first `rows` examples once they are spoilt as `calibration_plan` does it."""
+    v, y = (np.asarray(arrays[name])[:rows] for name in ("teacher_logits", "labels"))
+    found = []
+    for i, (kind, fn) in enumerate(calibration_plan.SPOILT.items()):
+        after = fn(v.astype(np.float32), y.astype(np.int64), np.random.default_rng(i))
+        said = diagnose(after, y)
+        found.append(
+            {"done": fn.__doc__.split("\n")[0], "meant": calibration.MEANT[kind], "found": ", ".join(said.codes)}
+        )
+    return pd.DataFrame(found)

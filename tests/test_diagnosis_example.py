@@ -1,0 +1,63 @@
+"""The example of the diagnosis, the same teacher spoilt, and how alarms are counted and drawn."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import tiny_run
+
+from kdstudy import calibration_table, datasets, diagnosis, diagnosis_example, figures_diagnosis
+from kdstudy.logitfiles import read
+from kdstudy.store import Store
+
+
+def test_the_file_holds_what_the_runs_left(tmp_path):
+    run, store = tiny_run("kd"), Store(tmp_path / "own.sqlite")
+    found, names = read(str(diagnosis_example.write(tmp_path / "a.npz", run, store)))
+    left, data = calibration_table.logits([run.teacher, run], store), datasets.load(run.data)
+    wanted = {
+        "teacher_logits": left[run.teacher.key]["logits_train"], "student_logits": left[run.key]["logits_train"],
+        "heldout_teacher_logits": left[run.teacher.key]["logits_validation"], "labels": data.train.y,
+        "student_val_logits": left[run.key]["logits_validation"], "heldout_labels": data.validation.y,
+    }  # fmt: skip
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], np.asarray(value).astype(found[name].dtype))
+    assert found.keys() - wanted.keys() == {"class_names", "superclass"}
+    assert (found["class_names"], found["superclass"]) == (list(data.classes), list(data.superclass))
+    assert names == []
+
+
+def test_the_committed_example_is_small_and_of_the_run_it_names():
+    path, run = diagnosis_example.EXAMPLE, diagnosis_example.student()
+    found, data = read(str(path))[0], datasets.load(run.data)
+    assert path.stat().st_size < 500_000
+    assert (run.condition.name, run.seed, run.teacher.condition.name) == ("kd", 0, "hard")
+    np.testing.assert_array_equal(found["labels"], data.train.y)
+    assert diagnosis.diagnose(**found).codes == ["healthy"]
+
+
+def test_the_example_spoilt_has_the_codes_that_are_meant():
+    frame = diagnosis_example.spoilt(read(str(diagnosis_example.EXAMPLE))[0])
+    assert len(frame) == 10
+    assert list(frame["found"]) == list(frame["meant"])
+
+
+@pytest.fixture
+def rates() -> pd.DataFrame:
+    """Three kinds of teachers and three codes."""
+    rows = [("healthy", 4, "healthy", 3, 1, 0), ("random", 2, "weak", 0, 2, 1), ("weak", 3, "weak", 1, 1, 0)]
+    return pd.DataFrame(rows, columns=["kind", "n", "meant", "healthy", "weak", "odd"])
+
+
+def test_alarms_are_counted_by_code(rates):
+    found = figures_diagnosis.by_code(rates).to_dict("records")
+    assert found == [
+        {"code": "weak", "kinds": "random, weak", "n": 5, "true": 3 / 5, "healthy n": 4, "false": 1 / 4}
+    ]  # fmt: skip
+
+
+def test_alarms_are_drawn_as_percent_with_what_is_meant_framed(rates):
+    ax = figures_diagnosis.alarms(rates).axes[0]
+    assert {(int(x), int(y)): t.get_text() for t in ax.texts for x, y in [t.get_position()]} == {
+        (0, 0): "75", (1, 0): "25", (1, 1): "100", (2, 1): "50", (0, 2): "33", (1, 2): "33",
+    }  # fmt: skip
+    assert [(p.get_x(), p.get_y()) for p in ax.patches] == [(-0.5, -0.5), (0.5, 0.5), (0.5, 1.5)]
