@@ -161,7 +161,7 @@ def chapter(name: str, tables: Tables) -> pd.DataFrame:
 
 
 def board(executor: str = "local", **given: object) -> tuple[pd.DataFrame, dict[str, Tables]]:
-    """The rows of every chapter's claims at these parameters, and the tables they rest on; None is left to each plan."""
+    """The rows of all claims at these parameters, and the tables they rest on; what is None is left to each plan."""
     given = {name: value for name, value in given.items() if value is not None}
     tables = {name: runs.answer(plan(**given), executor) for name, plan in plans.PLANS.items()}
     return pd.concat([chapter(name, own) for name, own in tables.items()], ignore_index=True), tables

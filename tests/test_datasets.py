@@ -43,7 +43,8 @@ TREATED = "merge, imbalance, noise, fold, crossfit"
         ),
         (
             Data("clinc150", (("varient", "small"),)),
-            f"data set 'clinc150' has no option 'varient'; it has: variant, features, {TREATED}; did you mean 'variant'?",
+            f"data set 'clinc150' has no option 'varient'; it has: variant, features, {TREATED}; "
+            "did you mean 'variant'?",
         ),
         (Data("digits", (("train", 5),)), f"data set 'digits' has no option 'train'; it has: seed, {TREATED}"),
     ],
