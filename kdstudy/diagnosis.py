@@ -6,7 +6,7 @@ what the targets hold at each temperature and what makes a distillation from the
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -68,8 +68,8 @@ def diagnose(
     student_logits: object = None,
     heldout_teacher_logits: object = None,
     heldout_labels: object = None,
-    class_names: Sequence[str] | None = None,
-    superclass: Sequence[object] | None = None,
+    class_names: Iterable[object] | None = None,
+    superclass: Iterable[object] | None = None,
     student_val_logits: object = None,
     tau: float | None = None,
 ) -> Diagnosis:
@@ -128,7 +128,7 @@ def _facts(given: signals.Given, taus: list[float], s: signals.Signals) -> dict[
 
 def _given(
     teacher: object, labels: object, student: object, heldout: object, heldout_labels: object, student_val: object,
-    names: Sequence[str] | None, superclass: Sequence[object] | None,
+    names: Iterable[object] | None, superclass: Iterable[object] | None,
 ) -> signals.Given:  # fmt: skip
     """All that was given, checked."""
     read = signals_input.table
@@ -153,23 +153,25 @@ def _given(
     )
 
 
-def _names(names: Sequence[str] | None, classes: int) -> tuple[str, ...]:
+def _names(names: Iterable[object] | None, classes: int) -> tuple[str, ...]:
     if names is None:
         return ()
-    if isinstance(names, str | Mapping) or len(list(names)) != classes:
-        found = type(names).__name__ if isinstance(names, str | Mapping) else f"{len(list(names))} names"
+    several = isinstance(names, Iterable) and not isinstance(names, str | bytes | Mapping)
+    known = tuple(map(str, names)) if several else ()
+    if len(known) != classes:
+        found = f"{len(known)} names" if several else type(names).__name__
         raise Unusable(f"class_names: found {found}, allowed: a list of {classes} names, one for each class")
-    return tuple(map(str, names))
+    return known
 
 
-def _groups(superclass: Sequence[object] | None, classes: int) -> np.ndarray | None:
+def _groups(superclass: Iterable[object] | None, classes: int) -> np.ndarray | None:
     if superclass is None:
         return None
-    values = superclass.tolist() if hasattr(superclass, "tolist") else list(superclass)
+    several = isinstance(superclass, Iterable) and not isinstance(superclass, str | bytes | Mapping)
+    values = [*(superclass.tolist() if hasattr(superclass, "tolist") else superclass)] if several else []
     if len(values) != classes:
-        raise Unusable(
-            f"superclass: found {len(values)} entries, allowed: {classes}, the super-class of each class in order"
-        )
+        found = f"{len(values)} entries" if several else type(superclass).__name__
+        raise Unusable(f"superclass: found {found}, allowed: {classes}, the super-class of each class in order")
     places: dict[str, int] = {}
     return np.array([places.setdefault(str(v), len(places)) for v in values])
 
