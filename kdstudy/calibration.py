@@ -117,7 +117,7 @@ def smoothed(positive: pd.DataFrame, healthy: pd.DataFrame) -> dict[str, float]:
     """Limits of `pinned` (from below) and `spread` (from above) that catch most smoothed teachers.
 
     Pairs of limits from 0.3 to 0.95 in steps of 0.005 and 0.4 to 4 in steps of 0.05 that raise no alarm on a teacher
-    of hard labels, typical or not, even if both are relaxed by three tenths; of those that catch at least 85 %
+    of hard labels, typical or not, even if both are relaxed by three tenths; of those that catch at least nine tenths
     of the most, the strictest of `pinned`, then of `spread`.
     """
     best: list[tuple[float, float, float]] = []
@@ -126,7 +126,7 @@ def smoothed(positive: pd.DataFrame, healthy: pd.DataFrame) -> dict[str, float]:
             if not _alarms(healthy, pinned / GUARD, spread * GUARD).any():
                 best.append((float(_alarms(positive, pinned, spread).mean()), pinned, -spread))
     most = max(caught for caught, *_ in best)
-    _, pinned, spread = max((b for b in best if b[0] >= 0.85 * most), key=lambda b: b[1:])
+    _, pinned, spread = max((b for b in best if b[0] >= 0.9 * most), key=lambda b: b[1:])
     return {"smoothed_pinned": round(float(pinned), 3), "smoothed_spread": round(-float(spread), 3)}
 
 
