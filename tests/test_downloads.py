@@ -64,7 +64,7 @@ def test_absent_without_a_network_is_one_clear_error(cache, tmp_path, monkeypatc
         raise OSError("network is unreachable")
 
     monkeypatch.setattr(pooch, "retrieve", offline)
-    url = datasets.SOURCES["clinc150"][1] + "data_full.json"
+    url = downloads.SOURCES["clinc150"][1] + "data_full.json"
     message = (
         "data set 'clinc150': data_full.json is not in {}, and could not be downloaded from {} "
         "(OSError: network is unreachable). Try again with a network, or put the file into {}"

@@ -44,7 +44,7 @@ def well_formed(data: Dataset) -> None:
 
 def publish(monkeypatch: pytest.MonkeyPatch, name: str, files: dict[str, bytes], url: str = NOWHERE) -> str:
     """Make `files` the published files of a set; returns the set's folder."""
-    folder = datasets.SOURCES[name][0]
+    folder = downloads.SOURCES[name][0]
     sha256 = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
     monkeypatch.setitem(downloads.SOURCES, name, (folder, url, sha256))
     return folder
