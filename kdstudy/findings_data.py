@@ -108,5 +108,8 @@ def weak_teacher(s: Signals, limit: Limits) -> Found:
         return "error", evidence, advice
     if s.rows is None or not findings_limits.weak_teacher(s.value, limit):
         return None
-    advice = "The teacher is wrong on many examples: train it longer or take a larger one, unless labels are noisy."
+    advice = (
+        "The teacher is wrong on many examples: train it longer or take a larger one, unless labels are noisy. If it "
+        "is much surer than it is right, part of the rows may be in another order than the labels."
+    )
     return "warning", evidence, advice

@@ -16,7 +16,8 @@ def smoothed_teacher(s: Signals, limit: Limits) -> Found:
     evidence = some(s, "pinned spread mass_right")
     advice = (
         "Targets are nearly the same for all examples of a class, as after label smoothing: they tell little about "
-        "examples and classes, at any tau. Train the teacher on hard labels, or expect no more than smoothing gives."
+        "examples and classes. Train the teacher on hard labels, or expect little more than smoothing gives; if these "
+        "logits were already divided by a temperature, store them as they were."
     )
     return "warning", evidence, advice
 
@@ -90,7 +91,11 @@ def temperature_low(s: Signals, limit: Limits) -> Found:
     if s["asked"] is None or s["tau_low"] is None or s["asked"] >= s["tau_low"]:
         return None
     evidence = {"tau": s["asked"], "low": s["tau_low"], "high": s["tau_high"], "mass": s["asked_mass"]}
-    return "warning", evidence, f"At this tau the targets are nearly the labels: take tau from {s['tau_low']:g} on."
+    advice = (
+        "At this tau less mass leaves the label than where the study's students learnt most: try tau from "
+        f"{s['tau_low']:g} on."
+    )
+    return "warning", evidence, advice
 
 
 @finding(unless="misaligned weak_teacher")
@@ -99,4 +104,8 @@ def temperature_high(s: Signals, limit: Limits) -> Found:
     if s["asked"] is None or s["tau_high"] is None or s["asked"] <= s["tau_high"]:
         return None
     evidence = {"tau": s["asked"], "low": s["tau_low"], "high": s["tau_high"], "mass": s["asked_mass"]}
-    return "warning", evidence, f"At this tau the targets are nearly uniform: take tau up to {s['tau_high']:g}."
+    advice = (
+        "At this tau more mass leaves the label than where most of the study's students learnt most: try tau up to "
+        f"{s['tau_high']:g} too. A wide student may bear more, and noisy data need more."
+    )
+    return "warning", evidence, advice
