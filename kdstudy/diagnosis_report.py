@@ -26,6 +26,7 @@ TOUCHED = {  # levels that a finding puts in doubt; errors put all three
     "train_memorised": ("instance",),
     "no_class_structure": ("domain",),
     "few_classes": ("domain",),
+    "few_examples": ("universe", "domain", "instance"),
     "temperature_low": ("universe", "domain", "instance"),
     "temperature_high": ("domain", "instance"),
 }

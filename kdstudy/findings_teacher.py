@@ -5,6 +5,8 @@ from kdstudy.findings_base import Found, finding, some
 from kdstudy.findings_limits import SIGNIFICANT, Limits, beyond
 from kdstudy.signals import Signals
 
+FEWEST = 100  # examples: a share of one half has a standard error of 0.05 then
+
 # ---------------------------------------------------------------- what it can tell
 
 
@@ -69,6 +71,15 @@ def few_classes(s: Signals, limit: Limits) -> Found:
         "hand on. Distil finer classes or hidden features; expect smoothing and weights of examples only."
     )
     return "warning", {"classes": 2}, advice
+
+
+@finding()
+def few_examples(s: Signals, limit: Limits) -> Found:
+    """So few examples that what is said of the levels is mostly chance."""
+    if s["examples"] >= FEWEST:
+        return None
+    advice = f"Fewer than {FEWEST} examples tell little of levels, structure or alignment: give the whole training set."
+    return "warning", {"examples": s["examples"], "classes": s["classes"]}, advice
 
 
 @finding(unless="misaligned")

@@ -73,7 +73,7 @@ def summary(rows: pd.DataFrame) -> str:
     tested = rows[rows["holm"].notna()]
     decided, kept = (int((tested[c] != UNDECIDED).sum()) for c in ("verdict", "kept"))
     other = {k: v for k, v in overall(rows, "kept").items() if v != first[k]}
-    changed = [f"{', '.join(k for k in other if other[k] == v)} ({v})" for v in SIGNS if v in other.values()]
+    changed = [f"{v} would be {', '.join(k for k in other if other[k] == v)}" for v in SIGNS if v in other.values()]
     return (
         f"Of {len(first)} claims: {counts}. They rest on {len(tested)} intervals, one for each claim and data set, of "
         f"which {decided} decide. With all of them as one family (Holm), {kept} still do, and "

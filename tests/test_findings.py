@@ -140,6 +140,13 @@ def test_a_smoothed_teacher(classes):
     assert diagnose(v, y).codes == expected
 
 
+def test_few_examples_are_said_to_be_few():
+    assert diagnose(V[:99], Y[:99]).codes == ["few_examples"]
+    assert diagnose(V[:100], Y[:100]).codes == ["healthy"]
+    one = diagnose(V[:1], Y[:1])
+    assert "few_examples" in one.codes and one.findings[-1].evidence["examples"] == 1
+
+
 def test_a_memorised_training_set():
     out, labels = healthy(600, seed=1)
     same = diagnose(V, Y, heldout_teacher_logits=out, heldout_labels=labels)

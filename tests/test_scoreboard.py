@@ -85,7 +85,7 @@ def test_the_summary_counts():
     )
     lone = pd.concat([judged("I3", around(0.0085)), *(judged(k, around(0.0)) for k in ("I4", "I5", "A3"))])
     said = scoreboard.summary(lone.reset_index(drop=True))
-    assert said.endswith("1 claim would have another verdict: I3 (undecided).")
+    assert said.endswith("1 claim would have another verdict: undecided would be I3.")
     assert scoreboard.by_level(ROWS).loc["universe"].tolist() == [1, 0, 1, 1]
     assert scoreboard.summary(ROWS.iloc[:0]) == scoreboard.table(ROWS.iloc[:0])
 
