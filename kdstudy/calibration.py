@@ -135,7 +135,7 @@ def _alarms(rows: pd.DataFrame, pinned: float, spread: float) -> pd.Series:
 
 
 def temperatures(taught: pd.DataFrame) -> dict[str, float]:
-    """Limits of the mass at a temperature, from students' accuracy over temperatures.
+    """Limits of the mass at a temperature, from students' validation accuracy over temperatures.
 
     A temperature is good if the mean accuracy is within half a point of the data set's best. Data sets on which all
     are good say nothing. Each limit is the geometric middle of the nearest masses with fewest temperatures on the

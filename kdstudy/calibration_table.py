@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from kdstudy import executors, findings, findings_limits, runs, signals, signals_input
+from kdstudy import executors, findings, findings_limits, plans, runs, signals, signals_input
 from kdstudy.calibration_plan import NOISE, SPOILT, Case, cases
 from kdstudy.datasets import load
 from kdstudy.published import Published
@@ -28,6 +28,19 @@ def collect(store: Store | None = None) -> pd.DataFrame:
     for dataset, group in groups.items():
         rows += [{"dataset": dataset} | row for row in _measured(group, logits([c.run for c in group], store))]
     return pd.DataFrame(rows)
+
+
+def temperatures() -> pd.DataFrame:
+    """Of the study's KD students with alpha = 0.9, at each temperature: seeds, mean mass, validation accuracy.
+
+    The mass is 1 - p^tau_t over its limit for tau -> infinity, 1 - 1 / C. Table `temperatures.csv`.
+    """
+    frame = runs.ask(plans.study(conditions="kd", alpha=0.9, weight_decay=()))
+    most = {d: 1 - 1 / len(runs.classes(d).names) for d in frame["dataset"].unique()}
+    frame = frame.assign(share=frame["target_mass"] / frame["dataset"].map(most))
+    groups = frame.groupby(["dataset", "tau"])
+    found = groups.agg(n=("seed", "nunique"), mass=("share", "mean"), accuracy=("validation_accuracy", "mean"))
+    return found.round(DIGITS).reset_index()
 
 
 def logits(asked: list[Run], store: Store) -> dict[str, dict[str, np.ndarray]]:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from kdstudy import calibration, calibration_plan, calibration_table, findings, findings_limits
-from kdstudy.store import Store
+from kdstudy.store import ROOT, Store
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,11 @@ def unseen(table) -> dict[str, dict[str, float]]:
 def test_the_committed_limits_are_fitted_on_the_committed_tables(limit):
     assert json.loads(calibration.LIMITS.read_text("utf-8")) == limit
     assert findings.limits() == limit
+
+
+def test_the_committed_temperatures_are_those_of_the_published_students(monkeypatch):
+    monkeypatch.setenv("KDSTUDY_RESULTS", str(ROOT / "data/results"))
+    pd.testing.assert_frame_equal(calibration_table.temperatures(), calibration.students())
 
 
 def test_limits_are_written_as_fitted(table, limit, tmp_path: Path, monkeypatch):
