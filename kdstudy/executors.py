@@ -19,7 +19,7 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 
 from kdstudy import datasets, measures, provenance, targets, training
-from kdstudy.spec import RECIPE_VERSION, Run
+from kdstudy.spec import RECIPE_VERSION, Recipe, Run
 from kdstudy.store import Record, Store
 
 # A worker that has grown by some 100 MB is replaced by joblib between two stacks; nothing is lost.
@@ -30,6 +30,11 @@ MANY = 16  # runs of one seed that make a stack of their own
 MEMORY = 1.5e9  # bytes of targets in one stack
 Executor = Callable[[Sequence[Sequence[Run]], Path, bool], Iterator[list[Record]]]
 LEFT = (*(f"logits_{s}" for s in measures.SPLITS), "rows")  # what a run must leave to teach
+
+
+def trainer(recipe: Recipe) -> Callable[..., list[training.Result]]:
+    """The function that trains a stack of this recipe: (runs, data, teachers, device, keep_logits=) -> results."""
+    return training.train
 
 
 @cache
@@ -136,7 +141,8 @@ def work(stack: Sequence[Run], path: Path, keep_logits: bool, asker: int) -> lis
         end_with(asker)
     began, data = time.perf_counter(), datasets.load(stack[0].data)
     with one_thread():
-        results = training.train(stack, data, teachers(Store(path), stack), device(), keep_logits=keep_logits)
+        left = teachers(Store(path), stack)
+        results = trainer(stack[0].recipe)(stack, data, left, device(), keep_logits=keep_logits)
     each = (time.perf_counter() - began) / len(stack)
     return [record(r, data.digest, each) for r in results]
 
