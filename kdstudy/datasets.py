@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdstudy import clinc150 as clinc
-from kdstudy import images, own_data, treatments
+from kdstudy import images, own_data, pictures, treatments
 from kdstudy.downloads import cache_folder, fetch
 from kdstudy.models import generator
 from kdstudy.spec import Data, pairs, require
@@ -35,6 +35,13 @@ class Split:
 
     x: Float[Tensor, "N D"]
     y: Int[Tensor, " N"]
+
+
+@dataclass(frozen=True, eq=False)
+class Images(Split):
+    """Images and their labels."""
+
+    x: Float[Tensor, "N channels height width"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +130,7 @@ def grouped(data: Data) -> bool:
     """Whether the classes have super-classes; a user's own data are read to know."""
     if is_own(data.name) or "merge" in dict(data.options):
         return load(data).superclass is not None
-    return data.name in ("synthetic", "clinc150")
+    return data.name in ("synthetic", "clinc150", "tiny_imagenet")
 
 
 @lru_cache(maxsize=6)
@@ -140,9 +147,13 @@ def load(data: Data) -> Dataset:
         value = given.pop(asked[-1])
         return TREATMENTS[asked[-1]](load(Data(data.name, pairs(given))), value)
     parts = maker(data.name)(**given)
-    splits = {s: Split(*parts.pop(s)) for s in SPLITS}
+    splits = {s: _split(*parts.pop(s)) for s in SPLITS}
     source = parts.pop("source", [t for s in splits.values() for t in (s.x, s.y)])
     return Dataset(data.label, **splits, digest=_digest(*source), **parts)
+
+
+def _split(x: Tensor, y: Tensor) -> Split:
+    return (Images if x.ndim == 4 else Split)(x, y)
 
 
 def fold_of(examples: int) -> Int[Tensor, " N"]:
@@ -165,7 +176,7 @@ def crossfit(data: Dataset, fold: int) -> Dataset:
     """`without` a fold, the data set's own validation split kept behind it: what a teacher of that fold must see."""
     part = without(data, fold)
     both = zip((part.validation.x, part.validation.y), (data.validation.x, data.validation.y))
-    validation = Split(*map(torch.cat, both))
+    validation = _split(*map(torch.cat, both))
     extra = {k: v for k, v in part.extra.items() if k != "validation"}
     return replace(part, validation=validation, digest=_digest(part.digest, "crossfit"), extra=extra)
 
@@ -174,7 +185,7 @@ def chosen(data: Dataset, at: Tensor) -> Dataset:
     """The data set with these training examples alone."""
     inside = {k: v[at] for k, v in data.extra.get("train", {}).items()}
     extra = {**data.extra, **({"train": inside} if inside else {})}
-    return replace(data, train=Split(data.train.x[at], data.train.y[at]), extra=extra)
+    return replace(data, train=_split(data.train.x[at], data.train.y[at]), extra=extra)
 
 
 def imbalance(data: Dataset, ratio: float) -> Dataset:
@@ -186,13 +197,13 @@ def imbalance(data: Dataset, ratio: float) -> Dataset:
 def noise(data: Dataset, fraction: float) -> Dataset:
     """Each training label replaced, with probability `fraction`, by one drawn from all classes."""
     y = treatments.noisy(data.train.y, len(data.classes), fraction)
-    return replace(data, train=Split(data.train.x, y), digest=_digest(data.digest, "noise", fraction))
+    return replace(data, train=replace(data.train, y=y), digest=_digest(data.digest, "noise", fraction))
 
 
 def merge(data: Dataset, classes: int) -> Dataset:
     """Neighbouring classes merged until `classes` are left (`treatments.groups`); extras of the old ones go."""
     group = treatments.groups(len(data.classes), classes, data.superclass)
-    splits = {s: Split(getattr(data, s).x, group[getattr(data, s).y]) for s in SPLITS}
+    splits = {s: replace(getattr(data, s), y=group[getattr(data, s).y]) for s in SPLITS}
     names = tuple(treatments.called([data.classes[i] for i in (group == g).nonzero()]) for g in range(classes))
     above = treatments.above(group, data.superclass)
     rest = {"classes": names, "superclass": above, "extra": {}, "digest": _digest(data.digest, "merge", classes)}
@@ -213,6 +224,8 @@ def _digest(*parts: object) -> str:
 dataset(synthetic)
 dataset(images.digits)
 dataset(images.fashion_mnist)
+dataset(images.fashion_images)
+dataset(pictures.tiny_imagenet)
 
 
 @dataset

@@ -15,7 +15,7 @@ class DataError(RuntimeError):
     """A data set's files are absent or not what they should be."""
 
 
-SOURCES: dict[str, tuple[str, str, Mapping[str, str]]] = {  # folder, address, sha256 of each file
+SOURCES: dict[str, tuple[str, str, Mapping[str, str]]] = {  # folder, address, sha256 (or "md5:" and md5) of each file
     "fashion_mnist": (
         "FashionMNIST/raw",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -27,7 +27,16 @@ SOURCES: dict[str, tuple[str, str, Mapping[str, str]]] = {  # folder, address, s
         },
     ),
     "clinc150": ("clinc150", clinc.URL, clinc.SHA256),
+    "tiny_imagenet": (
+        "tiny-imagenet",
+        "http://cs231n.stanford.edu/",
+        {
+            "tiny-imagenet-100.zip": "78e043a5657c5af61d631bf7a156c4b27268bae9e9cc70a559884aab8b8c0572",
+            "tiny-imagenet-200.zip": "md5:90528d7ca1a48142e341f4ef8d21d0de",
+        },
+    ),
 }
+ALTERNATIVES = {"tiny_imagenet"}  # sets of which any one file is enough, the last the one that has an address
 
 
 REMEDY = (
@@ -55,24 +64,33 @@ def _places(name: str) -> list[Path]:
 
 def at_hand(name: str) -> bool:
     """Whether a set needs no download: all its files are in one of the folders, or it has none."""
-    return name not in SOURCES or all(any((p / f).exists() for p in _places(name)) for f in SOURCES[name][2])
+    enough = any if name in ALTERNATIVES else all
+    return name not in SOURCES or enough(any((p / f).exists() for p in _places(name)) for f in SOURCES[name][2])
+
+
+def fetch_any(name: str) -> Path:
+    """Path of the first of a set's alternative files that is there, checked; of the last, downloaded, if none is."""
+    files = list(SOURCES[name][2])
+    there = [f for f in files if any((p / f).exists() for p in _places(name))]
+    return fetch(name, (there or files[-1:])[0])
 
 
 def fetch(name: str, file: str) -> Path:
     """Path of one checked file of a set, downloaded if need be. DataError says what to do next."""
-    _, url, sha256 = SOURCES[name]
+    _, url, digests = SOURCES[name]
+    kind, expected = digests[file].split(":") if ":" in digests[file] else ("sha256", digests[file])
     *_, own = places = _places(name)
     for path in (place / file for place in places):
         if path.exists():
             with path.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-            if found == sha256[file]:
+                found = hashlib.file_digest(stream, kind).hexdigest()
+            if found == expected:
                 return path
-            wrong = f"{path} has sha256 {found}, expected {sha256[file]}"
+            wrong = f"{path} has {kind} {found}, expected {expected}"
             if path.parent != own:
                 raise DataError(f"{wrong}. {REMEDY.format(url + file)}")
             _set_aside(path, wrong)
-    _download(url + file, sha256[file], own / file, f"data set {name!r}: {file} is not in", places)
+    _download(url + file, f"{kind}:{expected}", own / file, f"data set {name!r}: {file} is not in", places)
     return own / file
 
 
@@ -85,12 +103,12 @@ def _set_aside(path: Path, wrong: str) -> None:
     warnings.warn(f"{wrong}; kept aside as {bad.name}, downloading it again", stacklevel=2)
 
 
-def _download(url: str, sha256: str, path: Path, absent: str, places: Sequence[Path]) -> None:
+def _download(url: str, digest: str, path: Path, absent: str, places: Sequence[Path]) -> None:
     """One file to `path`: whole and checked, or not at all."""
     import pooch
 
     try:
-        pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent, progressbar=True)
+        pooch.retrieve(url, digest, path.name, path.parent, progressbar=True)
     except (OSError, ValueError) as error:
         here = "this folder" if len(places) == 1 else "one of these folders"
         raise DataError(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from kdstudy.downloads import SOURCES, fetch
 from kdstudy.models import generator
+from kdstudy.pictures import scaled
 from kdstudy.spec import require
 from kdstudy.synthetic import whole
 
@@ -41,19 +42,31 @@ def _idx(file: str, header: int) -> Tensor:
     return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=header)
 
 
+def _fashion(train: int) -> tuple[dict[str, tuple[Tensor, Tensor, Tensor]], Parts]:
+    """All pixels, the places and the labels of each split; and what else the data set is."""
+    halves = ("train", "t10k")
+    x, test_x = (_idx(f"{half}-images-idx3-ubyte.gz", 16).view(-1, 784) for half in halves)
+    y, test_y = (_idx(f"{half}-labels-idx1-ubyte.gz", 8).long() for half in halves)
+    most, order = len(y) * 5 // 6, torch.randperm(len(y), generator=generator(0, "fashion_mnist:split"))
+    require(isinstance(train, int) and 0 < train <= most, "train", train, f"a whole number from 1 to {most}")
+    clothes = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+    picks = {"train": (x, order[:train], y[order[:train]]), "validation": (x, order[most:], y[order[most:]])}
+    rest = {"classes": tuple(clothes.split(",")), "source": (SOURCES["fashion_mnist"][-1], train)}
+    return {**picks, "test": (test_x, torch.arange(len(test_y)), test_y)}, rest
+
+
 def fashion_mnist(*, train: int = 50_000) -> Parts:
     """`train` / 10 000 / 10 000 grey 28x28 images of clothes. Xiao et al. 2017, MIT.
 
     The published training set, permuted once and for all: its last sixth is the validation split, its
     first `train` images the training split, so that smaller training splits are nested in larger ones.
     """
-    x, test_x = (_idx(f"{half}-images-idx3-ubyte.gz", 16).view(-1, 784) for half in ("train", "t10k"))
-    y, test_y = (_idx(f"{half}-labels-idx1-ubyte.gz", 8).long() for half in ("train", "t10k"))
-    most, order = len(y) * 5 // 6, torch.randperm(len(y), generator=generator(0, "fashion_mnist:split"))
-    require(isinstance(train, int) and 0 < train <= most, "train", train, f"a whole number from 1 to {most}")
-    clothes = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
-    return {
-        "classes": tuple(clothes.split(",")),
-        "source": (SOURCES["fashion_mnist"][-1], train),
-        **_standardised(*((x[i], y[i]) for i in (order[:train], order[most:])), (test_x, test_y)),
-    }
+    picks, rest = _fashion(train)
+    return {**rest, **_standardised(**{split: (x[at], y) for split, (x, at, y) in picks.items()})}
+
+
+def fashion_images(*, train: int = 50_000) -> Parts:
+    """`fashion_mnist` as images for convolutions: x of shape (N, 1, 28, 28), in float16."""
+    picks, rest = _fashion(train)
+    images = {split: (x.view(-1, 1, 28, 28), at, y) for split, (x, at, y) in picks.items()}
+    return {**rest, "source": (*rest["source"], "images"), **scaled(**images)}
