@@ -130,7 +130,7 @@ def grouped(data: Data) -> bool:
     """Whether the classes have super-classes; a user's own data are read to know."""
     if is_own(data.name) or "merge" in dict(data.options):
         return load(data).superclass is not None
-    return data.name in ("synthetic", "clinc150", "tiny_imagenet")
+    return data.name in ("synthetic", "clinc150", "tiny_imagenet", "cifar100")
 
 
 @lru_cache(maxsize=6)
@@ -226,6 +226,8 @@ dataset(images.digits)
 dataset(images.fashion_mnist)
 dataset(images.fashion_images)
 dataset(pictures.tiny_imagenet)
+dataset(pictures.cifar10)
+dataset(pictures.cifar100)
 
 
 @dataset

@@ -35,6 +35,28 @@ SOURCES: dict[str, tuple[str, str, Mapping[str, str]]] = {  # folder, address, s
             "tiny-imagenet-200.zip": "md5:90528d7ca1a48142e341f4ef8d21d0de",
         },
     ),
+    "cifar10": (  # read through torchvision, which has the same md5 sums
+        "cifar/cifar-10-batches-py",
+        "https://www.cs.toronto.edu/~kriz/",
+        {
+            "data_batch_1": "md5:c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "md5:d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "md5:54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "md5:634d18415352ddfa80567beed471001a",
+            "data_batch_5": "md5:482c414d41f54cd18b22e5b47cb7c3cb",
+            "test_batch": "md5:40351d587109b95175f43aff81a1287e",
+            "batches.meta": "md5:5ff9c542aee3614f3951f8cda6e48888",
+        },
+    ),
+    "cifar100": (
+        "cifar/cifar-100-python",
+        "https://www.cs.toronto.edu/~kriz/",
+        {
+            "train": "md5:16019d7e3df5f24257cddd939b257f8d",
+            "test": "md5:f0ef6b0ae62326f3e7ffdfab6717acfc",
+            "meta": "md5:7973b15100ade9c7d40fb424638fde48",
+        },
+    ),
 }
 ALTERNATIVES = {"tiny_imagenet"}  # sets of which any one file is enough, the last the one that has an address
 
@@ -56,8 +78,8 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("kdstudy"))
 
 
-def _places(name: str) -> list[Path]:
-    """The folders a set's files are looked for in; the last is our own, which downloads go to."""
+def places(name: str) -> list[Path]:
+    """The folders that a set's files are looked for in; the last is our own, which downloads go to."""
     folder, yours = SOURCES[name][0], os.environ.get("KDSTUDY_DATA")
     return [Path(p).expanduser() / folder for p in (yours, cache_folder()) if p]
 
@@ -65,22 +87,27 @@ def _places(name: str) -> list[Path]:
 def at_hand(name: str) -> bool:
     """Whether a set needs no download: all its files are in one of the folders, or it has none."""
     enough = any if name in ALTERNATIVES else all
-    return name not in SOURCES or enough(any((p / f).exists() for p in _places(name)) for f in SOURCES[name][2])
+    return name not in SOURCES or enough(any((p / f).exists() for p in places(name)) for f in SOURCES[name][2])
 
 
 def fetch_any(name: str) -> Path:
     """Path of the first of a set's alternative files that is there, checked; of the last, downloaded, if none is."""
     files = list(SOURCES[name][2])
-    there = [f for f in files if any((p / f).exists() for p in _places(name))]
+    there = [f for f in files if any((p / f).exists() for p in places(name))]
     return fetch(name, (there or files[-1:])[0])
+
+
+def _kind(digest: str) -> str:
+    return digest if ":" in digest else f"sha256:{digest}"
 
 
 def fetch(name: str, file: str) -> Path:
     """Path of one checked file of a set, downloaded if need be. DataError says what to do next."""
     _, url, digests = SOURCES[name]
-    kind, expected = digests[file].split(":") if ":" in digests[file] else ("sha256", digests[file])
-    *_, own = places = _places(name)
-    for path in (place / file for place in places):
+    kind, expected = _kind(digests[file]).split(":")
+    *_, own = folders = places(name)
+    online = list(digests)[-1] if name in ALTERNATIVES else file
+    for path in (folder / file for folder in folders):
         if path.exists():
             with path.open("rb") as stream:
                 found = hashlib.file_digest(stream, kind).hexdigest()
@@ -88,10 +115,10 @@ def fetch(name: str, file: str) -> Path:
                 return path
             wrong = f"{path} has {kind} {found}, expected {expected}"
             if path.parent != own:
-                raise DataError(f"{wrong}. {REMEDY.format(url + file)}")
+                raise DataError(f"{wrong}. {REMEDY.format(url + online)}")
             _set_aside(path, wrong)
-    _download(url + file, f"{kind}:{expected}", own / file, f"data set {name!r}: {file} is not in", places)
-    return own / file
+    _download(url + online, _kind(digests[online]), own / online, f"data set {name!r}: {online} is not in", folders)
+    return own / online
 
 
 def _set_aside(path: Path, wrong: str) -> None:
@@ -103,15 +130,15 @@ def _set_aside(path: Path, wrong: str) -> None:
     warnings.warn(f"{wrong}; kept aside as {bad.name}, downloading it again", stacklevel=2)
 
 
-def _download(url: str, digest: str, path: Path, absent: str, places: Sequence[Path]) -> None:
+def _download(url: str, digest: str, path: Path, absent: str, folders: Sequence[Path]) -> None:
     """One file to `path`: whole and checked, or not at all."""
     import pooch
 
     try:
         pooch.retrieve(url, digest, path.name, path.parent, progressbar=True)
     except (OSError, ValueError) as error:
-        here = "this folder" if len(places) == 1 else "one of these folders"
+        here = "this folder" if len(folders) == 1 else "one of these folders"
         raise DataError(
-            f"{absent} {' or '.join(map(str, places))}, and could not be downloaded from {url} "
+            f"{absent} {' or '.join(map(str, folders))}, and could not be downloaded from {url} "
             f"({type(error).__name__}: {error}). Try again with a network, or put the file into {here}"
         ) from error

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from command import shell, small_book
+from tiny_files import NAMES
 
 from kdstudy import cli, runs, targets
 
@@ -124,7 +125,7 @@ def test_a_value_that_is_no_yaml(kdstudy, asked):
 def test_an_unknown_data_set(kdstudy, asked):
     err = refused(kdstudy, asked, "run", "universe", "-p", "dataset=digit")
     assert err == (
-        "error: data set 'digit' is unknown; there are: synthetic, digits, fashion_mnist, clinc150, "
+        f"error: data set 'digit' is unknown; there are: {NAMES}, "
         "or a path to your own (a .csv file of texts, a folder of images); did you mean 'digits'?\n"
     )
 

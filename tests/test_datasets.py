@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from conftest import says
-from tiny_files import SPLITS, load, well_formed
+from tiny_files import NAMES, SPLITS, load, well_formed
 
 from kdstudy import datasets
 from kdstudy.spec import Data
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_names_and_options():
-    assert datasets.names() == ["synthetic", "digits", "fashion_mnist", "clinc150"]
+    assert datasets.names() == NAMES.split(", ")
     assert datasets.options("digits") == {"seed": 0}
     assert datasets.options("clinc150") == {"variant": "full", "features": 256}
 
@@ -32,13 +32,13 @@ TREATED = "merge, imbalance, noise, fold, crossfit"
     "data, message",
     [
         (
-            Data("fashion"),
-            "data set 'fashion' is unknown; there are: synthetic, digits, fashion_mnist, clinc150, "
+            Data("fashion_mnis"),
+            f"data set 'fashion_mnis' is unknown; there are: {NAMES}, "
             "or a path to your own (a .csv file of texts, a folder of images); did you mean 'fashion_mnist'?",
         ),
         (
             Data("x"),
-            "data set 'x' is unknown; there are: synthetic, digits, fashion_mnist, clinc150, "
+            f"data set 'x' is unknown; there are: {NAMES}, "
             "or a path to your own (a .csv file of texts, a folder of images)",
         ),
         (

@@ -73,11 +73,23 @@ def test_fashion_names_the_sizes_there_are(fashion, train):
         load("fashion_mnist", train=train)
 
 
+def test_fashion_images_are_the_same_images(fashion):
+    flat, data = load("fashion_mnist", train=40), load("fashion_images", train=40)
+    well_formed(data, torch.half)
+    assert data.classes == flat.classes and data.digest != flat.digest
+    for split in SPLITS:
+        mine, other = getattr(data, split), getattr(flat, split)
+        assert mine.x.shape == (len(other.y), 1, 28, 28)
+        assert_close(mine.x.flatten(1).float(), other.x, rtol=1e-3, atol=1e-3)
+        assert torch.equal(mine.y, other.y)
+
+
 @real("FashionMNIST/raw/train-images-idx3-ubyte.gz")
 def test_real_fashion(monkeypatch):
     monkeypatch.setenv("KDSTUDY_DATA", REAL)
     data = load("fashion_mnist")
     well_formed(data)
+    assert data.digest == "a9b8aff0d5433bcd"  # stored results carry it
     assert [tuple(getattr(data, s).x.shape) for s in SPLITS] == [(50_000, 784), (10_000, 784), (10_000, 784)]
     assert data.test.y.bincount().tolist() == [1000] * 10
     assert (data.train.y.bincount() + data.validation.y.bincount()).tolist() == [6000] * 10

@@ -4,7 +4,7 @@ import jaxtyping
 import pytest
 import torch
 from conftest import SMALL, says
-from tiny_files import load, well_formed
+from tiny_files import NAMES, load, well_formed
 
 from kdstudy import datasets
 from kdstudy.spec import Data, pairs
@@ -103,7 +103,7 @@ def test_named_takes_a_name_or_a_data_set_and_checks_it():
     assert datasets.named("digits") == Data("digits")
     assert datasets.named(data) is data
     message = (
-        "data set 'digit' is unknown; there are: synthetic, digits, fashion_mnist, clinc150, or a path to your own "
+        f"data set 'digit' is unknown; there are: {NAMES}, or a path to your own "
         "(a .csv file of texts, a folder of images); did you mean 'digits'?"
     )
     for wrong in ("digit", Data("digit")):
@@ -112,6 +112,11 @@ def test_named_takes_a_name_or_a_data_set_and_checks_it():
 
 
 def test_grouped_is_whether_there_are_super_classes():
-    assert [n for n in datasets.names() if datasets.grouped(Data(n))] == ["synthetic", "clinc150"]
+    assert [n for n in datasets.names() if datasets.grouped(Data(n))] == [
+        "synthetic",
+        "tiny_imagenet",
+        "cifar100",
+        "clinc150",
+    ]
     for name in ("synthetic", "digits"):
         assert datasets.grouped(Data(name)) == (load(name).superclass is not None) == bool(load(name).superclasses)

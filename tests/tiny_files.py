@@ -16,6 +16,7 @@ from kdstudy.spec import Data, pairs
 
 REAL = os.environ.get("KDSTUDY_DATA")
 SPLITS = ("train", "validation", "test")
+NAMES = "synthetic, digits, fashion_mnist, fashion_images, tiny_imagenet, cifar10, cifar100, clinc150"
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens
 
 
@@ -29,13 +30,13 @@ def rows(x: Tensor) -> set[bytes]:
     return {row.numpy().tobytes() for row in x}
 
 
-def well_formed(data: Dataset) -> None:
+def well_formed(data: Dataset, dtype: torch.dtype = torch.float32) -> None:
     """What every data set promises."""
     assert re.fullmatch("[0-9a-f]{16}", data.digest)
     seen: set[bytes] = set()
     for split in SPLITS:
         x, y = getattr(data, split).x, getattr(data, split).y
-        assert x.dtype == torch.float32 and y.dtype == torch.int64 and len(x) == len(y)
+        assert x.dtype == dtype and y.dtype == torch.int64 and len(x) == len(y)
         assert x.isfinite().all() and 0 <= y.min() and y.max() < len(data.classes)
         assert not seen & rows(x), f"{split} shares examples with a split before it"
         seen |= rows(x)
