@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdstudy import datasets, models, plans, targets, training
+from kdstudy import datasets, models, plans, setups, targets, training
 from kdstudy.datasets import Dataset
 from kdstudy.spec import Data, Recipe, Run, pairs
 
@@ -46,7 +46,7 @@ Logits = Mapping[str, Mapping[str, Tensor]]
 def students(r: int, batch: int) -> list[Run]:
     """R students: every condition for each seed."""
     data = Data("synthetic", pairs(SHAPE))
-    own = plans.Setup(Recipe((256,), 3, batch), Recipe((12,), EPOCHS, batch))
+    own = setups.Setup(Recipe((256,), 3, batch), Recipe((12,), EPOCHS, batch))
     return plans.students(data, own, CONDITIONS, range(-(-r // len(CONDITIONS))))[:r]
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from joblib import Parallel, cpu_count, delayed
 
-from kdstudy import datasets, measures, provenance, targets, training
+from kdstudy import convolution, datasets, lanes, measures, provenance, targets, training
 from kdstudy.spec import RECIPE_VERSION, Recipe, Run
 from kdstudy.store import Record, Store
 
@@ -26,6 +26,7 @@ from kdstudy.store import Record, Store
 warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
 
 WIDEST = 64  # runs in one stack
+SIDE_BY_SIDE = {"cpu": 4, "cuda": 32}  # convolutional networks in one stack
 MANY = 16  # runs of one seed that make a stack of their own
 MEMORY = 1.5e9  # bytes of targets in one stack
 Executor = Callable[[Sequence[Sequence[Run]], Path, bool], Iterator[list[Record]]]
@@ -34,24 +35,31 @@ LEFT = (*(f"logits_{s}" for s in measures.SPLITS), "rows")  # what a run must le
 
 def trainer(recipe: Recipe) -> Callable[..., list[training.Result]]:
     """The function that trains a stack of this recipe: (runs, data, teachers, device, keep_logits=) -> results."""
-    return training.train
+    return training.train if recipe.net == "mlp" else convolution.train
+
+
+def shape(run: Run) -> tuple[object, ...]:
+    """What runs must have in common to be trained in one stack."""
+    return training.shape(run) if run.recipe.net == "mlp" else convolution.shape(run)
 
 
 @cache
-def _digest(condition: str, held: tuple[str, ...]) -> str:
+def _digest(condition: str, held: tuple[str, ...], plain: bool) -> str:
     known = measures.MEASURES | measures.WITH_TEACHER
-    return provenance.digest(targets.named(condition), training.train, *(known[n] for n in held))
+    roots = [training.train] if plain else [convolution.train, *lanes.LANES.values()]
+    return provenance.digest(targets.named(condition), *roots, *(known[n] for n in held))
 
 
-def code(condition: str, metrics: Iterable[str]) -> str:
-    """Digest of the code that gives these metrics of a condition their meaning."""
+def code(condition: str, metrics: Iterable[str], net: str = "mlp") -> str:
+    """Digest of the code that gives these metrics of a condition their meaning, in networks of that kind."""
     known = measures.MEASURES.keys() | measures.WITH_TEACHER.keys()
-    return _digest(condition, tuple(sorted({m.partition("_")[2] for m in metrics} & known)))
+    return _digest(condition, tuple(sorted({m.partition("_")[2] for m in metrics} & known)), net == "mlp")
 
 
 def stale(row: dict[str, object]) -> bool:
     """Whether a stored row was computed by code that has changed its meaning since."""
-    return row["condition"] not in targets.CONDITIONS or row["code"] != code(row["condition"], row)
+    net = row.get("net") or "mlp"
+    return row["condition"] not in targets.CONDITIONS or row["code"] != code(row["condition"], row, net)
 
 
 def device() -> str:
@@ -72,7 +80,7 @@ def single(value: float) -> float:
 def record(result: training.Result, digest: str, seconds: float) -> Record:
     """A result with its provenance."""
     row = result.run.columns | {name: single(value) for name, value in result.metrics.items()}
-    row |= {"code": code(result.run.condition.name, result.metrics), "version": RECIPE_VERSION}
+    row |= {"code": code(result.run.condition.name, result.metrics, result.run.recipe.net), "version": RECIPE_VERSION}
     row |= {"digest": digest, "torch": torch.__version__, "device": hardware(), "seconds": round(seconds, 3)}
     return Record(row, result.arrays)
 
@@ -92,7 +100,7 @@ def stacks(runs: Sequence[Run]) -> list[list[Run]]:
     """
     groups: dict[object, list[Run]] = {}
     for run in runs:
-        groups.setdefault(training.shape(run), []).append(run)
+        groups.setdefault(shape(run), []).append(run)
     out = []
     for group in groups.values():
         seeds: dict[int, list[Run]] = {}
@@ -106,7 +114,9 @@ def stacks(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def widest(run: Run) -> int:
-    """How many runs like this one fit one stack."""
+    """How many runs like this one fit one stack; images share little on a CPU, and short stacks lose little."""
+    if run.recipe.net != "mlp":
+        return SIDE_BY_SIDE[device()]
     data = datasets.load(run.data)
     each = 2 * len(data.train.y) * len(data.classes) * getattr(torch, run.recipe.dtype).itemsize
     return max(1, min(WIDEST, int(MEMORY / each)))
@@ -149,7 +159,7 @@ def work(stack: Sequence[Run], path: Path, keep_logits: bool, asker: int) -> lis
 
 def teachers(store: Store, stack: Sequence[Run]) -> dict[str, dict[str, torch.Tensor]]:
     """What the teachers of a stack left, by key: logits by split, indexed by example, and logit-layer rows."""
-    held = store.arrays({r.teacher.key for r in stack if r.teacher}, LEFT)
+    held = store.arrays({r.teacher.key for r in stack if r.teacher}, (*LEFT, "weights"))
     return {key: tensors(arrays) for key, arrays in held.items()}
 
 
@@ -168,5 +178,12 @@ EXECUTORS: dict[str, Executor] = {"local": local}
 
 # Sources are read now, not when a result is stored: a file edited meanwhile is not what ran.
 provenance.reachable(
-    [training.train, *targets.CONDITIONS.values(), *measures.MEASURES.values(), *measures.WITH_TEACHER.values()]
+    [
+        training.train,
+        convolution.train,
+        *lanes.LANES.values(),
+        *targets.CONDITIONS.values(),
+        *measures.MEASURES.values(),
+        *measures.WITH_TEACHER.values(),
+    ]
 )

@@ -17,7 +17,8 @@ import pandas as pd
 from kdstudy.datasets import Dataset
 from kdstudy.store import ROOT, Record
 
-TEXT = ("key", "dataset", "condition", "hidden", "dtype", "options", "teacher", "code", "digest", "torch", "device")
+TEXT = ("key", "dataset", "condition", "hidden", "dtype", "options", "teacher", "code", "digest", "torch", "device",
+        "net")  # fmt: skip
 CLASSES = "classes.json"
 Arrays = dict[str, np.ndarray]
 ORDER = ["dataset", "options", "condition", "key"]

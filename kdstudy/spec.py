@@ -7,12 +7,13 @@ taught), a seed and, where the condition listens to one, the teacher, itself a `
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import PurePath
 
 RECIPE_VERSION = 1  # part of every key: raise it when the meaning of a field below changes
+NEWER = {"net": "mlp", "augment": False}  # fields added since: at these values no part of a key or row
 
 Pairs = tuple[tuple[str, object], ...]
 
@@ -30,6 +31,11 @@ def require(ok: bool, what: str, found: object, allowed: str) -> None:
 
 def _counts(value: float) -> bool:
     return value >= 1 and value == int(value)
+
+
+def meant(items: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """Fields by name, without those of `NEWER` that say nothing new: what is older keeps its key."""
+    return {name: value for name, value in items if name not in NEWER or value != NEWER[name]}
 
 
 @dataclass(frozen=True)
@@ -50,11 +56,12 @@ class Data:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A multilayer perceptron and how it is trained.
+    """A network and how it is trained: `net` "mlp" with its `hidden` layers, or one of `kdstudy.nets` for images.
 
     SGD with Nesterov momentum, learning rate `lr` falling to 0 by a half cosine, `weight_decay`
     added to the gradient, batches of `batch` examples drawn without replacement each epoch. Without
-    epochs it stays as it was drawn.
+    epochs it stays as it was drawn. `augment` shows each image shifted by up to 4 pixels and mirrored at random.
+    `dtype` "bfloat16" computes in bfloat16 on weights kept in float32; only networks for images can.
     """
 
     hidden: tuple[int, ...]
@@ -64,6 +71,8 @@ class Recipe:
     weight_decay: float = 0.0
     momentum: float = 0.9
     dtype: str = "float32"
+    net: str = "mlp"
+    augment: bool = False
 
     def __post_init__(self) -> None:
         for name in ("lr", "weight_decay", "momentum"):
@@ -77,7 +86,11 @@ class Recipe:
         require(self.lr > 0, "lr", self.lr, "a number above 0")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "a number of at least 0")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
-        require(self.dtype in ("float32", "float64"), "dtype", self.dtype, "'float32', 'float64'")
+        plain = self.net == "mlp"
+        types = ("float32", "float64") if plain else ("bfloat16", "float32", "float64")
+        require(self.dtype in types, "dtype", self.dtype, ", ".join(map(repr, types)))
+        require(plain or not self.hidden, f"hidden of net {self.net!r}", self.hidden, "(), it has its own layers")
+        require(not (plain and self.augment), "augment of net 'mlp'", self.augment, "False")
 
 
 @dataclass(frozen=True)
@@ -112,14 +125,15 @@ class Run:
     @cached_property
     def key(self) -> str:
         """First 20 hex digits of the SHA-256 of the run's canonical JSON."""
-        text = json.dumps([RECIPE_VERSION, asdict(self)], sort_keys=True, separators=(",", ":"))
+        text = json.dumps([RECIPE_VERSION, asdict(self, dict_factory=meant)], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     @property
     def columns(self) -> dict[str, object]:
         """The run as one flat row: data options, recipe, condition, seed, teacher's key."""
-        recipe = {f.name: getattr(self.recipe, f.name) for f in fields(Recipe)}
+        recipe = meant((f.name, getattr(self.recipe, f.name)) for f in fields(Recipe))
         recipe["hidden"] = "x".join(map(str, self.recipe.hidden)) or "0"
+        recipe |= {"augment": 1} if self.recipe.augment else {}
         return {
             "key": self.key,
             "dataset": self.data.label,

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from pandas.io.formats.style import Styler
 
 from kdstudy import stats
-from kdstudy.plans import TEACHER_SEED
+from kdstudy.setups import TEACHER_SEED
 from kdstudy.wording import words
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.color_palette("colorblind", 10)

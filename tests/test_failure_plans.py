@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from kdstudy import composed, plans, plans_failures
+from kdstudy import composed, plans, plans_failures, setups
 from kdstudy.spec import Data
 
 GIVEN = {"dataset": "digits", "seeds": 2, "tau": [1.0, 4.0]}
@@ -46,7 +46,7 @@ def test_students_of_a_changed_teacher_differ_in_nothing_else():
 
 def test_teachers_are_scaled_in_width_and_length():
     parts = plans_failures.too_good_teacher(**GIVEN, size=[0.5, 2.0], length=[0.1, 1.0, 2.0])
-    own = plans.SETUPS["digits"].teacher
+    own = setups.SETUPS["digits"].teacher
     assert {(r.teacher.recipe.hidden[0], r.teacher.recipe.epochs) for r in parts["grid"]} == {
         (h, e) for h in (128, 512) for e in (6, 60, 120)
     }
@@ -56,12 +56,12 @@ def test_teachers_are_scaled_in_width_and_length():
     for r in parts["assistant"]:
         assert r.teacher.recipe.hidden == (round((256 * 6) ** 0.5),)
         assert r.teacher.condition.name == "kd" and r.teacher.teacher.recipe == own
-        assert r.teacher.teacher.seed == r.teacher.seed == plans.TEACHER_SEED + r.seed
+        assert r.teacher.teacher.seed == r.teacher.seed == setups.TEACHER_SEED + r.seed
 
 
 def test_a_network_never_scales_to_nothing():
-    assert plans_failures._scaled(plans.SETUPS["digits"].teacher, 1e-9, 1e-9).hidden == (1,)
-    assert plans_failures._scaled(plans.SETUPS["digits"].teacher, 1e-9, 1e-9).epochs == 1
+    assert plans_failures._scaled(setups.SETUPS["digits"].teacher, 1e-9, 1e-9).hidden == (1,)
+    assert plans_failures._scaled(setups.SETUPS["digits"].teacher, 1e-9, 1e-9).epochs == 1
 
 
 def test_the_hottest_temperature_and_the_others():

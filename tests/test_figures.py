@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import figures, plans, stats, style
+from kdstudy import figures, setups, stats, style
 
 
 def table(seeds: int) -> pd.DataFrame:
@@ -39,5 +39,5 @@ def test_contrasts_are_paired_and_joint():
 
 def test_a_teacher_is_of_its_students_seed():
     students = table(3)
-    both = pd.concat([students, students.assign(seed=students["seed"] + plans.TEACHER_SEED)])
+    both = pd.concat([students, students.assign(seed=students["seed"] + setups.TEACHER_SEED)])
     assert style.facts(both) == style.facts(students) and "n = 3 seeds" in style.facts(both)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from conftest import TINY
 
-from kdstudy import datasets, plans, plans_failures, targets
+from kdstudy import datasets, plans, plans_failures, setups, targets
 from kdstudy.spec import Recipe
 
 SMALL = {"dataset": "digits", "tau": [1.0, 4.0], "alpha": [0.5], "epsilon": [0.1], "weight_decay": [0.0], "seeds": 2}
@@ -55,8 +55,8 @@ def test_seeds_are_a_count_or_a_list(seeds, expected):
 def test_without_a_word_on_seeds_each_data_set_has_its_own_count():
     asked = plans.study(["digits", "fashion_mnist"], "hard", weight_decay=[])
     assert Counter(r.data.name for r in asked) == {"digits": 20, "fashion_mnist": 10}
-    assert plans.seed_list(None, plans.SETUPS["synthetic"]) == list(range(20))
-    assert plans.seed_list(None) == list(range(plans.DEFAULT.seeds))
+    assert plans.seed_list(None, setups.SETUPS["synthetic"]) == list(range(20))
+    assert plans.seed_list(None) == list(range(setups.DEFAULT.seeds))
 
 
 @pytest.mark.parametrize("seeds", [0, -2])
@@ -82,15 +82,15 @@ def test_a_teacher_is_hard_labels_on_the_same_data_with_its_own_seed_and_recipe(
     for run in small(conditions="kd"):
         teacher = run.teacher
         assert (teacher.data, teacher.condition) == (run.data, targets.make("hard"))
-        assert teacher.seed == plans.TEACHER_SEED + run.seed
-        assert teacher.recipe == plans.SETUPS["digits"].teacher
+        assert teacher.seed == setups.TEACHER_SEED + run.seed
+        assert teacher.recipe == setups.SETUPS["digits"].teacher
         assert teacher.teacher is None
     assert len({r.teacher for r in small(conditions="kd")}) == 2  # one for each seed, whatever tau and alpha
 
 
 def test_students_of_one_seed_differ_in_nothing_but_what_they_are_taught():
     asked = small(weight_decay=[])
-    assert {r.recipe for r in asked} == {plans.SETUPS["digits"].student}
+    assert {r.recipe for r in asked} == {setups.SETUPS["digits"].student}
     assert Counter(r.condition for r in asked) == dict.fromkeys({r.condition for r in asked}, 2)
 
 
@@ -117,7 +117,7 @@ def test_weight_decay_is_searched_on_every_data_set():
     asked = small(dataset=["digits", "synthetic"], conditions="hard", weight_decay=[0.0, 1e-3], seeds=1)
     found = [(r.data.name, r.recipe.weight_decay) for r in asked]
     assert sorted(found) == [(name, w) for name in ("digits", "synthetic") for w in (0.0, 1e-3)]
-    assert all(r.recipe.hidden == plans.SETUPS[r.data.name].student.hidden for r in asked)
+    assert all(r.recipe.hidden == setups.SETUPS[r.data.name].student.hidden for r in asked)
 
 
 def test_without_the_baseline_no_weight_decay_is_searched():
@@ -125,23 +125,23 @@ def test_without_the_baseline_no_weight_decay_is_searched():
 
 
 def test_hidden_replaces_the_students_width_only():
-    own = plans.SETUPS["digits"]
+    own = setups.SETUPS["digits"]
     for run in small(conditions="kd", hidden=3):
         assert run.recipe == replace(own.student, hidden=(3,))
         assert run.teacher.recipe == own.teacher
 
 
 def test_epochs_replace_those_of_student_and_teacher():
-    own = plans.SETUPS["digits"]
+    own = setups.SETUPS["digits"]
     for run in small(conditions="kd", epochs=2):
         assert run.recipe == replace(own.student, epochs=2)
         assert run.teacher.recipe == replace(own.teacher, epochs=2)
 
 
 def test_every_data_set_of_the_plan_has_its_own_setup():
-    assert set(plans.SETUPS) == set(plans.DATASETS)
-    assert plans.setup("something new") == plans.DEFAULT
-    for name, own in plans.SETUPS.items():
+    assert set(setups.SETUPS) == set(plans.DATASETS)
+    assert plans.setup("something new") == setups.DEFAULT
+    for name, own in setups.SETUPS.items():
         assert plans.setup(name) == own
         assert max(own.teacher.hidden) > max(own.student.hidden)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from lessons import LABEL, TEACHER, context
 
-from kdstudy import datasets, plans, targets
+from kdstudy import datasets, plans, setups, targets
 from kdstudy.spec import Data
 
 # ---------------------------------------------------------------- studies
@@ -34,7 +34,7 @@ def needs_groups(name):
 
 
 def test_conditions_that_need_super_classes_are_left_out_where_there_are_none():
-    assert plans.GROUPED == tuple(filter(needs_groups, targets.CONDITIONS))
+    assert setups.GROUPED == tuple(filter(needs_groups, targets.CONDITIONS))
     asked = plans.study(plans.DATASETS, "kd, kd_rel", seeds=1)
     assert {r.data.name for r in asked if r.condition.name == "kd_rel"} == {"synthetic", "clinc150"}
     assert {r.data.name for r in asked if r.condition.name == "kd"} == set(plans.DATASETS)
@@ -45,7 +45,7 @@ def test_a_random_teacher_is_the_seeds_own_as_it_was_drawn():
     drawn, trained = (plans.study("digits", name, tau=1.0, alpha=0.5, seeds=3) for name in ("random_teacher", "kd"))
     for a, b in zip(drawn, trained):
         assert a.teacher == replace(b.teacher, recipe=replace(b.teacher.recipe, epochs=0))
-        assert b.teacher.recipe == plans.SETUPS["digits"].teacher
+        assert b.teacher.recipe == setups.SETUPS["digits"].teacher
         assert a.recipe == b.recipe
 
 
@@ -53,7 +53,7 @@ def test_teachers_are_those_that_were_trained_each_once():
     asked = plans.study(["digits", "synthetic"], "hard, kd, kd_pt, random_teacher", seeds=2)
     found = plans.teachers(asked)
     assert [(t.data.name, t.seed) for t in found] == [(d, s) for d in ("digits", "synthetic") for s in (10_000, 10_001)]
-    assert all(t.recipe == plans.SETUPS[t.data.name].teacher for t in found)
+    assert all(t.recipe == setups.SETUPS[t.data.name].teacher for t in found)
     assert plans.teachers(plans.study("digits", "hard, random_teacher", seeds=1)) == []
 
 
@@ -66,7 +66,7 @@ def test_folds_cover_every_fold_of_every_data_set():
         (Data(name, (("fold", fold),)), 10_000 + seed)
         for name in ("digits", "clinc150") for fold in range(datasets.FOLDS) for seed in range(2)
     ]  # fmt: skip
-    assert {r.recipe for r in asked} == {replace(plans.SETUPS[n].teacher, epochs=4) for n in ("digits", "clinc150")}
+    assert {r.recipe for r in asked} == {replace(setups.SETUPS[n].teacher, epochs=4) for n in ("digits", "clinc150")}
     assert {(r.condition, r.teacher) for r in asked} == {(targets.make("hard"), None)}
     assert {r.data.name for r in plans.folds()} == set(plans.DATASETS)
 
@@ -121,7 +121,7 @@ def test_every_run_of_a_chapter_is_in_one_of_its_parts():
     for name, plan in plans.PLANS.items():
         found = plans.every(name, **given, executor="local")
         assert set(found) == {run for part in plan(**given).values() for run in part}
-        students = [r for r in found if r.seed < plans.TEACHER_SEED]
+        students = [r for r in found if r.seed < setups.TEACHER_SEED]
         assert students and all(r.recipe.epochs == 3 for r in students)
     everything = plans.every("scoreboard", **given)
     assert set(everything) == {run for name in plans.PLANS for run in plans.every(name, **given)}
