@@ -1,5 +1,6 @@
 """Tiny-ImageNet: pixels, labels, splits and groups of an archive, decoded once."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import torch
 from conftest import says
 from tiny_files import NOWHERE, REAL, SPLITS, load, put, real, well_formed
-from tiny_pictures import GROUPS, PART, TEST, TRAIN, WHOLE, decoded, members, publish_tiny, with_others
+from tiny_pictures import GROUPS, PART, TEST, TRAIN, WHOLE, decoded, members, publish_tiny, with_others, zipped
 from torch.testing import assert_close
 
 from kdstudy import datasets, downloads, pictures
@@ -83,8 +84,7 @@ def test_other_pixels_have_another_digest(archive, tmp_path, monkeypatch):
     assert load("tiny_imagenet").digest != first.digest
 
 
-def test_it_is_decoded_once_and_anew_for_other_classes(archive, cache, monkeypatch):
-    put(cache / "tiny_imagenet", {})
+def test_it_is_decoded_once_and_anew_for_other_classes(archive, monkeypatch):
     first, decode, asked = load("tiny_imagenet"), pictures._images, []
     monkeypatch.setattr(pictures, "_images", lambda *given: asked.append(given[1]) or decode(*given))
     assert torch.equal(load("tiny_imagenet").train.x, first.train.x) and not asked
@@ -115,9 +115,9 @@ from kdstudy.downloads import SOURCES
 
 pictures.GROUPS, pictures.TRAIN, pictures.TEST, digests = map(json.loads, sys.argv[2:])
 SOURCES["tiny_imagenet"] = (*SOURCES["tiny_imagenet"][:2], digests)
-decode = pictures._images
+decode, folder = pictures._images, pictures.cache_folder
 pictures._images = lambda *given: print("decoded") or decode(*given)
-Path(sys.argv[1]).touch()
+pictures.cache_folder = lambda: Path(sys.argv[1]).touch() or folder()  # at the door
 print(datasets.load(spec.Data("tiny_imagenet")).digest)
 """
 
@@ -152,15 +152,33 @@ def test_an_archive_with_too_few_images_is_refused(tmp_path, monkeypatch):
         load("tiny_imagenet")
 
 
-def test_an_altered_part_is_replaced_by_the_whole(archive, cache, tmp_path, monkeypatch):
+def test_an_altered_part_is_to_be_replaced_by_the_whole(archive):
     right = downloads.SOURCES["tiny_imagenet"][-1][PART]
     archive.write_bytes(b"half")
-    wrong = f"has sha256 {downloads.hashlib.sha256(b'half').hexdigest()}, expected {right}"
+    wrong = f"has sha256 {hashlib.sha256(b'half').hexdigest()}, expected {right}"
     message = (
         f"{archive} {wrong}. It lies in KDSTUDY_DATA and is left as it is: replace it by {NOWHERE}{WHOLE}, or remove "
         "it or unset KDSTUDY_DATA to have it downloaded"
     )
     with pytest.raises(DataError, match=says(message)):
+        load("tiny_imagenet")
+
+
+def test_an_altered_part_of_our_own_gives_way_to_the_whole(archive, cache, monkeypatch):
+    monkeypatch.delenv("KDSTUDY_DATA")
+    whole = zipped(with_others(members()))
+    folder, _, digests = downloads.SOURCES["tiny_imagenet"]
+    put(cache / folder, {PART: b"half", WHOLE: whole})
+    digests[WHOLE] = f"md5:{hashlib.md5(whole).hexdigest()}"
+    with pytest.warns(UserWarning, match="kept aside as tiny-imagenet-100.zip.bad"):
+        data = load("tiny_imagenet")
+    well_formed(data, torch.half)
+    assert load("tiny_imagenet").digest == data.digest
+    digests[WHOLE] = f"md5:{'0' * 32}"
+    with (
+        pytest.warns(UserWarning, match=f"{WHOLE} has md5 {hashlib.md5(whole).hexdigest()}, expected {'0' * 32}"),
+        pytest.raises(DataError, match=f"{WHOLE} is not in .+ and could not be downloaded from {NOWHERE}{WHOLE} "),
+    ):
         load("tiny_imagenet")
 
 
