@@ -125,16 +125,17 @@ print(datasets.load(spec.Data("tiny_imagenet")).digest)
 def test_of_two_processes_at_once_one_decodes(archive, tmp_path, monkeypatch):
     here, decode = tmp_path / "here", pictures._images
     values = [json.dumps(v) for v in (GROUPS, TRAIN, TEST, dict(downloads.SOURCES["tiny_imagenet"][-1]))]
-    other = subprocess.Popen([sys.executable, "-c", OTHER, here, *values], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", OTHER, here, *values]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
 
-    def slow(*given):
-        while not here.exists() and other.poll() is None:
-            time.sleep(0.01)
-        return decode(*given)
+        def slow(*given):
+            while not here.exists() and other.poll() is None:
+                time.sleep(0.01)
+            return decode(*given)
 
-    monkeypatch.setattr(pictures, "_images", slow)
-    digest = load("tiny_imagenet").digest
-    assert other.communicate()[0].split() == [digest]
+        monkeypatch.setattr(pictures, "_images", slow)
+        digest = load("tiny_imagenet").digest
+        assert other.communicate()[0].split() == [digest]
 
 
 @pytest.mark.parametrize("size", [48, 128, True])
