@@ -7,7 +7,8 @@ a teacher's logits for them can be kept and used by all its students: the same n
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 
 import numpy as np
 import torch
@@ -44,14 +45,34 @@ def look(x: Images, view: Int[Tensor, "B 3"]) -> Images:
     return picked.permute(0, 3, 1, 2)
 
 
-def seen(x: Images, index: Int[Tensor, " B"], view: Int[Tensor, "N 3"] | None, dtype: torch.dtype) -> Images:
+def seen(
+    x: Float[Tensor, "N ch h w"], index: Int[Tensor, " B"], view: Int[Tensor, "N 3"] | None, dtype: torch.dtype
+) -> Images:
     """These examples as they are shown; without views as they are."""
     shown = x[index] if view is None else look(x[index], view[index])
     return shown.to(dtype, memory_format=torch.channels_last)
 
 
-@torch.no_grad()
-def asked(net: nn.Module, x: Images, view: Int[Tensor, "N 3"] | None = None) -> Iterator[Float[Tensor, "B C"]]:
+def unlearning(fn: Callable[..., Iterator[Tensor]]) -> Callable[..., Iterator[Tensor]]:
+    """`torch.no_grad` for a generator, whatever else it is decorated with; its caller's gradients stay on."""
+
+    @wraps(fn)
+    def each(*args: object, **options: object) -> Iterator[Tensor]:
+        values = fn(*args, **options)
+        while True:
+            with torch.no_grad():
+                value = next(values, None)
+            if value is None:
+                return
+            yield value
+
+    return each
+
+
+@unlearning
+def asked(
+    net: nn.Module, x: Float[Tensor, "N ch h w"], view: Int[Tensor, "N 3"] | None = None
+) -> Iterator[Float[Tensor, "B C"]]:
     """Logits of a network that is not being trained, in its own precision, a few hundred images at a time."""
     dtype, before = next(net.parameters()).dtype, net.training
     net.eval()
