@@ -7,7 +7,7 @@ RUFF := $(BIN)/ruff
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test lint format quick full serve lock clean
+.PHONY: help env book test lint format quick full bench serve lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ quick: $(READY)  ## a small version of every run, in minutes on a laptop
 
 full: $(READY)  ## train every run of the study that the store lacks, publish, build the book
 	@$(BIN)/kdstudy full
+
+bench: $(READY)  ## measure speed on this machine, some 15 minutes with nothing else running; ARGS="--only distil"
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 serve: $(READY)  ## serve the built book at localhost, PORT=8000
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory book/_build/html $(PORT)

@@ -5,36 +5,31 @@ a twentieth of the examples, 10 epochs), students of 12 hidden units, eight cond
 label smoothing, distillation at six temperatures and weights) x R / 8 seeds, a teacher for each seed.
 Both sides are `kdstudy.training.train` on the same data, teachers' logits and seeds, and include all
 that a run costs: targets, initial weights, every optimiser step, validation after each epoch, all
-measures at the end. Their metrics must be equal bit for bit, or nothing is printed.
+measures at the end. Their metrics must be equal bit for bit, or nothing is written.
 
-A second line measures a plain loop as distillation code is usually written (torch.nn.Linear,
-torch.optim.SGD, cross_entropy and kl_div), each student alone: training and test accuracy only.
+The third side is a plain loop as distillation code is usually written (torch.nn.Linear, torch.optim.SGD,
+cross_entropy and kl_div), each student alone: training and test accuracy only.
 
-Both sides have one thread, as `ask` gives each of its workers; `--threads` gives the stack more.
-The ratio falls as batches grow, for a student alone then spends less of its time on calls: the
-study's own batches are `--batch 64` and 128. Sides alternate; rates are medians over the repeats of
-wall time, so other work on the machine falsifies them. Usage: python benchmarks/stacked.py
+All have one thread, as `ask` gives each of its workers. The ratio falls as batches grow, for a student alone then
+spends less of its time on calls. Sides alternate. On a machine with a GPU, too, this is measured on the CPU.
 """
 
-import argparse
-import os
-import platform
 import statistics
-import time
 from collections.abc import Callable, Mapping
-from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks import common
+from benchmarks.common import Row
 from kdstudy import datasets, models, plans, setups, targets, training
 from kdstudy.datasets import Dataset
 from kdstudy.spec import Data, Recipe, Run, pairs
 
 SHAPE = {"classes": 150, "features": 256, "superclasses": 10, "train": 768, "validation": 154, "test": 230}
 EPOCHS = 10
+BATCHES, REPEATS = (16, 64), 3
 CONDITIONS = [
     targets.make("hard"),
     targets.make("label_smoothing", epsilon=0.1),
@@ -126,50 +121,25 @@ def check(results: dict[str, list[dict[str, float]]]) -> None:
         raise SystemExit(f"the plain loop's test accuracy differs by {statistics.mean(gaps):.3f} on average: no ratio")
 
 
-def seconds(work: Callable[[], list], kept: dict[str, list], name: str, threads: int) -> float:
-    """Wall time of one call, whose result is kept."""
-    torch.set_num_threads(threads)
-    began = time.perf_counter()
-    kept[name] = work()
-    return time.perf_counter() - began
+def measure(device: str, quick: bool) -> dict[str, list[Row]]:
+    """Timings of the three sides in turn, at each batch size."""
+    return {"stacked": [row for batch in BATCHES[: 1 if quick else 2] for row in compared(batch, 8 if quick else 64)]}
 
 
-def hardware() -> str:
-    """The processor's name, where the system tells it, and its cores."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{(names or [platform.processor() or platform.machine()])[0]}, {os.cpu_count()} cores"
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--r", type=int, default=64, help="runs side by side")
-    parser.add_argument("--repeats", type=int, default=3, help="of each side")
-    parser.add_argument("--batch", type=int, default=16, help="examples in a batch")
-    parser.add_argument("--threads", type=int, default=1, help="of the stack")
-    given = parser.parse_args()
-    runs = students(given.r, given.batch)
+def compared(batch: int, r: int) -> list[Row]:
+    """Timings of R students, and the mean test accuracy of each side."""
+    runs = students(r, batch)
     data = datasets.load(runs[0].data)
-    taught, total = teach(runs, data), len(runs) * training.steps(runs[0], len(data.train.y))
-    sides = {f.__name__: partial(f, runs, data, taught) for f in (side_by_side, one_by_one, plain_loop)}
-    taken, results = {name: [] for name in sides}, {}
-    for _ in range(given.repeats):
-        for name, work in sides.items():
-            threads = given.threads if name == "side_by_side" else 1
-            taken[name].append(seconds(work, results, name, threads))
+    taught, steps = teach(runs, data), r * training.steps(runs[0], len(data.train.y))
+    what = {"r": r, "batch": batch, "steps": steps, "threads": 1}
+    found, results = [], {}
+    for i in range(REPEATS):
+        for work in (side_by_side, one_by_one, plain_loop):
+            facts, name = common.machine("cpu"), work.__name__
+            with common.threads(1):
+                spent, results[name] = common.result("cpu", work, runs, data, taught)
+            accuracy = statistics.mean(m["test_accuracy"] for m in results[name])
+            row = {"side": name.replace("_", " "), "accuracy": accuracy, "repeat": i, "seconds": round(spent, 5)}
+            found.append(what | facts | row)
     check(results)
-    stacked, alone, loop = (total / statistics.median(taken[name]) for name in sides)
-    print(f"{stacked / alone:.2f} = {stacked:.0f} run-steps/s, R = {len(runs)} side by side / {alone:.0f} one by one")
-    print(
-        f"{stacked / loop:.2f} = {stacked:.0f} run-steps/s, R = {len(runs)} side by side / {loop:.0f} in a plain loop"
-    )
-    print(
-        f"medians of n = {given.repeats}; {total // len(runs)} steps, batch {given.batch}; metrics of the first line "
-        f"equal bit for bit; torch {torch.__version__}; {hardware()}; threads: {given.threads} side by side, 1 else"
-    )
-
-
-if __name__ == "__main__":
-    main()
+    return found

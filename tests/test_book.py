@@ -20,9 +20,9 @@ MODULES = {"book", "calibration", "catalogue", "claims", "derived", "diagnosis",
            "diagnosis_report", "factorial", "faults", "figures", "figures_capacity", "figures_classes",
            "figures_decomposition", "figures_diagnosis", "figures_domain", "figures_fewclasses",
            "figures_instance", "figures_levels", "figures_mislabelled", "figures_noise", "figures_search",
-           "figures_silent", "figures_smoothed", "figures_teachers", "figures_temperature", "figures_toogood",
-           "figures_unequal", "findings", "identities", "logitfiles", "mantel", "plans", "reproduce", "runs",
-           "scoreboard", "spec", "stats", "wording"}  # fmt: skip
+           "figures_silent", "figures_smoothed", "figures_speed", "figures_teachers", "figures_temperature",
+           "figures_toogood", "figures_unequal", "findings", "identities", "logitfiles", "mantel", "plans",
+           "reproduce", "runs", "scoreboard", "spec", "speed", "speed_ways", "stats", "wording"}  # fmt: skip
 OUTSIDE = {"IPython.display"}
 
 

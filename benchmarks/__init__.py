@@ -1,0 +1,1 @@
+"""How fast the study trains, as ratios: `python -m benchmarks --help`."""

@@ -1,0 +1,150 @@
+"""What `make bench` measured, as tables and sentences: machines, ratios, accuracies, growth with size.
+
+A row of data/benchmarks is one timing. Rates are medians over timings; a ratio is taken between timings of the same
+repeat, and shown as the median over repeats with the lowest and the highest.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from scipy import stats as scipy_stats
+
+from kdstudy import stats
+from kdstudy.store import ROOT
+
+FOLDER = ROOT / "data/benchmarks"
+MACHINE = ["device", "hardware", "cores", "torch"]
+DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+PARTS = {
+    "distil": "engine and plain loop",
+    "distil_accuracy": "their accuracy",
+    "stacked": "perceptrons",
+    "side_by_side": "ways side by side",
+    "ceilings": "ceilings",
+    "step": "a step",
+    "growth": "growth",
+}
+
+
+def rows(part: str, folder: Path = FOLDER) -> pd.DataFrame:
+    """All timings of a part; an empty table if it was never measured."""
+    path = folder / f"{part}.csv"
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*MACHINE, "load"])
+
+
+def absent(frame: pd.DataFrame) -> str:
+    """Markdown: the devices that have no timing."""
+    lacking = [name for device, name in DEVICES.items() if device not in set(frame["device"])]
+    return "\n\n".join(f"**Not measured on a {name}:** no {name} was at hand." for name in lacking)
+
+
+def facts(frame: pd.DataFrame) -> str:
+    """Hardware, versions, the number of timings of each point, and how busy the machine was before."""
+    if frame.empty:
+        return "nothing measured"
+    made = [f"{r.hardware}, {r.cores} cores, torch {r.torch}" for r in frame[MACHINE].drop_duplicates().itertuples()]
+    n = sorted({int(v) + 1 for v in (frame["repeat"].min(), frame["repeat"].max())}) if "repeat" in frame else []
+    n = [f"n = {n[-1]} timings"] if n else []
+    return " · ".join([*made, *n, f"load before them {frame['load'].min():g} to {frame['load'].max():g}"])
+
+
+def measured(folder: Path = FOLDER) -> pd.DataFrame:
+    """The machines, with the number of timings of each part and the load before them."""
+    found = []
+    for part, title in PARTS.items():
+        for where, group in rows(part, folder).groupby(MACHINE, sort=False):
+            load = f"{group['load'].min():g} to {group['load'].max():g}"
+            found.append({"part": title} | dict(zip(MACHINE, where)) | {"timings": len(group), "load": load})
+    return pd.DataFrame(found)
+
+
+def compared(frame: pd.DataFrame, amount: str, base: str, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Every side against `base`: rates (`amount` per second) and their ratio, within each repeat."""
+    found = []
+    if frame.empty:
+        return pd.DataFrame()
+    for where, group in frame.groupby([*MACHINE, *by], sort=False):
+        rates = group.assign(rate=group[amount] / group["seconds"]).pivot(index="repeat", columns="side", values="rate")
+        for side in (s for s in group["side"].unique() if s != base):
+            ratio = rates[side] / rates[base]
+            found.append(
+                dict(zip([*MACHINE, *by], where))
+                | {"side": side, "against": base, "per second": rates[side].median()}
+                | {"per second, against": rates[base].median(), "ratio": ratio.median()}
+                | {"lowest": ratio.min(), "highest": ratio.max(), "n": len(ratio)}
+            )
+    return pd.DataFrame(found)
+
+
+def ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """That as a page shows it, without what a machine's line of facts says."""
+    return table.drop(columns=["device", "cores", "torch"], errors="ignore")
+
+
+def stacked(frame: pd.DataFrame) -> pd.DataFrame:
+    """Perceptrons side by side against one by one and against a plain loop, at each batch size."""
+    both = [compared(frame, "steps", base, ["batch", "r"]) for base in ("one by one", "plain loop")]
+    found = pd.concat(both)
+    return found[found["side"] == "side by side"] if len(found) else found
+
+
+def sides(frame: pd.DataFrame) -> pd.DataFrame:
+    """How each side of the distillation benchmark worked."""
+    shown = ["side", "students", "seeds", "epochs", "batch", "dtype", "processes", "threads", "loaders", "images"]
+    return frame[["hardware", *shown]].drop_duplicates() if len(frame) else frame
+
+
+def reached(frame: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of each side, and the difference paired by seed with its 95 % interval."""
+    found = []
+    for where, group in frame.groupby(MACHINE, sort=False):
+        by_seed = group.pivot(index="seed", columns="side", values="accuracy")
+        i = stats.interval(by_seed["engine"] - by_seed["plain loop"])
+        means = {s: by_seed[s].mean() for s in ("engine", "plain loop")}
+        spread = {f"sd, {s}": by_seed[s].std(ddof=1) for s in means}
+        found.append({"hardware": where[1]} | means | spread | {"difference": i.mean, "low": i.low, "high": i.high,
+                                                                "n": i.n})  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def same(frame: pd.DataFrame) -> str:
+    """Markdown: whether both sides reached the same accuracy, as far as the seeds can tell."""
+    lines = []
+    for row in reached(frame).to_dict("records"):
+        inside = row["low"] <= 0 <= row["high"]
+        verdict = "no difference is seen between the sides" if inside else "**the sides differ**"
+        lines.append(
+            f"On {row['hardware']} the engine less the plain loop is {100 * row['difference']:+.1f} points of test "
+            f"accuracy [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}], n = {row['n']} seeds: {verdict}."
+        )
+    return "\n\n".join(lines)
+
+
+def growth(frame: pd.DataFrame) -> pd.DataFrame:
+    """Seconds as fixed + slope x n by least squares; `of proportional`: growth of the time over growth of n."""
+    found = []
+    if frame.empty:
+        return pd.DataFrame()
+    for where, group in frame.groupby(["hardware", "kind", "axis"], sort=False):
+        line, median = scipy_stats.linregress(group["n"], group["seconds"]), group.groupby("n")["seconds"].median()
+        small, large = median.index.min(), median.index.max()
+        found.append(
+            dict(zip(["hardware", "kind", "axis"], where))
+            | {"from": small, "to": large, "fixed": line.intercept, "slope": line.slope, "r²": line.rvalue**2}
+            | {"of proportional": (median[large] / median[small]) / (large / small)}
+        )
+    return pd.DataFrame(found)
+
+
+def linear(frame: pd.DataFrame) -> str:
+    """Markdown: how many of the costs grow no faster than in proportion."""
+    table = growth(frame)
+    if table.empty:
+        return ""
+    good = int((table["of proportional"] <= 1).sum())
+    worst = table.loc[table["of proportional"].idxmax()]
+    return (
+        f"{good} of {len(table)} times grow no faster than in proportion; the fastest growing, {worst['kind']} by "
+        f"{worst['axis']}, at {worst['of proportional']:.2f} of proportional growth."
+    )
