@@ -41,6 +41,8 @@ QUICK = {"dataset": "synthetic, digits", "tau": [1.0, 4.0], "alpha": [0.9], "eps
          "weight_decay": [0.0, 1e-3], "seeds": 5}  # fmt: skip
 QuickFolder = Path("out/quick")
 OPTION = re.compile(r"--?[a-zA-Z]")
+Where = Annotated[str | None, typer.Option("--executor", help="Where to train: local, or ray for a Ray cluster.")]
+Address = Annotated[str | None, typer.Option(help="Of the Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT.")]
 
 
 @contextmanager
@@ -54,6 +56,12 @@ def plainly() -> Iterator[None]:
     except KeyboardInterrupt:
         err.print("interrupted: what was finished is kept; the same command goes on from there")
         raise typer.Exit(130) from None
+
+
+def place(executor: str | None, address: str | None) -> str:
+    """The executor with its address, as chapters name it; "local" if none is named."""
+    require(address is None or executor == "ray", "--address", address, "an address together with --executor ray")
+    return f"ray:{address}" if address else executor or "local"
 
 
 def given(chapter: str, texts: list[tuple[str, str]]) -> dict[str, object]:
@@ -94,11 +102,15 @@ def run(
     parameter: Annotated[list[str], typer.Option("-p", help="NAME=VALUE or NAME VALUE; values as YAML.")] = (),
     dataset: Annotated[str | None, typer.Option(help="As -p dataset: a name, or a path to your own.")] = None,
     output: Annotated[Path | None, typer.Option("-o", help="Notebook to write; else out/CHAPTER.ipynb.")] = None,
+    executor: Where = None,
+    address: Address = None,
 ) -> None:
     """Execute a chapter with other parameters: trains what is missing, writes notebook and HTML page."""
     with plainly():
         pairs = [tuple(p.split("=", 1)) for p in parameter]
-        values = given(chapter, pairs + ([("dataset", dataset)] if dataset else []))
+        pairs += [("dataset", dataset)] if dataset else []
+        pairs += [("executor", place(executor, address))] if executor or address else []
+        values = given(chapter, pairs)
         target = (output or ROOT / "out" / f"{chapter}.ipynb").resolve()
         require(target.suffix == ".ipynb", "-o", str(output), "the name of a notebook, which ends in .ipynb")
         runs.ask(wanted(chapter, values), executor=str(values.get("executor", "local")))
@@ -190,23 +202,23 @@ app.command()(cli_diagnose.diagnose)
 
 
 @app.command()
-def quick() -> None:
+def quick(executor: Where = None, address: Address = None) -> None:
     """Train a small universe study from nothing and render its chapter."""
     with plainly():
         began, folder = time.perf_counter(), ROOT / QuickFolder
         (folder / "runs.sqlite").unlink(missing_ok=True)
         os.environ |= {"KDSTUDY_STORE": str(folder / "runs.sqlite"), "KDSTUDY_RESULTS": str(folder / "none")}
-        frame = runs.ask(wanted("universe", QUICK))
+        frame = runs.ask(wanted("universe", QUICK), place(executor, address))
         execute("universe", folder / "universe.ipynb", QUICK)
         minutes = (time.perf_counter() - began) / 60
         out.print(f"{(frame['source'] == 'trained').sum()} students trained; {minutes:.1f} minutes")
 
 
 @app.command()
-def full() -> None:
+def full(executor: Where = None, address: Address = None) -> None:
     """Train every published run that the working store lacks, publish all, build the book."""
     with plainly():
-        for path in publish.everything():
+        for path in publish.everything(place(executor, address)):
             out.print(f"published {path}", soft_wrap=True)
         out.print(f"picture {publish.picture()}", soft_wrap=True)
         out.print(f"example {diagnosis_example.write()}", soft_wrap=True)

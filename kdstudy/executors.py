@@ -1,6 +1,6 @@
 """Where runs are trained: stacks of runs on every core of this machine, or on its GPU.
 
-An executor is a function (stacks, store path, keep logits) -> records, yielded as stacks finish.
+`kdstudy.ray_executor` has the other executor, many machines.
 """
 
 import os
@@ -9,7 +9,9 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -18,7 +20,7 @@ import numpy as np
 import torch
 from joblib import Parallel, cpu_count, delayed
 
-from kdstudy import convolution, datasets, lanes, measures, provenance, targets, training
+from kdstudy import convolution, datasets, lanes, measures, memory, provenance, targets, training
 from kdstudy.spec import RECIPE_VERSION, Recipe, Run
 from kdstudy.store import Record, Store
 
@@ -29,8 +31,17 @@ WIDEST = 64  # runs in one stack
 SIDE_BY_SIDE = {"cpu": 4, "cuda": 32}  # convolutional networks in one stack
 MANY = 16  # runs of one seed that make a stack of their own
 MEMORY = 1.5e9  # bytes of targets in one stack
-Executor = Callable[[Sequence[Sequence[Run]], Path, bool], Iterator[list[Record]]]
+RETRIES = 3  # of work that was lost with a killed process
 LEFT = (*(f"logits_{s}" for s in measures.SPLITS), "rows")  # what a run must leave to teach
+TAUGHT = (*LEFT, "weights")  # what students may need of it
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Where stacks are trained: how many at once, and (stacks, store path, keep logits) -> records as stacks finish."""
+
+    workers: Callable[[], int]
+    train: Callable[[Sequence[Sequence[Run]], Path, bool], Iterator[list[Record]]]
 
 
 def trainer(recipe: Recipe) -> Callable[..., list[training.Result]]:
@@ -93,22 +104,22 @@ def workers() -> int:
     return int(chosen or 0) or (1 if device() == "cuda" else cpu_count())
 
 
-def stacks(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs grouped into stacks of one shape, at least one for each worker, none wider than fits.
+def stacks(runs: Sequence[Run], at_once: int | None = None) -> list[list[Run]]:
+    """Runs grouped into stacks of one shape, at least one for each of `at_once` workers, none wider than fits.
 
     A seed with many runs has stacks of its own: they read the same batches, of which one copy is enough.
     """
     groups: dict[object, list[Run]] = {}
     for run in runs:
         groups.setdefault(shape(run), []).append(run)
-    out = []
+    out, at_once = [], at_once or workers()
     for group in groups.values():
         seeds: dict[int, list[Run]] = {}
         for run in sorted(group, key=lambda r: r.seed):
             seeds.setdefault(run.seed, []).append(run)
         together = list(seeds.values()) if len(group) >= MANY * len(seeds) else [[*chain(*seeds.values())]]
         for part in together:
-            width = -(-len(part) // -(-len(part) // min(widest(part[0]), -(-len(group) // workers()))))
+            width = -(-len(part) // -(-len(part) // min(widest(part[0]), -(-len(group) // at_once))))
             out += [part[i : i + width] for i in range(0, len(part), width)]
     return out
 
@@ -149,9 +160,13 @@ def work(stack: Sequence[Run], path: Path, keep_logits: bool, asker: int) -> lis
     """Train one stack for the process `asker`, its teachers' logits read from the store at `path`."""
     if os.getpid() != asker:
         end_with(asker)
+    return train(stack, teachers(Store(path), stack), keep_logits)
+
+
+def train(stack: Sequence[Run], left: Mapping[str, Mapping[str, torch.Tensor]], keep_logits: bool) -> list[Record]:
+    """Train one stack in this process, in one thread; `left` is what its teachers left, by key."""
     began, data = time.perf_counter(), datasets.load(stack[0].data)
     with one_thread():
-        left = teachers(Store(path), stack)
         results = trainer(stack[0].recipe)(stack, data, left, device(), keep_logits=keep_logits)
     each = (time.perf_counter() - began) / len(stack)
     return [record(r, data.digest, each) for r in results]
@@ -159,7 +174,7 @@ def work(stack: Sequence[Run], path: Path, keep_logits: bool, asker: int) -> lis
 
 def teachers(store: Store, stack: Sequence[Run]) -> dict[str, dict[str, torch.Tensor]]:
     """What the teachers of a stack left, by key: logits by split, indexed by example, and logit-layer rows."""
-    held = store.arrays({r.teacher.key for r in stack if r.teacher}, (*LEFT, "weights"))
+    held = store.arrays({r.teacher.key for r in stack if r.teacher}, TAUGHT)
     return {key: tensors(arrays) for key, arrays in held.items()}
 
 
@@ -168,13 +183,35 @@ def tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
     return {name.removeprefix("logits_"): torch.from_numpy(a) for name, a in arrays.items() if a.size}
 
 
+def attempt(place: int, stack: Sequence[Run], *rest: object) -> tuple[int, list[Record] | memory.NoRoom]:
+    """`work`, with the place it was sent from; memory that it lacked is an answer."""
+    return place, memory.fitted(lambda: work(stack, *rest))
+
+
 def local(stacked: Sequence[Sequence[Run]], path: Path, keep_logits: bool) -> Iterator[list[Record]]:
-    """Every core of this machine, one stack each."""
-    jobs = (delayed(work)(stack, path, keep_logits, os.getpid()) for stack in stacked)
-    yield from Parallel(n_jobs=workers(), return_as="generator_unordered")(jobs)
+    """Every core of this machine, one stack each; what a killed worker had is trained again, up to RETRIES times."""
+    waiting, lost = dict(enumerate(stacked)), 0
+    while waiting:
+        jobs = [delayed(attempt)(i, stack, path, keep_logits, os.getpid()) for i, stack in waiting.items()]
+        try:
+            for i, done in Parallel(n_jobs=workers(), return_as="generator_unordered")(jobs):
+                stack = waiting.pop(i)
+                if isinstance(done, memory.NoRoom):
+                    waiting |= enumerate(memory.halves(stack, done.why), start=max([i, *waiting], default=0) + 1)
+                else:
+                    yield done
+        except BrokenProcessPool as error:
+            if (lost := lost + 1) > RETRIES:
+                raise RuntimeError(
+                    f"workers were killed {lost} times, most often because memory ran out: set KDSTUDY_WORKERS to "
+                    f"fewer than {workers()}. What was finished is kept; the same command goes on from there"
+                ) from error
+            warnings.warn(
+                f"a worker was killed: {len(waiting)} stacks are trained again or still to come", stacklevel=2
+            )
 
 
-EXECUTORS: dict[str, Executor] = {"local": local}
+EXECUTORS: dict[str, Executor] = {"local": Executor(workers, local)}
 
 # Sources are read now, not when a result is stored: a file edited meanwhile is not what ran.
 provenance.reachable(

@@ -73,23 +73,23 @@ KEPT: dict[str, dict[str, dict[str, Callable[[pd.DataFrame], pd.Series]]]] = {  
 }
 
 
-def everything() -> Iterator[Path]:
+def everything(executor: str = "local") -> Iterator[Path]:
     """Train what the working store lacks of every chapter at its default parameters; publish each chapter."""
     done: set[str] = set()
     data: dict[str, Data] = {}
     for chapter, plan in plans.PLANS.items():
         parts = {"teachers": plans.teachers(plan()["study"])} | plan()
         data |= {r.data.name: r.data for part in parts.values() for r in part if not r.data.options}
-        yield one(chapter, parts, done)
+        yield one(chapter, parts, done, executor)
     Published().publish_classes({name: Classes.of(load(d)) for name, d in data.items()})
 
 
-def one(chapter: str, parts: dict[str, list[Run]], done: set[str]) -> Path:
+def one(chapter: str, parts: dict[str, list[Run]], done: set[str], executor: str) -> Path:
     """Publish a chapter: rows of runs that no chapter before it has, arrays of those it shows."""
     store, nothing = Store(), Published(ROOT / "data/store/none")
     rows, arrays = {}, {}
     for part, asked in parts.items():
-        frame = runs.ask(asked, store=store, published=nothing)
+        frame = runs.ask(asked, executor, store, nothing)
         rows |= store.rows(frame["key"])
         for name, chosen in KEPT.get(chapter, {}).get(part, {}).items():
             for key, array in runs.arrays(frame[chosen(frame)], name, nothing).items():

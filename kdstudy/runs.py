@@ -3,16 +3,16 @@
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from itertools import chain
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from kdstudy import anatomy, composed, executors
+from kdstudy import anatomy, composed, executors, ray_executor
+from kdstudy.bars import Bar, progress
 from kdstudy.datasets import load
 from kdstudy.executors import EXECUTORS, Executor, stale
 from kdstudy.published import Classes, Published
@@ -34,11 +34,27 @@ def describe(run: Run) -> str:
     return f"{run.data.name}, {run.condition.name}{f' ({params})' if params else ''}, seed {run.seed}"
 
 
+def before(runs: Sequence[Run]) -> list[Run]:
+    """What must be trained before these runs: their teachers, and the networks that they are composed of."""
+    return list(dict.fromkeys([r.teacher for r in runs if r.teacher] + [m for r in runs for m in composed.members(r)]))
+
+
+def chosen(executor: str) -> Executor:
+    """The executor of that name: "local", "ray" or "ray:ADDRESS" (`kdstudy.ray_executor`)."""
+    if executor.partition(":")[0] == "ray":
+        return ray_executor.at(executor if executor.startswith("ray://") else executor.partition(":")[2])
+    if executor not in EXECUTORS:
+        raise ValueError(f"executor: found {executor!r}, allowed: 'local', 'ray', 'ray:ADDRESS'")
+    return EXECUTORS[executor]
+
+
 class Asker:
     """One question on its way: where answers are kept, and the progress shown meanwhile."""
 
-    def __init__(self, store: Store, published: Published, executor: Executor, refresh: bool, bar: Progress) -> None:
-        self.store, self.published, self.refresh, self.bar = store, published, refresh, bar
+    def __init__(
+        self, store: Store, published: Published, executor: Executor, refresh: bool, display: Progress
+    ) -> None:
+        self.store, self.published, self.refresh, self.bar = store, published, refresh, Bar(display)
         self.executor = executor
         self.trained: set[str] = set()
 
@@ -55,26 +71,42 @@ class Asker:
         done = {k for k in have if not (self.refresh and k not in self.trained and stale(rows[k]))}
         return [r for r in runs if r.key not in done]
 
+    def outstanding(self, runs: Sequence[Run], logits: bool = False, array: str = "") -> set[str]:
+        """Keys of all that is lacking, teachers included."""
+        missing = self.lacking(runs, logits, array)
+        return {r.key for r in missing}.union(self.outstanding(before(missing), True) if missing else ())
+
     def complete(self, runs: Sequence[Run], logits: bool = False, array: str = "") -> None:
         """Train what is lacking, teachers first; each stack is kept as soon as it is done."""
-        missing = self.lacking(runs, logits, array)
-        if not missing:
+        if lacking := self.outstanding(runs, logits, array):
+            self.bar.start(len(lacking))
+            self.descend(runs, logits, array)
+
+    def descend(self, runs: Sequence[Run], logits: bool, array: str = "") -> None:
+        """`complete`, on a bar that has started."""
+        if not (missing := self.lacking(runs, logits, array)):
             return
-        before = [r.teacher for r in missing if r.teacher] + [m for r in missing for m in composed.members(r)]
-        self.complete(list(dict.fromkeys(before)), logits=True)
-        task = self.bar.add_task("teachers" if logits else "students", total=len(missing))
-        lost = []
+        self.descend(before(missing), logits=True)
+        missing = self.lacking(runs, logits, array)  # some may be teachers of others
+        self.bar.stage("teachers" if logits else "students")
+        lost: list[str] = []
         joined, alone = ([r for r in missing if bool(composed.kind(r)) == is_] for is_ in (True, False))
-        trained = self.executor(executors.stacks(alone), self.store.path, logits)
-        for records in chain(trained, ([composed.record(r, self.store)] for r in joined)):
-            lost += self.keep(records)
-            self.bar.advance(task, len(records))
+        with closing(self.records(alone, logits)) as trained:
+            for records in chain(trained, ([composed.record(r, self.store)] for r in joined)):
+                lost += self.keep(records)
+                self.bar.advance(len(records))
         if lost:
             names = "; ".join(describe(r) for r in missing if r.key in lost)
             raise Diverged(
                 f"{len(lost)} of {len(missing)} runs diverged (a metric is not finite) and are not stored: {names}. "
                 "Lower `lr` and ask again; the others are kept."
             )
+
+    def records(self, runs: Sequence[Run], logits: bool) -> Iterator[list[Record]]:
+        """Records of these runs as their stacks finish."""
+        if runs:
+            stacked = executors.stacks(runs, self.executor.workers())
+            yield from self.executor.train(stacked, self.store.path, logits)
 
     def compute(self, runs: Sequence[Run], name: str) -> None:
         """An array that is computed from what runs left, kept beside it."""
@@ -109,13 +141,6 @@ def turn(store: Store) -> Iterator[None]:
         lock.release()
 
 
-def progress() -> Progress:
-    """A progress display on the terminal; silent where there is none."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
 def ask(
     runs: Iterable[Run],
     executor: str = "local",
@@ -130,12 +155,11 @@ def ask(
     rows whose code has changed since: they are used with a warning, or trained again with
     `refresh`. Raises ValueError for an unknown executor, `Diverged` if a run did.
     """
-    if executor not in EXECUTORS:
-        raise ValueError(f"executor: found {executor!r}, allowed: {', '.join(map(repr, EXECUTORS))}")
+    where = chosen(executor)
     runs = list(dict.fromkeys(runs))
     ASKED.update({r.key: r for r in runs})
     with progress() as bar:
-        asker = Asker(store or Store(), published or Published(), EXECUTORS[executor], refresh, bar)
+        asker = Asker(store or Store(), published or Published(), where, refresh, bar)
         if asker.lacking(runs, logits=False):
             with turn(asker.store):
                 asker.complete(runs)  # looks again: another process may have been faster
@@ -150,7 +174,7 @@ def answer(parts: Mapping[str, Sequence[Run]], executor: str = "local") -> dict[
 def table(asker: Asker, runs: Sequence[Run]) -> pd.DataFrame:
     """The answered runs, in the order asked."""
     rows, kept = asker.rows(runs), asker.store.rows([r.key for r in runs])
-    frame = pd.DataFrame([rows[r.key] for r in runs], columns=None if runs else FIELDS)
+    frame = pd.DataFrame([named(rows[r.key]) for r in runs], columns=None if runs else FIELDS)
     where = ["trained" if r.key in asker.trained else "store" if r.key in kept else "published" for r in runs]
     frame = frame.assign(source=where, stale=[stale(rows[r.key]) for r in runs], **heard(runs, frame))
     if frame["stale"].any():
@@ -160,6 +184,11 @@ def table(asker: Asker, runs: Sequence[Run]) -> pd.DataFrame:
             stacklevel=3,
         )
     return frame
+
+
+def named(row: Mapping[str, object]) -> dict[str, object]:
+    """A stored row as tables show it: under "hidden" a network that is no perceptron stands by its name."""
+    return {**row, "hidden": row.get("net") or row["hidden"]}
 
 
 def heard(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, list[float]]:

@@ -132,7 +132,7 @@ def test_an_unknown_data_set(kdstudy, asked):
 
 def test_an_unknown_executor(kdstudy):
     assert kdstudy("run", "universe", "-p", "executor=cluster") == (
-        1, "", "error: executor: found 'cluster', allowed: 'local'\n"
+        1, "", "error: executor: found 'cluster', allowed: 'local', 'ray', 'ray:ADDRESS'\n"
     )  # fmt: skip
 
 

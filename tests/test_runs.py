@@ -123,7 +123,7 @@ def test_the_working_store_comes_before_published_results():
 
 
 def test_an_unknown_executor_is_refused_before_anything_is_trained(trained):
-    with pytest.raises(ValueError, match="^executor: found 'cluster', allowed: 'local'$"):
+    with pytest.raises(ValueError, match="^executor: found 'cluster', allowed: 'local', 'ray', 'ray:ADDRESS'$"):
         runs.ask([tiny_run()], executor="cluster")
     assert trained == []
 

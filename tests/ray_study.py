@@ -1,0 +1,38 @@
+"""A study on a Ray cluster as a process of its own: ray_study.py ADDRESS STORE HOOK MARK.
+
+Ends as the command does, with its exit codes.
+"""
+
+import sys
+from pathlib import Path
+
+import ray_hooks
+import typer
+from conftest import TINY
+
+from kdstudy import cli, executors, plans, ray_executor, runs
+from kdstudy.published import Published
+from kdstudy.spec import Run
+from kdstudy.store import Store
+
+WIDTH = 2  # many small stacks
+
+
+def study() -> list[Run]:
+    """A small universe study: 3 stacks of teachers, 12 of students."""
+    return plans.study(TINY, plans.UNIVERSE, tau=2.0, alpha=0.9, epsilon=0.1, weight_decay=1e-3, seeds=6, epochs=2)
+
+
+def main(address: str, store: str, hook: str, mark: str) -> None:
+    """Ask for the study."""
+    executors.WIDEST = WIDTH
+    ray_executor.task = ray_hooks.spoiled(getattr(ray_hooks, hook), Path(mark))
+    try:
+        with cli.plainly():
+            runs.ask(study(), f"ray:{address}", Store(store), Published(f"{store}.none"))
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
