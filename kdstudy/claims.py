@@ -126,8 +126,9 @@ def compared(claim: Claim, tables: Tables) -> pd.DataFrame:
 
 
 def answered(claim: Claim, tables: Tables) -> bool:
-    """Whether the tables have every condition the claim compares, at its setting."""
-    if not all(place(claim, name)[0] in tables for name in claim.contrast):
+    """Whether the tables have every condition the claim compares, at its setting, and what its measure needs."""
+    parts = [place(claim, name)[0] for name in claim.contrast] + [derived.NEEDS.get(claim.measure, claim.part)]
+    if claim.contrast and not all(part in tables for part in parts):
         return False
     return not claim.contrast or {*claim.contrast} <= {*compared(claim, tables)["condition"]}
 
@@ -158,6 +159,13 @@ def chapter(name: str, tables: Tables) -> pd.DataFrame:
     mine = [c for c in load() if c.chapter == name and answered(c, tables)]
     rows = [found for c in mine if len(found := judge(c, tables))]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
+
+
+def on_images(name: str, tables: Tables) -> pd.DataFrame:
+    """The rows of a chapter's claims judged on its convolutional networks, which have fewer parts; no identities."""
+    own = {"study": tables["images"], "teachers": tables["image_teachers"]}
+    rows = chapter(name, own)
+    return rows[rows["dataset"] != "identity"].reset_index(drop=True)
 
 
 def board(executor: str = "local", **given: object) -> tuple[pd.DataFrame, dict[str, Tables]]:

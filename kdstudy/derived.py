@@ -17,6 +17,12 @@ from kdstudy.spec import Data, pairs
 
 Tables = Mapping[str, pd.DataFrame]
 DERIVED: dict[str, Callable[[pd.DataFrame, Tables], pd.Series]] = {}
+NEEDS = {  # the part, besides the table's own, that a measure is computed from
+    "geometry_teacher": "teachers",
+    "means_teacher": "teachers",
+    "tail_accuracy": "teachers",
+    "weight_difficulty": "folds",
+}
 
 
 def derive(fn: Callable[[pd.DataFrame, Tables], pd.Series]) -> Callable[[pd.DataFrame, Tables], pd.Series]:

@@ -100,18 +100,37 @@ def doses(dataset: Several[str], dose: Several[float] = DOSES, **given: object) 
     return study(dataset, "kd_pt", dose=dose, **given)
 
 
+def beside(conditions: Several[str], images: Several[str] | None) -> Parts:
+    """The same conditions in convolutional networks on `images` (None: `IMAGES`), each data set's own seeds; and
+    their teachers. What is searched is narrower, because a run costs a thousand times as much.
+    """
+    asked = study(several(IMAGES if images is None else images), conditions, **IMAGE_SEARCH)
+    return {"images": asked, "image_teachers": teachers(asked)}
+
+
 @plan
-def universe(conditions: Several[str] = UNIVERSE, epsilon: Several[float] = EPSILONS, **given: object) -> Parts:
+def universe(
+    conditions: Several[str] = UNIVERSE,
+    epsilon: Several[float] = EPSILONS,
+    images: Several[str] | None = None,
+    **given: object,
+) -> Parts:
     """What smoothing alone gives: label smoothing over `epsilon`."""
-    return {"study": study(conditions=conditions, epsilon=epsilon, **given)}
+    return {"study": study(conditions=conditions, epsilon=epsilon, **given)} | beside(conditions, images)
 
 
 @plan
-def domain(conditions: Several[str] = DOMAIN, similarity: Several[float] = SIMILARITIES, **given: object) -> Parts:
+def domain(
+    conditions: Several[str] = DOMAIN,
+    similarity: Several[float] = SIMILARITIES,
+    images: Several[str] | None = None,
+    **given: object,
+) -> Parts:
     """What knowledge of classes adds; and the synthetic task at several class similarities."""
     rest = {k: v for k, v in given.items() if k != "dataset"}
     asked = study(conditions=conditions, **given)
-    return {"study": asked, "alike": alike(similarity, **rest), "teachers": teachers(asked)}
+    own = {"study": asked, "alike": alike(similarity, **rest), "teachers": teachers(asked)}
+    return own | beside(conditions, images)
 
 
 def widths(dataset: Several[str] = DATASETS, width: Several[int] = WIDTHS, **given: object) -> list[Run]:
@@ -130,7 +149,11 @@ def widths(dataset: Several[str] = DATASETS, width: Several[int] = WIDTHS, **giv
 
 @plan
 def instance(
-    conditions: Several[str] = INSTANCE, dose: Several[float] = DOSES, width: Several[int] = WIDTHS, **given: object
+    conditions: Several[str] = INSTANCE,
+    dose: Several[float] = DOSES,
+    width: Several[int] = WIDTHS,
+    images: Several[str] | None = None,
+    **given: object,
 ) -> Parts:
     """What knowledge of examples adds; KD-pt by doses and by width; teachers by folds, who say which are hard."""
     part = {k: v for k, v in given.items() if k in ("dataset", "epochs")}
@@ -139,7 +162,7 @@ def instance(
         "doses": doses(dose=dose, **{"dataset": DATASETS} | given),
         "widths": widths(width=width, **given),
         "folds": folds(**part),
-    }
+    } | beside(conditions, images)
 
 
 def decayed(
@@ -153,14 +176,18 @@ def decayed(
 
 @plan
 def decomposition(
-    conditions: Several[str] = DECOMPOSITION, weights: Several[float] = WEIGHTS, **given: object
+    conditions: Several[str] = DECOMPOSITION,
+    weights: Several[float] = WEIGHTS,
+    images: Several[str] | None = None,
+    **given: object,
 ) -> Parts:
     """The grid of mass x shape; decoupled KD over `weights` of one of its parts, that of `dkd` the non-target; and
     KD with weight decay.
     """
     parts = {c: "target" if c == "tckd" else "nontarget" for c in several(conditions)}
     asked = (study(conditions=c, **{part: weights}, **given) for c, part in parts.items())
-    return {"study": list(dict.fromkeys(chain.from_iterable(asked))), "decayed": decayed(**given)}
+    own = {"study": list(dict.fromkeys(chain.from_iterable(asked))), "decayed": decayed(**given)}
+    return own | beside(conditions, images)
 
 
 def every(chapter: str, **given: object) -> list[Run]:

@@ -57,10 +57,15 @@ def every(frame: pd.DataFrame) -> pd.Series:
 
 
 KEPT: dict[str, dict[str, dict[str, Callable[[pd.DataFrame], pd.Series]]]] = {  # chapter, part, array, of which runs
-    "universe": {"study": {"reliability": best}},
-    "domain": {"study": {"similarity": seen}, "teachers": {"similarity": every}},
-    "instance": {"study": {"w": watched, "mass": watched}, "folds": {"miss": every}},
-    "decomposition": {"study": {"per_class": best}},
+    "universe": {"study": {"reliability": best}, "images": {"reliability": best}},
+    "domain": {
+        "study": {"similarity": seen},
+        "teachers": {"similarity": every},
+        "images": {"similarity": seen},
+        "image_teachers": {"similarity": every},
+    },
+    "instance": {"study": {"w": watched, "mass": watched}, "folds": {"miss": every}, "images": {"mass": watched}},
+    "decomposition": {"study": {"per_class": best}, "images": {"per_class": best}},
     "smoothed_teacher": {"pair": {"anatomy": every}, "teachers": {"anatomy": every}},
     "too_good_teacher": {"teachers": {"anatomy": every}},
     "temperature": {"teachers": {"anatomy": every}},

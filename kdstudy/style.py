@@ -93,7 +93,7 @@ def use_style() -> None:
 def facts(frame: pd.DataFrame) -> str:
     """What a figure rests on: data, student, n, device, and stale runs if any."""
     groups = dict(iter(frame.groupby("dataset", sort=False)))
-    widths = ", ".join(f"{d} (MLP, {_widths(g['hidden'])} hidden)" for d, g in groups.items())
+    widths = ", ".join(f"{d} ({_students(g['hidden'])})" for d, g in groups.items())
     n = [(g["seed"] % TEACHER_SEED).nunique() for g in groups.values()]  # a teacher is of its student's seed
     seeds = f"n = {', '.join(map(str, n if len(set(n)) > 1 else n[:1]))}"
     old = int(frame["stale"].sum())
@@ -102,9 +102,12 @@ def facts(frame: pd.DataFrame) -> str:
     )
 
 
-def _widths(hidden: pd.Series) -> str:
-    """The hidden layers of the students, once each, from narrow to wide."""
-    return ", ".join(h.replace("x", "-") for h in sorted(hidden.unique(), key=lambda h: (len(h), h)))
+def _students(hidden: pd.Series) -> str:
+    """The students' networks, once each: perceptrons by their hidden layers from narrow to wide, others by name."""
+    names = sorted(hidden.unique(), key=lambda h: (len(h), h))
+    layers = [h.replace("x", "-") for h in names if h[0].isdigit()]
+    mlps = [f"MLP, {', '.join(layers)} hidden"] if layers else []
+    return ", ".join(mlps + [h for h in names if not h[0].isdigit()])
 
 
 def finish(figure: Figure, frame: pd.DataFrame, note: str = "bars: 95 % t intervals over seeds") -> Figure:

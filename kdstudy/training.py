@@ -171,6 +171,10 @@ def train(
     """
     if len({shape(r) for r in runs}) != 1:
         raise ValueError("a stack needs runs of one data set, network shape, epochs and batch size")
+    if data.train.x.dim() != 2:
+        raise ValueError(
+            f"net 'mlp' on {data.name!r}: found examples of shape {tuple(data.train.x.shape[1:])}, allowed: features"
+        )
     dtype = getattr(torch, runs[0].recipe.dtype)
     splits = {s: on(getattr(data, s), device, dtype) for s in measures.SPLITS}
     stack = Stack.of(runs, data, teachers, device)

@@ -29,6 +29,12 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chapters ask for no convolutional networks unless a test names their data, which take hours to train."""
+    monkeypatch.setattr(plans, "IMAGES", ())
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of data sets, no folder of the user's, and nothing in memory."""

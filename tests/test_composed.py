@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import TINY, says, tiny_run
 
-from kdstudy import composed, datasets, measures, plans, runs
+from kdstudy import composed, datasets, measures, plans, runs, targets
 from kdstudy.spec import Condition, Data, Run
 from kdstudy.store import Store
 
@@ -79,7 +79,7 @@ def test_an_exact_teacher_needs_a_law():
 
 
 def test_a_composed_teacher_has_no_logit_layer_to_be_similar_to():
-    student = replace(taught("crossfitted"), condition=plans.targets.make("kd_sim"))
+    student = replace(taught("crossfitted"), condition=targets.make("kd_sim"))
     with pytest.raises(ValueError, match="needs the teacher's logit-layer rows; none were given"):
         runs.ask([student])
 
@@ -90,7 +90,7 @@ def test_an_unknown_composition_is_refused():
 
 
 def test_an_assistant_is_a_student_that_teaches():
-    between = replace(TEACHER, condition=plans.targets.make("kd"), teacher=TEACHER)
+    between = replace(TEACHER, condition=targets.make("kd"), teacher=TEACHER)
     frame = runs.ask([replace(STUDENT, teacher=between)])
     assert Store().has([between.key, TEACHER.key], "rows") == {between.key, TEACHER.key}
     assert frame["teacher"].iloc[0] == between.key

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from kdstudy import composed, plans, plans_failures, setups
+from kdstudy import composed, plans_failures, setups, targets
 from kdstudy.spec import Data
 
 GIVEN = {"dataset": "digits", "seeds": 2, "tau": [1.0, 4.0]}
@@ -36,7 +36,7 @@ def test_students_of_a_changed_teacher_differ_in_nothing_else():
     own = {r.key: r for r in parts["study"]}
     for r in parts["smoothed"]:
         assert dict(r.teacher.condition.params) == {"epsilon": 0.1}
-        plain = replace(r, teacher=replace(r.teacher, condition=plans.targets.make("hard")))
+        plain = replace(r, teacher=replace(r.teacher, condition=targets.make("hard")))
         assert plain.key in own
     assert {r.condition.name for r in parts["smoothed"]} == {"kd", "kd_pt"}
     found = {dict(r.teacher.condition.params).get("epsilon", 0.0) for r in parts["grid"]}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from conftest import TINY
 
-from kdstudy import datasets, plans, plans_failures, setups, targets
+from kdstudy import datasets, nets, plans, plans_failures, setups, targets
 from kdstudy.spec import Recipe
 
 SMALL = {"dataset": "digits", "tau": [1.0, 4.0], "alpha": [0.5], "epsilon": [0.1], "weight_decay": [0.0], "seeds": 2}
@@ -139,11 +139,18 @@ def test_epochs_replace_those_of_student_and_teacher():
 
 
 def test_every_data_set_of_the_plan_has_its_own_setup():
-    assert set(setups.SETUPS) == set(plans.DATASETS)
+    images = {"fashion_images", "tiny_imagenet", "cifar10", "cifar100"}
+    assert set(setups.SETUPS) == {*plans.DATASETS, *images}
     assert plans.setup("something new") == setups.DEFAULT
     for name, own in setups.SETUPS.items():
         assert plans.setup(name) == own
-        assert max(own.teacher.hidden) > max(own.student.hidden)
+        if own.student.net == "mlp":
+            assert max(own.teacher.hidden) > max(own.student.hidden)
+        else:
+            sizes = [
+                sum(p.numel() for p in nets.build(r.net, 3, 10, 0).parameters()) for r in (own.teacher, own.student)
+            ]
+            assert sizes[0] > sizes[1]
 
 
 @pytest.mark.parametrize(("name", "value"), [("hidden", 0), ("epochs", 0)])

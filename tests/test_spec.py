@@ -30,6 +30,8 @@ OTHER = {
         "weight_decay": 1e-4,
         "momentum": 0.0,
         "dtype": "float64",
+        "net": "resnet8",
+        "augment": True,
     },
     Condition: {"name": "label_smoothing_matched", "params": (("alpha", 0.9), ("tau", 5.0))},
 }
@@ -38,8 +40,9 @@ CHANGED = [(kind, field, value) for kind, values in OTHER.items() for field, val
 
 
 def changed(run: Run, kind: type, field: str, value: object) -> Run:
-    """The run with one field of one of its parts replaced."""
-    part = dataclasses.replace(getattr(run, PART[kind]), **{field: value})
+    """The run with one field of one of its parts replaced; another network has no hidden layers to choose."""
+    rest = {"net": {"hidden": ()}, "augment": {"hidden": (), "net": "resnet8"}}.get(field, {})
+    part = dataclasses.replace(getattr(run, PART[kind]), **{field: value}, **rest)
     return dataclasses.replace(run, **{PART[kind]: part})
 
 
@@ -70,6 +73,15 @@ def test_each_field_changes_the_key(kind, field, value):
     assert other != RUN and other.key != RUN.key
     taught = dataclasses.replace(RUN, teacher=changed(TEACHER, kind, field, value))
     assert taught.key not in (RUN.key, other.key)
+
+
+def test_fields_younger_than_the_keys_say_nothing_at_their_defaults():
+    plain, net = Recipe((16,), 30), Recipe((), 30, net="resnet8")
+    assert {"net", "augment"}.isdisjoint(Run(RUN.data, plain, RUN.condition, 0).columns)
+    one, two = (Run(RUN.data, dataclasses.replace(net, augment=a), RUN.condition, 0) for a in (False, True))
+    assert one.key != two.key
+    assert one.columns["net"] == "resnet8" and "augment" not in one.columns
+    assert two.columns["augment"] == 1
 
 
 def test_seed_teacher_and_recipe_version_change_the_key(monkeypatch):

@@ -112,11 +112,12 @@ def test_decoupled_kd_is_searched_over_one_of_its_weights_as_widely_as_a_cell_ov
 def test_every_run_of_a_chapter_is_in_one_of_its_parts():
     given = {"dataset": "digits", "seeds": 1, "epochs": 3}
     parts = {name: list(plan(**given)) for name, plan in plans.PLANS.items()}
+    beside = ["images", "image_teachers"]
     assert {name: parts[name] for name in list(parts)[:4]} == {
-        "universe": ["study"],
-        "domain": ["study", "alike", "teachers"],
-        "instance": ["study", "doses", "widths", "folds"],
-        "decomposition": ["study", "decayed"],
+        "universe": ["study", *beside],
+        "domain": ["study", "alike", "teachers", *beside],
+        "instance": ["study", "doses", "widths", "folds", *beside],
+        "decomposition": ["study", "decayed", *beside],
     }
     for name, plan in plans.PLANS.items():
         found = plans.every(name, **given, executor="local")
