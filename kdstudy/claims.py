@@ -168,6 +168,15 @@ def on_images(name: str, tables: Tables) -> pd.DataFrame:
     return rows[rows["dataset"] != "identity"].reset_index(drop=True)
 
 
+def beside(name: str, rows: pd.DataFrame, tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame, Tables]:
+    """The rows of a chapter's claims on images; those with the perceptrons' rows of the same claims before them; and
+    the table that both rest on.
+    """
+    pictured = on_images(name, tables)
+    kept = rows[rows["claim"].isin(pictured["claim"])]
+    return pictured, pd.concat([kept, pictured]), {"study": pd.concat([tables["study"], tables["images"]])}
+
+
 def board(executor: str = "local", **given: object) -> tuple[pd.DataFrame, dict[str, Tables]]:
     """The rows of all claims at these parameters, and the tables they rest on; what is None is left to each plan."""
     given = {name: value for name, value in given.items() if value is not None}

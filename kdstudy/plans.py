@@ -102,7 +102,7 @@ def doses(dataset: Several[str], dose: Several[float] = DOSES, **given: object) 
 
 def beside(conditions: Several[str], images: Several[str] | None) -> Parts:
     """The same conditions in convolutional networks on `images` (None: `IMAGES`), each data set's own seeds; and
-    their teachers. What is searched is narrower, because a run costs a thousand times as much.
+    their teachers. What is searched is narrower, because a run costs far more.
     """
     asked = study(several(IMAGES if images is None else images), conditions, **IMAGE_SEARCH)
     return {"images": asked, "image_teachers": teachers(asked)}

@@ -17,9 +17,9 @@ NOT_COMPARED = ("seconds", "version")
 
 
 def candidates(chapter: str, published: Published) -> tuple[list[Run], list[str]]:
-    """The chapter's published runs that can be trained here, and the data sets left out."""
+    """The chapter's published perceptrons that can be trained here, and the data sets left out."""
     defaults = {k: p.default for k, p in notebooks.parameters(book.chapters()[chapter]).items()}
-    asked = plans.every(chapter, **defaults)
+    asked = [r for r in plans.every(chapter, **defaults) if r.recipe.net == "mlp"]
     known = published.rows([r.key for r in asked])
     here = {name: at_hand(name) for name in {r.data.name for r in asked}}
     kept = [r for r in asked if r.key in known and here[r.data.name]]

@@ -128,7 +128,7 @@ def tuned(frame: pd.DataFrame, by: str = "validation_accuracy") -> pd.DataFrame:
         best = dict(zip(cols, means.idxmax() if len(cols) > 1 else (means.idxmax(),)))
         same = np.logical_and.reduce([(group[c] == v) | (group[c].isna() & pd.isna(v)) for c, v in best.items()])
         kept.append(group[same])
-    return pd.concat(kept)
+    return pd.concat(kept) if kept else frame
 
 
 def contrasts(frame: pd.DataFrame, treatment: str, control: str, measure: str, by: Sequence[str]) -> pd.DataFrame:

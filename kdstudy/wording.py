@@ -43,6 +43,21 @@ def sentences(rows: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def beside(rows: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """Each claim judged on images: its verdict over the perceptrons' data sets, and over the convolutional networks'."""
+    known = {c.id: c for c in load()}
+    found = [
+        {
+            "claim": key,
+            "statement": known[key].statement,
+            "perceptrons": overall(list(rows.loc[rows["claim"] == key, "verdict"])),
+            "convolutional": overall(list(group["verdict"])),
+        }
+        for key, group in images.groupby("claim", sort=False)
+    ]
+    return pd.DataFrame(found, columns=["claim", "statement", "perceptrons", "convolutional"])
+
+
 def phrases(rows: pd.DataFrame) -> dict[str, str]:
     """Each claim's verdict as "<id>" and its numbers as "<id>-numbers"."""
     found = {}
