@@ -38,7 +38,7 @@ out = Console()
 err = Console(stderr=True)
 
 QUICK = {"dataset": "synthetic, digits", "tau": [1.0, 4.0], "alpha": [0.9], "epsilon": [0.1, 0.4],
-         "weight_decay": [0.0, 1e-3], "seeds": 5}  # fmt: skip
+         "weight_decay": [0.0, 1e-3], "seeds": 5, "images": []}  # fmt: skip
 QuickFolder = Path("out/quick")
 OPTION = re.compile(r"--?[a-zA-Z]")
 Where = Annotated[str | None, typer.Option("--executor", help="Where to train: local, or ray for a Ray cluster.")]
@@ -215,10 +215,14 @@ def quick(executor: Where = None, address: Address = None) -> None:
 
 
 @app.command()
-def full(executor: Where = None, address: Address = None) -> None:
+def full(
+    missing: Annotated[bool, typer.Option("--missing", help="Train only what is not published either.")] = False,
+    executor: Where = None,
+    address: Address = None,
+) -> None:
     """Train every published run that the working store lacks, publish all, build the book."""
     with plainly():
-        for path in publish.everything(place(executor, address)):
+        for path in publish.everything(place(executor, address), Published() if missing else None):
             out.print(f"published {path}", soft_wrap=True)
         out.print(f"picture {publish.picture()}", soft_wrap=True)
         out.print(f"example {diagnosis_example.write()}", soft_wrap=True)

@@ -78,26 +78,28 @@ KEPT: dict[str, dict[str, dict[str, Callable[[pd.DataFrame], pd.Series]]]] = {  
 }
 
 
-def everything(executor: str = "local") -> Iterator[Path]:
-    """Train what the working store lacks of every chapter at its default parameters; publish each chapter."""
+def everything(executor: str = "local", published: Published | None = None) -> Iterator[Path]:
+    """Publish every chapter at its default parameters, each run of the working store, else of the results `published`
+    before; what neither has is trained first. Without `published` all that the store lacks is trained.
+    """
+    published = published or Published(ROOT / "data/store/none")
     done: set[str] = set()
     data: dict[str, Data] = {}
     for chapter, plan in plans.PLANS.items():
         parts = {"teachers": plans.teachers(plan()["study"])} | plan()
         data |= {r.data.name: r.data for part in parts.values() for r in part if not r.data.options}
-        yield one(chapter, parts, done, executor)
+        yield one(chapter, parts, done, executor, published)
     Published().publish_classes({name: Classes.of(load(d)) for name, d in data.items()})
 
 
-def one(chapter: str, parts: dict[str, list[Run]], done: set[str], executor: str) -> Path:
+def one(chapter: str, parts: dict[str, list[Run]], done: set[str], executor: str, published: Published) -> Path:
     """Publish a chapter: rows of runs that no chapter before it has, arrays of those it shows."""
-    store, nothing = Store(), Published(ROOT / "data/store/none")
-    rows, arrays = {}, {}
+    store, rows, arrays = Store(), {}, {}
     for part, asked in parts.items():
-        frame = runs.ask(asked, executor, store, nothing)
-        rows |= store.rows(frame["key"])
+        frame = runs.ask(asked, executor, store, published)
+        rows |= published.rows(frame["key"]) | store.rows(frame["key"])
         for name, chosen in KEPT.get(chapter, {}).get(part, {}).items():
-            for key, array in runs.arrays(frame[chosen(frame)], name, nothing).items():
+            for key, array in runs.arrays(frame[chosen(frame)], name, published).items():
                 arrays.setdefault(key, {})[name] = array
     new = [Record(row, arrays.pop(key, {})) for key, row in rows.items() if key not in done]
     done.update(rows)

@@ -20,7 +20,8 @@ from kdstudy.spec import Run
 from kdstudy.store import Record, Store
 
 NAN = float("nan")
-FIELDS = ["key", "dataset", "options", "condition", "seed", "hidden", "teacher", "device"]  # of a table without runs
+FIELDS = ["key", "dataset", "options", "condition", "seed", "hidden", "epochs", "batch", "lr", "momentum", "teacher",
+          "device", "train_accuracy", "validation_accuracy", "test_accuracy"]  # of a table without runs # fmt: skip
 ASKED: dict[str, Run] = {}  # every run asked in this process, so that what a published one lacks can be trained
 
 
