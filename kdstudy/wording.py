@@ -44,7 +44,7 @@ def sentences(rows: pd.DataFrame) -> str:
 
 
 def beside(rows: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
-    """Each claim judged on images: its verdict over the perceptrons' data sets, and over the convolutional networks'."""
+    """Each claim judged on images: its verdict over the perceptrons' data sets and the convolutional networks'."""
     known = {c.id: c for c in load()}
     found = [
         {
