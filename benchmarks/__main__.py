@@ -11,12 +11,13 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # before torch is imported: its 
 
 import torch
 
-from benchmarks import ceilings, common, distil, growth, side_by_side, stacked
+from benchmarks import ceilings, common, distil, growth, precision, side_by_side, stacked
 from kdstudy.store import ROOT
 
 PARTS: dict[str, Callable[[str, bool], dict[str, list[common.Row]]]] = {
     "stacked": stacked.measure,
     "side_by_side": side_by_side.measure,
+    "precision": precision.measure,
     "ceilings": ceilings.measure,
     "growth": growth.measure,
     "distil": distil.measure,

@@ -21,6 +21,7 @@ PARTS = {
     "distil_accuracy": "their accuracy",
     "stacked": "perceptrons",
     "side_by_side": "ways side by side",
+    "precision": "accuracy of ways",
     "ceilings": "ceilings",
     "step": "a step",
     "growth": "growth",
@@ -95,30 +96,38 @@ def sides(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[["hardware", *shown]].drop_duplicates() if len(frame) else frame
 
 
-def reached(frame: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy of each side, and the difference paired by seed with its 95 % interval."""
+def reached(frame: pd.DataFrame, side: str, base: str) -> pd.DataFrame:
+    """Test accuracy of two sides, and the difference paired by seed with its 95 % interval."""
     found = []
     for where, group in frame.groupby(MACHINE, sort=False):
         by_seed = group.pivot(index="seed", columns="side", values="accuracy")
-        i = stats.interval(by_seed["engine"] - by_seed["plain loop"])
-        means = {s: by_seed[s].mean() for s in ("engine", "plain loop")}
-        spread = {f"sd, {s}": by_seed[s].std(ddof=1) for s in means}
-        found.append({"hardware": where[1]} | means | spread | {"difference": i.mean, "low": i.low, "high": i.high,
+        i = stats.interval(by_seed[side] - by_seed[base])
+        pair = {"side": side, "against": base, "mean": by_seed[side].mean(), "mean, against": by_seed[base].mean()}
+        spread = {"sd": by_seed[side].std(ddof=1), "sd, against": by_seed[base].std(ddof=1)}
+        found.append({"hardware": where[1]} | pair | spread | {"difference": i.mean, "low": i.low, "high": i.high,
                                                                 "n": i.n})  # fmt: skip
     return pd.DataFrame(found)
 
 
-def same(frame: pd.DataFrame) -> str:
+def same(found: pd.DataFrame) -> str:
     """Markdown: whether both sides reached the same accuracy, as far as the seeds can tell."""
     lines = []
-    for row in reached(frame).to_dict("records"):
+    for row in found.to_dict("records"):
         inside = row["low"] <= 0 <= row["high"]
-        verdict = "no difference is seen between the sides" if inside else "**the sides differ**"
+        verdict = "no difference is seen" if inside else "**they differ**"
+        mean, low, high = (f"{100 * row[k]:+.2f}" for k in ("difference", "low", "high"))
         lines.append(
-            f"On {row['hardware']} the engine less the plain loop is {100 * row['difference']:+.1f} points of test "
-            f"accuracy [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}], n = {row['n']} seeds: {verdict}."
+            f"On {row['hardware']}, {row['side']} less {row['against']} is {mean} points of test accuracy "
+            f"[{low}, {high}], n = {row['n']} seeds, whose standard deviation is "
+            f"{100 * row['sd, against']:.2f}: {verdict}."
         )
     return "\n\n".join(lines)
+
+
+def precisions(frame: pd.DataFrame) -> pd.DataFrame:
+    """Side by side against one by one in bfloat16, and one by one in bfloat16 against float32."""
+    pairs = [("side by side, bfloat16", "one by one, bfloat16"), ("one by one, bfloat16", "one by one, float32")]
+    return pd.concat([reached(frame, *pair) for pair in pairs], ignore_index=True)
 
 
 def growth(frame: pd.DataFrame) -> pd.DataFrame:

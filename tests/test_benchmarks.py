@@ -97,7 +97,7 @@ def test_timings_stop_at_their_number_or_their_budget():
 def test_unknown_parts_are_refused(capsys):
     with pytest.raises(SystemExit):
         command.options(["--only", "stacked, speed"])
-    text = "part: found 'speed', allowed: stacked, side_by_side, ceilings, growth, distil, accuracy"
+    text = "part: found 'speed', allowed: stacked, side_by_side, precision, ceilings, growth, distil, accuracy"
     assert text in capsys.readouterr().err
 
 

@@ -61,6 +61,15 @@ def accuracies(shift: float) -> pd.DataFrame:
                          for s, e in enumerate(noise) for side in ("engine", "plain loop")])  # fmt: skip
 
 
+def precisions() -> pd.DataFrame:
+    """Three seeds; bfloat16 worse than float32, the two ways alike."""
+    rows = [{"side": f"{way}, {dtype}", "seed": s, "accuracy": 0.5 + 0.1 * s + e - 0.1 * (dtype == "bfloat16")}
+            for s, e in enumerate((0.0, 0.01, 0.02))
+            for way, dtype in (("side by side", "bfloat16"), ("one by one", "bfloat16"), ("one by one", "float32"))
+            ]  # fmt: skip
+    return pd.DataFrame([CPU | row for row in rows])
+
+
 def test_a_ratio_is_taken_within_a_repeat():
     row = speed.compared(distil(), "images", "plain loop").iloc[0]
     assert row[["side", "against", "n"]].tolist() == ["warm", "plain loop", 3]
@@ -77,14 +86,22 @@ def test_perceptrons_are_compared_at_each_batch_size():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("shift, verdict", [(0.0, "no difference is seen"), (0.2, "**the sides differ**")])
+@pytest.mark.parametrize("shift, verdict", [(0.0, "no difference is seen"), (0.2, "**they differ**")])
 def test_accuracies_are_compared_by_seed(shift, verdict):
     frame = accuracies(shift)
-    row = speed.reached(frame).iloc[0]
-    np.testing.assert_allclose([row["difference"], row["engine"], row["n"]], [shift, 0.5 + shift, 4])
+    found = speed.reached(frame, "engine", "plain loop")
+    row = found.iloc[0]
+    np.testing.assert_allclose([row["difference"], row["mean"], row["n"]], [shift, 0.5 + shift, 4])
     assert row["low"] < shift < row["high"]
-    said = speed.same(frame)
-    assert verdict in said and f"{100 * shift:+.1f} points" in said
+    said = speed.same(found)
+    assert verdict in said and f"{100 * shift:+.2f} points" in said
+
+
+def test_ways_and_precisions_are_compared_by_seed():
+    found = speed.precisions(precisions())
+    np.testing.assert_allclose(found["difference"], [0, -0.1], atol=1e-12)
+    assert found["n"].tolist() == [3, 3] and speed.precisions(speed.rows("none")).empty
+    assert [line.endswith(end) for line, end in zip(speed.same(found).split("\n\n"), ("is seen.", "differ**."))]
 
 
 def test_rates_are_medians_and_only_the_whole_machine_is_compared():
@@ -159,7 +176,8 @@ def test_nothing_measured_is_said():
 @pytest.mark.parametrize("measured", [True, False])
 def test_page_is_computed_from_the_timings(measured, monkeypatch):
     planted = {"distil": distil().assign(**dict.fromkeys(SIDES, 1)), "distil_accuracy": accuracies(0),
-               "side_by_side": ways(), "ceilings": ceilings(), "step": step(), "growth": growth()}  # fmt: skip
+               "side_by_side": ways(), "ceilings": ceilings(), "step": step(), "growth": growth(),
+               "precision": precisions()}  # fmt: skip
     none = speed.rows("none")
     monkeypatch.setattr(speed, "rows", lambda part, folder=None: planted.get(part, none) if measured else none)
     monkeypatch.setattr(figures, "use_style", lambda: None)
