@@ -130,6 +130,16 @@ def precisions(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([reached(frame, *pair) for pair in pairs], ignore_index=True)
 
 
+def costs(rows: pd.DataFrame) -> pd.DataFrame:
+    """What published networks for images took: seconds of one core for a run (median), and hours for all of them."""
+    if "net" not in rows:
+        return pd.DataFrame()
+    pictured = rows[rows["net"].notna()]
+    groups = pictured.groupby(["dataset", "net", "epochs", "device"], sort=False)["seconds"]
+    table = pd.DataFrame({"runs": groups.size(), "seconds for a run": groups.median(), "hours": groups.sum() / 3600})
+    return table.reset_index()
+
+
 def growth(frame: pd.DataFrame) -> pd.DataFrame:
     """Seconds as fixed + slope x n by least squares; `of proportional`: growth of the time over growth of n."""
     found = []

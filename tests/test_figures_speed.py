@@ -104,6 +104,14 @@ def test_ways_and_precisions_are_compared_by_seed():
     assert [line.endswith(end) for line, end in zip(speed.same(found).split("\n\n"), ("is seen.", "differ**."))]
 
 
+def test_costs_are_those_of_published_networks_for_images():
+    rows = pd.DataFrame([{"dataset": "d", "net": net, "epochs": 5, "device": "CPU", "seconds": s}
+                         for net, s in (("cnn4", 1800.0), ("cnn4", 5400.0), (None, 1.0))])  # fmt: skip
+    row = speed.costs(rows).iloc[0]
+    assert [row["net"], row["runs"], row["seconds for a run"], row["hours"]] == ["cnn4", 2, 3600, 2]
+    assert len(speed.costs(rows)) == 1 and speed.costs(rows.drop(columns="net")).empty
+
+
 def test_rates_are_medians_and_only_the_whole_machine_is_compared():
     found = speed_ways.ways(ways(), "resnet20")
     np.testing.assert_allclose(found["R = 4"], [100, 300, 50])
