@@ -73,7 +73,7 @@ def side(place: Bench, name: str, runs: list[Run], device: str) -> tuple[Row, li
 def measure(device: str, quick: bool) -> dict[str, list[Row]]:
     """Timings of both sides in turn."""
     data = images(train=128, test=64) if quick else images(train=4096)
-    runs, found = students(data, TAUS[: 1 if quick else 4], 1 if quick else 2, 1 if quick else 6), []
+    runs, found = students(data, TAUS[: 1 if quick else 4], 1 if quick else 2, 1 if quick else 4), []
     with bench() as place:
         place.teach(runs)
         place.train(runs)  # processes are up, data loaded
