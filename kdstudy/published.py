@@ -35,7 +35,8 @@ def _parsed(path: Path, *_: int) -> pd.DataFrame:
     """Numbers by Python's own reader, which returns every bit."""
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     numbers = frame.columns.difference(TEXT)
-    return frame.assign(**frame[numbers].map(lambda cell: json.loads(cell) if cell else np.nan))
+    nets = {"net": frame["net"].replace("", np.nan)} if "net" in frame else {}  # perceptrons have none
+    return frame.assign(**nets, **frame[numbers].map(lambda cell: json.loads(cell) if cell else np.nan))
 
 
 def _atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:

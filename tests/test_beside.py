@@ -7,7 +7,7 @@ from test_claims import planted
 
 from kdstudy import book, claims, figures, notebooks, plans, publish, reproduce, runs, stats, style, wording
 from kdstudy.published import Published
-from kdstudy.store import Store
+from kdstudy.store import Record, Store
 
 CHAPTERS = ("universe", "domain", "instance", "decomposition")
 SETS = "fashion_images, tiny_imagenet"
@@ -98,3 +98,10 @@ def test_what_was_published_is_taken_over_where_the_store_lacks_it(monkeypatch, 
     assert {r.key for stack in trained for r in stack} == {asked[2].key}
     assert {k: again.rows()[k] for k in first} == first and len(again.rows()) == 3
     assert again.arrays(first, ["reliability"]).keys() == first.keys()
+
+
+def test_a_published_perceptron_has_no_name_of_a_network_beside_those_that_have():
+    rows = [{**tiny_run("hard", s).columns, "code": "", "test_accuracy": 0.5} for s in range(2)]
+    rows[1]["net"] = "cnn4"
+    Published().publish("universe", [Record(row, {}) for row in rows])
+    assert Published().rows() == {row["key"]: row for row in rows}
