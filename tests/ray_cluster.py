@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 MEMORY = 80 * 2**20  # bytes, each node's object store; the least that Ray allows is 75 MB
 TRIES = 3  # Ray gives a node 30 s to start, which a busy machine may exceed
@@ -38,7 +39,9 @@ def nodes(count: int, **env: str) -> Iterator[Nodes]:
         tempfile.TemporaryDirectory(prefix="kd", ignore_cleanup_errors=True) as folder,  # sockets need short paths
         subprocess.Popen([sys.executable, __file__, str(count), folder], text=True, env=whole, **pipes) as process,
     ):
-        yield Nodes(process, process.stdout.readline().strip())
+        address = process.stdout.readline().strip()
+        assert address, "the cluster did not start"
+        yield Nodes(process, address)
         process.communicate()
 
 
@@ -54,8 +57,10 @@ def tried(start):
 
 def main(count: int, folder: str) -> None:
     """Hold a cluster until standard input ends."""
+    from ray._private.utils import get_ray_address_file
     from ray.cluster_utils import Cluster
 
+    Path(get_ray_address_file(None)).parent.mkdir(parents=True, exist_ok=True)  # where it is written, whatever temp_dir
     node = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False}
     head = node | {"temp_dir": folder}
     cluster = tried(lambda: Cluster(initialize_head=True, head_node_args=head))
