@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from kdstudy import stats
+from kdstudy.published import Published
 from kdstudy.store import ROOT
 
 FOLDER = ROOT / "data/benchmarks"
@@ -128,6 +129,11 @@ def precisions(frame: pd.DataFrame) -> pd.DataFrame:
     """Side by side against one by one in bfloat16, and one by one in bfloat16 against float32."""
     pairs = [("side by side, bfloat16", "one by one, bfloat16"), ("one by one, bfloat16", "one by one, float32")]
     return pd.concat([reached(frame, *pair) for pair in pairs], ignore_index=True)
+
+
+def published() -> pd.DataFrame:
+    """All published runs."""
+    return pd.DataFrame(Published().rows().values())
 
 
 def costs(rows: pd.DataFrame) -> pd.DataFrame:

@@ -140,7 +140,7 @@ def test_a_killed_driver_goes_on_from_there(two, whole, mark, tmp_path):
     assert kept == {k: rows[k] for k in kept}
     (tmp_path / "noted").mkdir()
     with start(two.address, store, "noted", tmp_path / "noted") as second:
-        second.communicate()
+        second.communicate(timeout=300)
     assert second.returncode == 0
     assert {p.name for p in (tmp_path / "noted").iterdir()} == rows.keys() - kept.keys()
     assert same(store, whole)
@@ -151,7 +151,7 @@ def test_an_interrupt_keeps_what_was_finished_and_frees_the_workers(two, whole, 
     with start(two.address, store, "held", mark) as process:
         ray_hooks.until(lambda: len(list(mark.glob("waits*"))) == 2 and len(Store(store).rows()) >= 2 * WIDTH)
         process.send_signal(signal.SIGINT)
-        said = process.communicate()[1]
+        said = process.communicate(timeout=300)[1]
     assert process.returncode == 130
     assert "interrupted: what was finished is kept; the same command goes on from there" in said
     kept = contents(store)[0]
@@ -167,7 +167,7 @@ def test_a_worker_that_the_memory_monitor_ends_is_halved_down_to_one_run(tmp_pat
         nodes(1, RAY_memory_usage_threshold="0.0", RAY_memory_monitor_refresh_ms="50") as full,
         start(full.address, store, "held", mark) as process,
     ):
-        said = process.communicate()[1]
+        said = process.communicate(timeout=300)[1]
     assert process.returncode == 1
     assert "a stack of 2 runs did not fit: trained as 1 + 1 (Ray ended its worker because" in said
     assert "error: a single run does not fit in memory (synthetic, hard, seed " in said
