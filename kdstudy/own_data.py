@@ -110,7 +110,7 @@ def _features(file: Path, texts: Mapping[str, Sequence[str]], size: int) -> clin
     except ValueError as error:
         found, allowed = "texts of train that share nothing", "some n-grams, of 2 to 4 characters, in two texts or more"
         raise problem(file, found, allowed, "Add texts to train", ValueError) from error
-    with np.errstate(invalid="ignore"):  # the share of variance, which nobody asks for, where texts differ in no n-gram
+    with np.errstate(divide="ignore", invalid="ignore"):  # the share of variance, which nobody asks for, of texts alike
         return clinc.features(texts, min(size, known, len(texts["train"])))
 
 

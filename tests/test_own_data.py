@@ -134,6 +134,15 @@ def test_there_are_no_more_features_than_ngrams_or_training_texts(file):
     assert_close(few_texts.train.x.square().mean(-1), torch.ones(14))
 
 
+@pytest.mark.parametrize("n", [2, 4, 5, 8])
+def test_texts_that_differ_in_no_ngram_are_all_alike(file, n):
+    letters = "bcdefghijk"[:n]
+    rows = [("aa" + letter, str(i % 2), "train") for i, letter in enumerate(letters)]
+    same = [(word, str(i), split) for split in ("validation", "test") for i, word in enumerate(("aax", "aay"))]
+    data = made(write(file, *rows, *same, columns="text,label,split"))
+    assert_close(data.train.x, data.train.x[:1].expand(n, -1))
+
+
 def test_validation_is_drawn_from_train_where_it_is_absent(file):
     train = [(*row, "Train") for row in texts(20, "a", "b")]
     write(file, *train, ("what is a", "a", "test"), ("what is b", "b", "test"), columns="text,label,split")
