@@ -107,7 +107,8 @@ def workers() -> int:
 def stacks(runs: Sequence[Run], at_once: int | None = None) -> list[list[Run]]:
     """Runs grouped into stacks of one shape, at least one for each of `at_once` workers, none wider than fits.
 
-    A seed with many runs has stacks of its own: they read the same batches, of which one copy is enough.
+    A seed with many runs has stacks of its own: they read the same batches, of which one copy is enough. The first
+    stacks of all come before the second ones: one that is taught waits for none that computes the same teacher's views.
     """
     groups: dict[object, list[Run]] = {}
     for run in runs:
@@ -120,8 +121,8 @@ def stacks(runs: Sequence[Run], at_once: int | None = None) -> list[list[Run]]:
         together = list(seeds.values()) if len(group) >= MANY * len(seeds) else [[*chain(*seeds.values())]]
         for part in together:
             width = -(-len(part) // -(-len(part) // min(widest(part[0]), -(-len(group) // at_once))))
-            out += [part[i : i + width] for i in range(0, len(part), width)]
-    return out
+            out += [(i, part[i : i + width]) for i in range(0, len(part), width)]
+    return [stack for _, stack in sorted(out, key=lambda o: o[0])]
 
 
 def widest(run: Run) -> int:

@@ -180,6 +180,13 @@ def test_stacks_hold_runs_of_one_shape_and_no_more_than_fit(monkeypatch):
     assert {len(stack) for stack in executors.stacks(asked)} == {1}
 
 
+def test_stacks_that_start_together_are_of_different_shapes_where_there_are_any(monkeypatch):
+    monkeypatch.setattr(executors, "WIDEST", 2)
+    asked = [tiny_run(seed=s, hidden=h) for h in ((5,), (6,)) for s in range(4)]
+    order = [stack[0].recipe.hidden for stack in executors.stacks(asked, 2)]
+    assert order == [(5,), (6,), (5,), (6,)]
+
+
 def test_arrays_come_in_the_order_of_the_table():
     frame = runs.ask(tiny_run(name, seed) for name in LADDER for seed in (1, 0))
     curves = runs.arrays(frame, "curves")
