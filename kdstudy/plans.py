@@ -40,7 +40,6 @@ INSTANCE = ("hard", "label_smoothing_matched", "kd_pt", "cwtm", "instance_matche
 DECOMPOSITION = ("hard", *GRID, "kd_sim", "kd_pt_sim", "topk", "tckd", "nckd", "dkd")
 IMAGES = ("fashion_images", "tiny_imagenet")  # on which convolutional networks are trained beside the perceptrons
 IMAGE_SEARCH = {"tau": (2.0, 4.0), "alpha": (0.9,), "epsilon": (0.1, 0.2, 0.4), "weight_decay": (0.0, 5e-4, 2e-3)}
-NARROWER = {"tiny_imagenet": {"tau": (4.0,)}}  # where a run costs most
 ALIKE = ("label_smoothing_matched", "class_matched", "class_permuted")
 NOT_PLANNED = ("executor",)  # chapter parameters that do not change which runs are asked
 
@@ -106,7 +105,7 @@ def beside(conditions: Several[str], images: Several[str] | None) -> Parts:
     their teachers. What is searched is narrower, because a run costs far more.
     """
     names = several(IMAGES if images is None else images)
-    asked = [r for name in names for r in study(name, conditions, **IMAGE_SEARCH | NARROWER.get(name, {}))]
+    asked = [r for name in names for r in study(name, conditions, **IMAGE_SEARCH)]
     return {"images": asked, "image_teachers": teachers(asked)}
 
 
