@@ -32,6 +32,7 @@ FLAGS = (
 VIEWS = {"light": ("light", 1280, 900), "dark": ("dark", 1280, 900), "phone": ("light", 360, 740)}
 LOCAL = ("file:", "data:", "blob:", "about:")
 PATIENCE = 60  # seconds for one answer
+SETTLED = 0.5  # seconds for sidebars to slide into place
 STATE = """({
   ready: document.readyState === "complete" && !document.querySelector("meta[http-equiv=Refresh]")
          && (!window.MathJax?.startup?.promise || window.mathIsSet
@@ -154,8 +155,10 @@ def visit(browser: Browser, page: Path, view: str, shots: Path | None, name: str
     faults += [f"is {state['wide']} px wider than {width} px"] if state.get("wide", 0) > 0 else []
     faults += [f"cuts off: {element}" for element in state.get("cut", ())]
     if shots:
-        clip = {"x": 0, "y": 0, "width": width, "height": min(state["height"], 16_000), "scale": 1}
-        shot = browser.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        tall = size | {"height": min(state["height"], 16_000)}  # a clip beyond the window would shift the page
+        browser.call("Emulation.setDeviceMetricsOverride", **tall)
+        time.sleep(SETTLED)
+        shot = browser.call("Page.captureScreenshot")
         (shots / f"{name}-{view}.png").write_bytes(base64.b64decode(shot["data"]))
     return [f"{name} ({view}) {fault}" for fault in dict.fromkeys(faults)]
 
