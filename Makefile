@@ -34,7 +34,7 @@ quick: $(READY)  ## a small version of every run, in minutes on a laptop
 full: $(READY)  ## train every run of the study that the store lacks, publish, build the book
 	@$(BIN)/kdstudy full
 
-bench: $(READY)  ## measure speed on this machine, some 15 minutes with nothing else running; ARGS="--only distil"
+bench: $(READY)  ## measure speed on this machine, some 45 minutes with nothing else running; ARGS="--only distil"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 serve: $(READY)  ## serve the built book at localhost, PORT=8000

@@ -42,7 +42,7 @@ SETUPS = {
     "digits": Setup(Recipe((256,), 60, batch=64), Recipe((6,), 60, batch=64, lr=0.03), seeds=20),
     "fashion_mnist": Setup(Recipe((128,), 12), Recipe((8,), 10, lr=0.03)),
     "clinc150": Setup(Recipe((512,), 30), Recipe((12,), 30)),
-    "fashion_images": Setup(images("cnn64", 8), images("cnn16", 5, lr=0.2), seeds=3),
+    "fashion_images": Setup(images("cnn64", 8), images("cnn16", 5, lr=0.2), seeds=5),
     "tiny_imagenet": Setup(
         images("resnet20", 10, weight_decay=5e-4, augment=True), images("cnn32", 5, lr=0.2, augment=True), seeds=3
     ),
