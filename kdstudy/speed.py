@@ -79,9 +79,11 @@ def compared(frame: pd.DataFrame, amount: str, base: str, by: Sequence[str] = ()
     return pd.DataFrame(found)
 
 
-def ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """That as a page shows it, without what a machine's line of facts says."""
-    return table.drop(columns=["device", "cores", "torch"], errors="ignore")
+def lean(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as a page shows it, without what a machine's line of facts says if all rows share it."""
+    known = ["device", "cores", "torch"]
+    known += ["hardware"] if "hardware" in table and table["hardware"].nunique() == 1 else []
+    return table.drop(columns=known, errors="ignore")
 
 
 def stacked(frame: pd.DataFrame) -> pd.DataFrame:
@@ -93,8 +95,9 @@ def stacked(frame: pd.DataFrame) -> pd.DataFrame:
 
 def sides(frame: pd.DataFrame) -> pd.DataFrame:
     """How each side of the distillation benchmark worked."""
-    shown = ["side", "students", "seeds", "epochs", "batch", "dtype", "processes", "threads", "loaders", "images"]
-    return frame[["hardware", *shown]].drop_duplicates() if len(frame) else frame
+    shown = ["side", "teacher", "student", "data", "classes", "students", "seeds", "epochs", "batch", "dtype"]
+    shown += ["processes", "threads", "loaders"]
+    return lean(frame[["hardware", *shown]].drop_duplicates()) if len(frame) else frame
 
 
 def reached(frame: pd.DataFrame, side: str, base: str) -> pd.DataFrame:
@@ -115,11 +118,11 @@ def same(found: pd.DataFrame) -> str:
     lines = []
     for row in found.to_dict("records"):
         inside = row["low"] <= 0 <= row["high"]
-        verdict = "no difference is seen" if inside else "**they differ**"
+        verdict = "no difference is seen, within these limits" if inside else "**they differ**"
         mean, low, high = (f"{100 * row[k]:+.2f}" for k in ("difference", "low", "high"))
         lines.append(
             f"On {row['hardware']}, {row['side']} less {row['against']} is {mean} points of test accuracy "
-            f"[{low}, {high}], n = {row['n']} seeds, whose standard deviation is "
+            f"[{low}, {high}], n = {row['n']} seeds, whose standard deviations are {100 * row['sd']:.2f} and "
             f"{100 * row['sd, against']:.2f}: {verdict}."
         )
     return "\n\n".join(lines)
@@ -137,12 +140,12 @@ def published() -> pd.DataFrame:
 
 
 def costs(rows: pd.DataFrame) -> pd.DataFrame:
-    """What published networks for images took: seconds of one core for a run (median), and hours for all of them."""
+    """What published networks for images took: seconds of one core for a run (mean), and hours for all of them."""
     if "net" not in rows:
         return pd.DataFrame()
     pictured = rows[rows["net"].notna()]
     groups = pictured.groupby(["dataset", "net", "epochs", "device"], sort=False)["seconds"]
-    table = pd.DataFrame({"runs": groups.size(), "seconds for a run": groups.median(), "hours": groups.sum() / 3600})
+    table = pd.DataFrame({"runs": groups.size(), "seconds for a run": groups.mean(), "hours": groups.sum() / 3600})
     return table.reset_index()
 
 

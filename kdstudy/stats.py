@@ -186,6 +186,20 @@ def recipes(frame: pd.DataFrame) -> pd.DataFrame:
     return found.reset_index().set_index("dataset")
 
 
+def search(frame: pd.DataFrame) -> pd.DataFrame:
+    """What each data set and condition chose on validation, and of which values: one at an edge is seen to be there."""
+    best, groups = chosen(tuned(frame)), frame.groupby(["dataset", "condition"], sort=False)
+    return pd.DataFrame(
+        {
+            name: {
+                key: f"{best.loc[key, name]:g} of {', '.join(f'{v:g}' for v in sorted(values))}" if values else ""
+                for key, values in groups[name].agg(lambda s: set(s.dropna())).items()
+            }
+            for name in best
+        }
+    ).rename_axis(["dataset", "condition"])
+
+
 def chosen(frame: pd.DataFrame) -> pd.DataFrame:
     """The setting of each data set and condition of a tuned table."""
     return frame.groupby(["dataset", "condition"], sort=False)[searched(frame)].first()

@@ -128,8 +128,9 @@ def panels(names: Sequence[str], height: float = 2.6, wide: int = 2, **kw: objec
     cols = min(wide, len(names))
     rows = -(-len(names) // cols)
     figure, axes = plt.subplots(rows, cols, figsize=(WIDTH, height * rows), squeeze=False, **kw)
-    for ax in axes.flat[len(names) :]:
-        ax.set_visible(False)
+    for i in range(len(names), rows * cols):
+        axes.flat[i].set_visible(False)
+        axes.flat[i - cols].xaxis.set_tick_params(labelbottom=True)  # now the lowest of its column
     for name, ax in zip(names, axes.flat):
         ax.set_title(name)
     return figure, dict(zip(names, axes.flat))

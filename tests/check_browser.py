@@ -32,6 +32,7 @@ FLAGS = (
 VIEWS = {"light": ("light", 1280, 900), "dark": ("dark", 1280, 900), "phone": ("light", 360, 740)}
 LOCAL = ("file:", "data:", "blob:", "about:")
 PATIENCE = 60  # seconds for one answer
+TALLEST = 12_000  # pixels of a picture
 SETTLED = 0.5  # seconds for sidebars to slide into place
 STATE = """({
   ready: document.readyState === "complete" && !document.querySelector("meta[http-equiv=Refresh]")
@@ -155,12 +156,18 @@ def visit(browser: Browser, page: Path, view: str, shots: Path | None, name: str
     faults += [f"is {state['wide']} px wider than {width} px"] if state.get("wide", 0) > 0 else []
     faults += [f"cuts off: {element}" for element in state.get("cut", ())]
     if shots:
-        tall = size | {"height": min(state["height"], 16_000)}  # a clip beyond the window would shift the page
-        browser.call("Emulation.setDeviceMetricsOverride", **tall)
+        _pictures(browser, size, state["height"], shots / f"{name}-{view}")
+    return [f"{name} ({view}) {fault}" for fault in dict.fromkeys(faults)]
+
+
+def _pictures(browser: Browser, size: dict, height: int, path: Path) -> None:
+    """The whole page, in pieces if it is tall; the window is as tall as a piece, as a clip beyond it would shift."""
+    browser.call("Emulation.setDeviceMetricsOverride", **size | {"height": min(height, TALLEST)})
+    for i in range(-(-height // TALLEST)):
+        browser.call("Runtime.evaluate", expression=f"scrollTo({{top: {i * TALLEST}, behavior: 'instant'}})")
         time.sleep(SETTLED)
         shot = browser.call("Page.captureScreenshot")
-        (shots / f"{name}-{view}.png").write_bytes(base64.b64decode(shot["data"]))
-    return [f"{name} ({view}) {fault}" for fault in dict.fromkeys(faults)]
+        path.with_name(f"{path.name}{f'-{i + 1}' if i else ''}.png").write_bytes(base64.b64decode(shot["data"]))
 
 
 def _logged(profile: str) -> Iterator[str]:

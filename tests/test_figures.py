@@ -41,3 +41,9 @@ def test_a_teacher_is_of_its_students_seed():
     students = table(3)
     both = pd.concat([students, students.assign(seed=students["seed"] + setups.TEACHER_SEED)])
     assert style.facts(both) == style.facts(students) and "n = 3 seeds" in style.facts(both)
+
+
+def test_the_lowest_panel_of_each_column_has_its_ticks():
+    _, axes = style.panels("abcd", wide=3, sharex=True)
+    told = {name: ax.xaxis.get_tick_params()["labelbottom"] for name, ax in axes.items()}
+    assert told == {"a": False, "b": True, "c": True, "d": True}

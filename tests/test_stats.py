@@ -117,6 +117,14 @@ def test_settings_are_combinations_and_some_do_not_apply():
     assert len(best) == 6 and set(best["seed"]) == {0, 1, 2}
 
 
+def test_a_search_is_told_with_its_values_so_that_an_edge_shows():
+    kd = [searched(tau, v, 0.5) for tau, v in ((4.0, 0.7), (2.0, 0.8))]
+    frame = pd.concat([*kd, plain(0.0, 0.6), plain(5e-4, 0.7)], ignore_index=True)
+    found = stats.search(frame)
+    assert found.loc[("digits", "kd")].to_dict() == {"tau": "2 of 2, 4", "alpha": "0.9 of 0.9", "weight_decay": ""}
+    assert found.loc[("digits", "hard")].to_dict() == {"tau": "", "alpha": "", "weight_decay": "0.0005 of 0, 0.0005"}
+
+
 def test_each_data_set_and_condition_has_its_own_setting():
     matched = "label_smoothing_matched"
     accuracies = {("digits", "kd"): (0.8, 0.7), ("clinc150", "kd"): (0.7, 0.8), ("digits", matched): (0.1, 0.2)}
