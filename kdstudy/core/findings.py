@@ -1,0 +1,107 @@
+"""Findings, and what `check_loss` and `diagnose` have in common: a result made of findings, in words and as JSON."""
+
+import html
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+SEVERITIES = ("error", "warning", "info")
+COLUMNS = ("", "finding", "what", "evidence", "to do")
+SHOWN = 5  # items of a list that are shown as text
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    `code`: its name. `severity`: one of `SEVERITIES`. `evidence`: the numbers behind it, by name. `advice`: what to do.
+    `message`: what is wrong, in words.
+    """
+
+    code: str
+    severity: str
+    evidence: dict[str, object]
+    advice: str
+    message: str = ""
+
+    @property
+    def numbers(self) -> str:
+        """The evidence on one line."""
+        return ", ".join(f"{name} {as_text(value)}" for name, value in self.evidence.items())
+
+    def __str__(self) -> str:
+        message = f": {self.message}" if self.message else ""
+        numbers = f" [{self.numbers}]" if self.evidence else ""
+        return f"{self.severity} {self.code}{message}{numbers}. To do: {self.advice.rstrip('.')}."
+
+    def as_dict(self) -> dict[str, object]:
+        """All of it as JSON knows it."""
+        return plain(vars(self))
+
+
+class Report:
+    """The base of a result: `findings`, and a `headline` that says in one line what they are about.
+
+    A subclass is a dataclass with a field `findings`; it gives the headline, and extends `as_dict` by its own fields.
+    """
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def headline(self) -> str:
+        """What was looked at, and how it went, in one line."""
+        raise NotImplementedError
+
+    @property
+    def ok(self) -> bool:
+        """Whether no finding is an error; warnings are allowed."""
+        return not any(f.severity == "error" for f in self.findings)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The names of all findings."""
+        return tuple(f.code for f in self.findings)
+
+    def as_dict(self) -> dict[str, object]:
+        """All of it as JSON knows it: None where a number is not defined."""
+        return {"ok": self.ok, "findings": [f.as_dict() for f in self.findings]}
+
+    def as_json(self) -> str:
+        """All of it as JSON."""
+        return json.dumps(self.as_dict(), indent=2, allow_nan=False)
+
+    def __str__(self) -> str:
+        return "\n".join([self.headline, *map(str, self.findings)])
+
+    def _repr_html_(self) -> str:
+        rows = [(f.severity, f.code, f.message, f.numbers, f.advice) for f in self.findings]
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        head = "".join(f"<th>{name}</th>" for name in COLUMNS)
+        return f"<p>{html.escape(self.headline)}</p><table><tr>{head}</tr>{body}</table>"
+
+    def _repr_markdown_(self) -> str:
+        rows = [COLUMNS, ["---"] * len(COLUMNS)]
+        rows += [(f.severity, f"`{f.code}`", f.message, f.numbers, f.advice) for f in self.findings]
+        lines = [" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows]
+        return "\n".join([self.headline, "", *(f"| {line} |" for line in lines)])
+
+
+def as_text(value: object) -> str:
+    """One value: four digits of a number, five items of a list, a dash where it is not defined."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(as_text, value[:SHOWN]))}{', …' if len(value) > SHOWN else ''}]"
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def plain(value: object) -> object:
+    """Numbers, lists and dictionaries as JSON knows them; None for what is no finite number, text for all else."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # numbers and arrays of numpy or torch
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
