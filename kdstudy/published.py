@@ -14,8 +14,9 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
+from kdstudy.core.paths import results_folder
 from kdstudy.datasets import Dataset
-from kdstudy.store import ROOT, Record
+from kdstudy.store import Record
 
 TEXT = ("key", "dataset", "condition", "hidden", "dtype", "options", "teacher", "code", "digest", "torch", "device",
         "net")  # fmt: skip
@@ -78,7 +79,7 @@ class Published:
     """The committed results in one folder (default data/results, or $KDSTUDY_RESULTS)."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        self.folder = Path(folder or os.environ.get("KDSTUDY_RESULTS", ROOT / "data/results"))
+        self.folder = Path(folder or results_folder())
         self._tables = {p.stem: _read(p) for p in sorted(self.folder.glob("*.csv"))}
 
     def rows(self, keys: Iterable[str] | None = None) -> dict[str, dict[str, object]]:

@@ -6,7 +6,6 @@ nothing half-written.
 
 import io
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -15,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(os.environ.get("KDSTUDY_ROOT", Path(__file__).parents[1]))
+from kdstudy.core.paths import ROOT as ROOT
+from kdstudy.core.paths import store_file
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (key TEXT PRIMARY KEY, row TEXT NOT NULL);
@@ -55,7 +55,7 @@ class Store:
     """The working store. Safe with several processes; each call opens its own connection."""
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self.path = Path(path or os.environ.get("KDSTUDY_STORE", ROOT / "data/store/runs.sqlite"))
+        self.path = Path(path or store_file())
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as db:
             db.executescript(SCHEMA)
