@@ -1,0 +1,67 @@
+"""Things by name: conditions, data sets, measures, claims' plans and whatever else a user may add to.
+
+A `Registry` is a dictionary that registers functions by their own name, answers an unknown name with those there are,
+and knows which of its entries come from outside this package (they must travel to worker processes).
+"""
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import ClassVar, TypeVar
+
+PACKAGE = __name__.partition(".")[0]
+T = TypeVar("T")
+Fn = TypeVar("Fn", bound=Callable[..., object])
+
+
+def unknown(what: str, name: str, there: Iterable[str], other: str = "") -> ValueError:
+    """The error that says that `name` is none of those `there`, and which of them is nearly it.
+
+    `what` begins the sentence, for example "condition 'kdd' is unknown; there are"; `other` ends the list.
+    """
+    there = list(there)
+    near = get_close_matches(name, there, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ValueError(f"{what}: {', '.join(there) or 'none'}{other}{hint}")
+
+
+class Registry(dict[str, T]):
+    """Entries by name. `registry[name]` raises ValueError with the names there are.
+
+    `kind` is the word for one entry in errors, and no two registries share it; `other` is appended to the names there
+    are, for what is allowed besides them.
+
+        CONDITIONS = Registry("condition")
+
+        @CONDITIONS.register
+        def hard(label, ctx): ...
+    """
+
+    every: ClassVar[dict[str, "Registry"]] = {}
+
+    def __init__(self, kind: str, other: str = "") -> None:
+        super().__init__()
+        self.kind, self.other = kind, other
+        Registry.every[kind] = self
+
+    def __missing__(self, name: str) -> T:
+        raise unknown(f"{self.kind} {name!r} is unknown; there are", name, self, self.other)
+
+    def register(self, entry: Fn) -> Fn:
+        """Add a function under its own name and return it: a decorator. A function registered again replaces itself.
+
+        ValueError for the name of one of this package's own entries, if `entry` comes from outside.
+        """
+        name = entry.__name__
+        if name in self and is_outside(entry) and not is_outside(dict.__getitem__(self, name)):
+            raise ValueError(f"{self.kind} {name!r} is {PACKAGE}'s own: give yours another name")
+        self[name] = entry
+        return entry
+
+    def outside(self) -> dict[str, T]:
+        """The entries that come from outside this package: a script, a notebook, a plugin."""
+        return {name: entry for name, entry in self.items() if is_outside(entry)}
+
+
+def is_outside(entry: object) -> bool:
+    """Whether code was defined outside this package."""
+    return getattr(entry, "__module__", PACKAGE).partition(".")[0] != PACKAGE
