@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 
+from kdstudy.core.random import generator
 from kdstudy.diagnosis import diagnose
 from kdstudy.losscheck import check_loss
-from kdstudy.models import generator
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Soft = Callable[[Tensor, Tensor, float], Tensor]

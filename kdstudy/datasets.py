@@ -19,8 +19,8 @@ from torch import Tensor
 
 from kdstudy import clinc150 as clinc
 from kdstudy import images, own_data, pictures, treatments
+from kdstudy.core.random import generator
 from kdstudy.downloads import cache_folder, fetch
-from kdstudy.models import generator
 from kdstudy.spec import Data, pairs, require
 from kdstudy.synthetic import synthetic
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from kdstudy import objective, shapes, targets
-from kdstudy.models import generator
+from kdstudy.core.random import generator
 from kdstudy.objective import Pull, Target
 from kdstudy.targets import Context, make, target
 

@@ -5,8 +5,8 @@ import gzip
 import torch
 from torch import Tensor
 
+from kdstudy.core.random import generator
 from kdstudy.downloads import SOURCES, fetch
-from kdstudy.models import generator
 from kdstudy.pictures import scaled
 from kdstudy.spec import require
 from kdstudy.synthetic import whole

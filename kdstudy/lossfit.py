@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from kdstudy.core.random import generator
 from kdstudy.lossfaults import UNWEIGHTED, Factor, Form, Setting, Step, Weighing, forms, hard_part, soft_part, weighings
-from kdstudy.models import generator
 
 MOST = 2  # faults of form at once
 ROUGH = 1e-3  # as close as a loss with an epsilon or a clamp may be

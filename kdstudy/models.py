@@ -1,6 +1,5 @@
 """Students and teachers: multilayer perceptrons, R of them side by side."""
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -8,14 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from kdstudy.core.random import generator
+
 Params = list[Tensor]  # weight (R, in, out), bias (R, 1, out), layer by layer
 LANES = 4  # a BLAS may round differently where a run's slice starts at no multiple of 16 bytes
-
-
-def generator(seed: int, purpose: str) -> torch.Generator:
-    """An independent stream of random numbers for each (seed, purpose)."""
-    digest = hashlib.sha256(f"{purpose}:{seed}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def init(seed: int, sizes: Sequence[int], dtype: torch.dtype = torch.float32) -> Params:

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kdstudy.core.random import generator
 from kdstudy.fused import norm_relu
-from kdstudy.models import generator
 from kdstudy.spec import require
 
 ALLOWED = "'cnn32', 'resnet20' (depth 6n + 2), 'wrn-16-2' (depth 6n + 4, width), 'torchvision:resnet18'"

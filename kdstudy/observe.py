@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdstudy import shapes
-from kdstudy.models import generator
+from kdstudy.core.random import generator
 
 PROBE = 512  # training examples that are watched one by one
 TIMES = 5  # epochs, evenly spread up to the last, after which they are looked at

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from kdstudy.models import generator
+from kdstudy.core.random import generator
 from kdstudy.spec import require
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdstudy import measures, models, objective, observe, shapes, targets
+from kdstudy.core.random import generator
 from kdstudy.datasets import Dataset, Split
 from kdstudy.spec import Condition, Run
 
@@ -102,7 +103,7 @@ def lesson(
 
 def orders(seeds: Sequence[int], epoch: int, examples: int) -> Int[Tensor, "S N"]:
     """One permutation of the training set for each seed and epoch."""
-    return torch.stack([torch.randperm(examples, generator=models.generator(s, f"order:{epoch}")) for s in seeds])
+    return torch.stack([torch.randperm(examples, generator=generator(s, f"order:{epoch}")) for s in seeds])
 
 
 def rows(table: Float[Tensor, "N *D"], at: Int[Tensor, "R B"]) -> Float[Tensor, "R B *D"]:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from kdstudy.models import generator
+from kdstudy.core.random import generator
 from kdstudy.spec import require
 
 

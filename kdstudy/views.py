@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from kdstudy.core.random import generator
 from kdstudy.downloads import cache_folder
-from kdstudy.models import generator
 
 PAD = 4
 AT_ONCE = 500  # images shown to a network that is only asked

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kdstudy import models, targets
+from kdstudy.core.random import generator
 from kdstudy.datasets import Dataset
 from kdstudy.spec import Run
 
@@ -45,7 +46,7 @@ def train_one(run: Run, data: Dataset, teachers: Mapping[str, Mapping[str, Tenso
     steps = r.epochs * (n // batch)
     cosine = torch.optim.lr_scheduler.LambdaLR(sgd, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps)))
     for epoch in range(r.epochs):
-        order = torch.randperm(n, generator=models.generator(run.seed, f"order:{epoch}"))
+        order = torch.randperm(n, generator=generator(run.seed, f"order:{epoch}"))
         for i in range(n // batch):
             at = order[i * batch : (i + 1) * batch]
             logits = net(x[at])

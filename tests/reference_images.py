@@ -7,7 +7,8 @@ import torch
 from reference import loss_of_one
 from torch import Tensor, nn
 
-from kdstudy import models, nets, targets, views
+from kdstudy import nets, targets, views
+from kdstudy.core.random import generator
 from kdstudy.datasets import Dataset
 from kdstudy.spec import Run
 
@@ -42,7 +43,7 @@ def train_one(run: Run, data: Dataset, teachers: Mapping[str, Mapping[str, Tenso
     for epoch in range(r.epochs):
         goal = asked(run, data, left, ctx, epoch)
         view = views.draw(run.seed, epoch, n).tolist()
-        order = torch.randperm(n, generator=models.generator(run.seed, f"order:{epoch}"))
+        order = torch.randperm(n, generator=generator(run.seed, f"order:{epoch}"))
         for i in range(n // r.batch):
             at = order[i * r.batch : (i + 1) * r.batch]
             shown = [seen(data.train.x[k], *view[k]) if r.augment else data.train.x[k] for k in at.tolist()]

@@ -10,7 +10,7 @@ from conftest import says
 from tiny_files import REAL, SPLITS, load, publish, put, real, well_formed
 from torch.testing import assert_close
 
-from kdstudy.models import generator
+from kdstudy.core.random import generator
 
 pytestmark = pytest.mark.usefixtures("cache")
 

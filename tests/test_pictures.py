@@ -16,8 +16,8 @@ from tiny_pictures import GROUPS, PART, TEST, TRAIN, WHOLE, decoded, members, pu
 from torch.testing import assert_close
 
 from kdstudy import datasets, downloads, pictures
+from kdstudy.core.random import generator
 from kdstudy.downloads import DataError
-from kdstudy.models import generator
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -13,8 +13,8 @@ from torch.testing import assert_close
 from torchvision import datasets as tv
 
 from kdstudy import downloads
+from kdstudy.core.random import generator
 from kdstudy.downloads import DataError
-from kdstudy.models import generator
 
 pytestmark = pytest.mark.usefixtures("cache")
 BOTH = pytest.mark.parametrize("name", CIFAR)

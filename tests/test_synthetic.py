@@ -7,7 +7,7 @@ import torch
 from tiny_files import SPLITS, load
 from torch.testing import assert_close
 
-from kdstudy.models import generator
+from kdstudy.core.random import generator
 
 pytestmark = pytest.mark.usefixtures("cache")
 
