@@ -14,7 +14,7 @@ from pandas.io.formats.style import Styler
 
 from kdstudy import stats
 from kdstudy.setups import TEACHER_SEED
-from kdstudy.wording import words
+from kdstudy.wording import PERCENT, words
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.color_palette("colorblind", 10)
 LOOKS = {  # name, colour, marker: no two conditions share both colour and marker
@@ -73,9 +73,6 @@ AXES = {
     "sure_test": "confidence in the label, test set (%)",
     "teacher_kl": "KL of student from teacher (nats)",
 }
-PERCENT = {"test_accuracy", "train_accuracy", "test_ece", "test_confidence", "test_agreement", "target_mass",
-           "instance_share", "domain_share", "between_train", "between_test", "tail_accuracy", "sure_train",
-           "sure_test"}  # fmt: skip
 
 
 def use_style() -> None:
