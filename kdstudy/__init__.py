@@ -1,17 +1,31 @@
 """A reproducible study of why knowledge distillation works and when it fails.
 
-from kdstudy import ask, students, settings, Data
+    from kdstudy import ask, difference, interval
+    from kdstudy.plans import universe
+
+    table = ask(universe(dataset="digits", seeds=5)["study"])
+    print(interval(difference(table, {"condition": "kd"}, {"condition": "hard"}, "test_accuracy")))
+
+Each name below is imported when it is first used, so that `import kdstudy` costs nothing.
 """
 
-from kdstudy import faults, plans_failures  # noqa: F401  they enter conditions and plans
-from kdstudy.claims import verdict
-from kdstudy.datasets import load
-from kdstudy.diagnosis import diagnose
-from kdstudy.losscheck import check_loss
-from kdstudy.runs import arrays, ask
-from kdstudy.spec import Condition, Data, Recipe, Run
-from kdstudy.stats import difference, interval
-from kdstudy.targets import Target, condition, loss
+import ast
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # read by type checkers, and by `__getattr__`, which finds each name where it is defined
+    from kdstudy.claims import verdict
+    from kdstudy.composed import compose
+    from kdstudy.datasets import dataset, load
+    from kdstudy.diagnosis import diagnose
+    from kdstudy.losscheck import check_loss
+    from kdstudy.measures import measure
+    from kdstudy.runs import arrays, ask
+    from kdstudy.spec import Condition, Data, Recipe, Run
+    from kdstudy.stats import difference, interval
+    from kdstudy.targets import Target, condition, loss
+
+    __version__: str
 
 __all__ = [
     "Condition",
@@ -19,14 +33,48 @@ __all__ = [
     "Recipe",
     "Run",
     "Target",
+    "__version__",
     "arrays",
     "ask",
     "check_loss",
+    "compose",
     "condition",
+    "dataset",
     "diagnose",
     "difference",
     "interval",
     "load",
     "loss",
+    "measure",
     "verdict",
 ]
+
+
+def _home(name: str) -> str:
+    """The module that a public name is imported from in the block above."""
+    tree = ast.walk(ast.parse(__loader__.get_source(__name__)))
+    homes = {alias.name: node.module for node in tree if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return homes[name]
+
+
+def _version() -> str:
+    """The version that is installed; "unknown" for a source tree that is not."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("kdstudy")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def __getattr__(name: str) -> object:
+    """A public name, imported now; or the version, read from what is installed."""
+    if name not in __all__:
+        raise AttributeError(f"module 'kdstudy' has no attribute {name!r}")
+    value = _version() if name == "__version__" else getattr(importlib.import_module(_home(name)), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
