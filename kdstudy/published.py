@@ -1,6 +1,7 @@
-"""Published results: scalars as CSV so that diffs read, a chapter's arrays in one npz file.
+"""Published results as Parquet: a table of rows for each chapter, and beside it the arrays that the chapter shows.
 
-Read-only for everybody but `publish`, which replaces a chapter's two files atomically.
+Read-only for everybody but `publish`, which replaces a chapter's two files atomically. `kdstudy runs --export` writes
+the rows as CSV.
 """
 
 import json
@@ -9,20 +10,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from kdstudy.core.paths import results_folder
+from kdstudy.core import paths
 from kdstudy.datasets import Dataset
 from kdstudy.store import Record
 
-TEXT = ("key", "dataset", "condition", "hidden", "dtype", "options", "teacher", "code", "digest", "torch", "device",
-        "net")  # fmt: skip
 CLASSES = "classes.json"
+ROWS, ARRAYS = ".parquet", ".arrays.parquet"
 Arrays = dict[str, np.ndarray]
 ORDER = ["dataset", "options", "condition", "key"]
+PACKED = pa.schema([("key", pa.string()), ("name", pa.string()), ("dtype", pa.string()),
+                    ("shape", pa.list_(pa.int64())), ("data", pa.binary())])  # fmt: skip
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -33,31 +36,42 @@ def _read(path: Path) -> pd.DataFrame:
 
 @lru_cache(maxsize=16)
 def _parsed(path: Path, *_: int) -> pd.DataFrame:
-    """Numbers by Python's own reader, which returns every bit."""
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    numbers = frame.columns.difference(TEXT)
-    nets = {"net": frame["net"].replace("", np.nan)} if "net" in frame else {}  # perceptrons have none
-    return frame.assign(**nets, **frame[numbers].map(lambda cell: json.loads(cell) if cell else np.nan))
+    return pq.read_table(path).to_pandas()
 
 
-def _atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def _atomic(path: Path, write: Callable[[Path], object]) -> None:
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as f:
-        write(f)
+    write(part)
     os.replace(part, path)
 
 
-def _grouped(keys: Sequence[str], arrays: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
-    """Arrays of equal name, shape and type stacked as "name|i", their keys beside them as "name|i|keys"."""
-    groups: dict[tuple[str, tuple[int, ...], str], dict[str, np.ndarray]] = {}
-    for key in keys:
-        for name, a in arrays[key].items():
-            groups.setdefault((name, a.shape, a.dtype.str), {})[key] = a
-    packed = {}
-    for i, ((name, *_), members) in enumerate(groups.items()):
-        packed[f"{name}|{i}"] = np.stack(list(members.values()))
-        packed[f"{name}|{i}|keys"] = np.array(list(members))
-    return packed
+def _write(frame: pd.DataFrame, path: Path) -> None:
+    """A table as Parquet: the same rows give the same bytes."""
+    floats = [*frame.select_dtypes("float")]
+    pq.write_table(
+        pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(),
+        path,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=[*frame.columns.difference(floats)],
+        use_byte_stream_split=floats,
+    )
+
+
+def _pack(arrays: Mapping[str, Arrays]) -> pa.Table:
+    """Arrays by key and name as one row each, equal names together."""
+    each = [(name, key, np.asarray(a)) for key, held in arrays.items() for name, a in held.items()]
+    each.sort(key=lambda item: item[0])
+    columns = [(key, name, a.dtype.str, list(a.shape), a.tobytes()) for name, key, a in each]
+    return pa.Table.from_arrays([pa.array(c, t.type) for c, t in zip(zip(*columns) if each else [[]] * 5, PACKED)],
+                                schema=PACKED)  # fmt: skip
+
+
+def as_rows(frame: pd.DataFrame) -> list[dict[str, object]]:
+    """A table's rows, without the fields that do not apply."""
+    columns, there = [frame[c].tolist() for c in frame], [frame[c].notna().tolist() for c in frame]
+    cells = zip(zip(*columns), zip(*there))
+    return [{n: v for n, v, ok in zip(frame, values, oks) if ok} for values, oks in cells]
 
 
 @dataclass(frozen=True)
@@ -79,32 +93,29 @@ class Published:
     """The committed results in one folder (default data/results, or $KDSTUDY_RESULTS)."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        self.folder = Path(folder or results_folder())
-        self._tables = {p.stem: _read(p) for p in sorted(self.folder.glob("*.csv"))}
+        self.folder = Path(folder or paths.results_folder())
+        files = (p for p in sorted(self.folder.glob(f"*{ROWS}")) if not p.name.endswith(ARRAYS))
+        self._tables = {p.name.removesuffix(ROWS): _read(p) for p in files}
+
+    def frame(self, chapter: str | None = None) -> pd.DataFrame:
+        """All rows, or those of a chapter, as one table; NaN where a field does not apply."""
+        tables = [t for name, t in self._tables.items() if chapter in (None, name)]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"key": []}, dtype=str)
 
     def rows(self, keys: Iterable[str] | None = None) -> dict[str, dict[str, object]]:
         """Rows by key: of the keys given, or all. Fields that do not apply are left out."""
         wanted = None if keys is None else set(keys)
-        return {
-            row["key"]: {k: v for k, v in row.items() if not pd.isna(v)}
-            for table in self._tables.values()
-            for row in (table if wanted is None else table[table["key"].isin(wanted)]).to_dict("records")
-        }
+        tables = (t if wanted is None else t[t["key"].isin(wanted)] for t in self._tables.values())
+        return {str(row["key"]): row for table in tables for row in as_rows(table)}
 
-    def arrays(self, keys: Iterable[str], names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
+    def arrays(self, keys: Iterable[str], names: Sequence[str]) -> dict[str, Arrays]:
         """Arrays by key and name, where present."""
-        wanted, found = set(keys), {}
-        for path in (self.folder / f"{stem}.npz" for stem in self._tables):
-            if not path.exists():
-                continue
-            with np.load(path, allow_pickle=False) as held:
-                for label in held.files:
-                    name, _, rest = label.partition("|")
-                    if name in names and "|" not in rest:
-                        pairs = zip(held[f"{label}|keys"].tolist(), held[label])
-                        for key, value in pairs:
-                            if key in wanted:
-                                found.setdefault(key, {})[name] = value
+        wanted, found = [("key", "in", set(keys)), ("name", "in", set(names))], {}
+        for path in (self.folder / f"{stem}{ARRAYS}" for stem in self._tables):
+            if path.exists() and wanted[0][2] and wanted[1][2]:
+                for row in pq.read_table(path, filters=wanted).to_pylist():
+                    array = np.frombuffer(row["data"], row["dtype"]).reshape(row["shape"])
+                    found.setdefault(row["key"], {})[row["name"]] = array
         return found
 
     def classes(self) -> dict[str, Classes]:
@@ -118,7 +129,7 @@ class Published:
         self.folder.mkdir(parents=True, exist_ok=True)
         every = {k: asdict(v) for k, v in (self.classes() | dict(known)).items()}
         text = "\n".join(f" {json.dumps(k)}: {json.dumps(v)}," for k, v in sorted(every.items())).rstrip(",")
-        _atomic(self.folder / CLASSES, lambda f: f.write(f"{{\n{text}\n}}\n".encode()))
+        _atomic(self.folder / CLASSES, lambda part: part.write_text(f"{{\n{text}\n}}\n", "utf-8"))
 
     def publish(self, chapter: str, records: Sequence[Record], more: Mapping[str, Arrays] | None = None) -> Path:
         """Replace a chapter's results; `more` are arrays of runs that another chapter lists, by key.
@@ -128,10 +139,11 @@ class Published:
         self.folder.mkdir(parents=True, exist_ok=True)
         frame = pd.DataFrame([r.row for r in records]).sort_values(ORDER, kind="stable")
         arrays = {r.key: r.arrays for r in records} | dict(more or {})
-        kept = {key: {n: a for n, a in held.items() if not n.startswith("logits")} for key, held in arrays.items()}
-        keys = [*frame["key"], *sorted(kept.keys() - set(frame["key"]))]
-        path = self.folder / f"{chapter}.csv"
-        _atomic(path.with_suffix(".npz"), lambda f: np.savez_compressed(f, **_grouped(keys, kept)))
-        _atomic(path, lambda f: f.write(frame.to_csv(index=False).encode()))
+        keys = [*frame["key"], *sorted(arrays.keys() - set(frame["key"]))]
+        kept = {key: {n: a for n, a in arrays[key].items() if not n.startswith("logits")} for key in keys}
+        path = self.folder / f"{chapter}{ROWS}"
+        packed = {"compression": "zstd", "use_dictionary": ["name", "dtype"]}
+        _atomic(self.folder / f"{chapter}{ARRAYS}", lambda part: pq.write_table(_pack(kept), part, **packed))
+        _atomic(path, lambda part: _write(frame, part))
         self._tables[chapter] = _read(path)
         return path

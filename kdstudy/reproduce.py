@@ -118,7 +118,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 
 def provenance(chapter: str) -> pd.DataFrame:
     """How many published runs of a chapter came from which code, data, version and device."""
-    rows = pd.read_csv(Published().folder / f"{chapter}.csv", dtype=str)
+    rows = Published().frame(chapter)
     old = [executors.stale(r) for r in Published().rows(rows["key"]).values()]
     by = ["dataset", "digest", "torch", "device", "version"]
     return (

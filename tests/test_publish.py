@@ -30,7 +30,7 @@ def chapters(monkeypatch) -> list:
 
 
 def test_each_run_is_published_once_by_the_first_chapter_that_has_it(chapters):
-    assert [p.name for p in chapters] == ["domain.csv", "instance.csv"]
+    assert [p.name for p in chapters] == ["domain.parquet", "instance.parquet"]
     held = {p.stem: {r["key"] for r in Published()._tables[p.stem].to_dict("records")} for p in chapters}
     teachers = {r.key for r in plans.teachers(FIRST)}
     assert held["domain"] == {r.key for r in FIRST} | teachers
