@@ -9,6 +9,7 @@ all that reach it. Arguments, attributes and methods keep their names. Sources a
 import ast
 import hashlib
 import inspect
+import sys
 import sysconfig
 import textwrap
 import types
@@ -16,8 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-
-from kdstudy.core.registry import is_outside
 
 DEPTH = 64  # rounds of replacing names by digests: calls deeper than this are refused, cycles are cut there
 SILENT = ("cache", "lru_cache", "cached_property", "register")  # decorators that change no number
@@ -61,8 +60,8 @@ class _Meaning(ast.NodeTransformer):
         checks = isinstance(node.value, ast.Call) and ast.unparse(node.value.func).split(".")[-1] == "require"
         return None if checks else self.generic_visit(node)
 
-    def visit_Import(self, node: ast.Import) -> ast.AST:
-        return ast.Pass()
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
+        """Nothing: what it binds is followed where it is used."""
 
     visit_ImportFrom = visit_Import
 
@@ -244,15 +243,15 @@ class Sources:
             return self._follow(value.__name__)
         if isinstance(value, int | float | str | tuple | bytes | None):
             return f"={value!r}"
-        if not (inspect.isfunction(value) or inspect.isclass(value)):
+        if not callable(value) or not hasattr(value, "__qualname__"):
             return f"={type(value).__name__}"
         if value.__module__ in self.texts:
             return f"{value.__module__}:{value.__qualname__.partition('.')[0]}"
-        if is_outside(value) and not (_file(value) or LIBRARIES[0]).startswith(LIBRARIES):
-            reference = f"outside:{id(value)}"
-            self.live[reference] = value
-            return reference
-        return f"{value.__module__}.{value.__qualname__}"
+        if not (inspect.isfunction(value) or inspect.isclass(value)) or _of_a_library(value):
+            return f"{value.__module__}.{value.__qualname__}"
+        reference = f"outside:{id(value)}"
+        self.live[reference] = value
+        return reference
 
     def _uncached_parts(self, reference: str) -> tuple[str, tuple[str, ...]]:
         """The digest of a thing's own text, and what it refers to."""
@@ -372,11 +371,12 @@ def _copy(tree: ast.stmt) -> ast.stmt:
     return ast.parse(ast.unparse(tree)).body[0]
 
 
-def _file(thing: object) -> str:
-    try:
-        return inspect.getsourcefile(thing) or ""
-    except TypeError:  # built in
-        return ""
+def _of_a_library(thing: object) -> bool:
+    """Whether a function or class is installed, rather than somebody's own."""
+    if thing.__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
+        return True
+    file = getattr(sys.modules.get(thing.__module__), "__file__", None)
+    return bool(file) and file.startswith(LIBRARIES)
 
 
 def _scope(function: types.FunctionType) -> dict[str, object]:
