@@ -12,6 +12,8 @@ FAULT = Finding("big", "error", {"size": 3.14159, "rows": [*range(7)], "share": 
 
 @dataclass(frozen=True)
 class Result(Report):
+    """A result of one field."""
+
     findings: tuple[Finding, ...]
     headline = "of <one> thing"
 
