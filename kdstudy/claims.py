@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kdstudy import derived, factorial, identities, identities_limits, plans, runs, stats  # noqa: F401
+from kdstudy import derived, factorial, identities, plans, runs, stats
 
 FILE = Path(__file__).with_suffix(".toml")
 COLUMNS = ["claim", "dataset", "effect", "low", "high", "n", "p", "verdict"]

@@ -2,7 +2,7 @@
 
 No exception, no strange curve: only a worse student, or none that listens. Written out, the loss of each is that of
 `kd` with another soft part. A teacher cached in one order and read in another is the condition `shuffled_teacher`.
-Where each was seen, what it does and what finds it is in `kdstudy.catalogue`.
+Where each was seen, what it does and what finds it is in `kdstudy.known_bugs`.
 """
 
 from dataclasses import replace

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
 from kdstudy import datasets, derived, faults, stats
-from kdstudy.catalogue import CATALOGUE
+from kdstudy.known_bugs import KNOWN_BUGS
 from kdstudy.spec import Data
 from kdstudy.style import AXES, BLUE, NAMES, RED, finish, nothing, panels
 from kdstudy.wording import words
@@ -26,7 +26,7 @@ TAUGHT = ["target_mass", "domain_share", "instance_share", "test_agreement", "te
 def known() -> pd.DataFrame:
     """The catalogue as a table: fault, where it was seen, what it did there, and which level of knowledge it takes."""
     return pd.DataFrame(
-        {"fault": f.fault, "seen in": f.seen, "consequence there": f.consequence, "takes": f.takes} for f in CATALOGUE
+        {"fault": b.name, "seen in": b.seen, "consequence there": b.consequence, "takes": b.takes} for b in KNOWN_BUGS
     )
 
 

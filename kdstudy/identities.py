@@ -6,7 +6,7 @@ two sides; `check` runs it on many draws and compares the worst with its toleran
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from kdstudy import objective, shapes, targets
 from kdstudy.core.random import generator
+from kdstudy.core.registry import Registry
 from kdstudy.objective import Pull, Target
 from kdstudy.targets import Context, make, target
 
@@ -51,7 +52,7 @@ class Case:
     superclass: Int[Tensor, " C"]
 
 
-IDENTITIES: dict[str, tuple[Callable[[Case], Tensor], float]] = {}
+IDENTITIES: Registry[tuple[Callable[[Case], Tensor], float]] = Registry("identity")
 
 
 def identity(tolerance: float) -> Callable:
@@ -64,7 +65,7 @@ def identity(tolerance: float) -> Callable:
     return register
 
 
-def draw(seed: int) -> Case:
+def random_case(seed: int) -> Case:
     """Case number `seed`."""
     g = generator(seed, "identity")
     z, v = 3 * torch.randn(2, EXAMPLES, CLASSES, generator=g, dtype=torch.float64)
@@ -76,10 +77,8 @@ def draw(seed: int) -> Case:
 
 def check(name: str) -> Checked:
     """The named identity on all draws; ValueError with the names there are if there is none."""
-    if name not in IDENTITIES:
-        raise ValueError(f"identity {name!r} is unknown; there are: {', '.join(IDENTITIES)}")
     fn, tolerance = IDENTITIES[name]
-    worst = max(float(fn(draw(seed)).abs().max()) for seed in range(DRAWS))
+    worst = max(float(fn(random_case(seed)).abs().max()) for seed in range(DRAWS))
     return Checked(name, inspect.getdoc(fn).splitlines()[0], worst, tolerance, DRAWS)
 
 
@@ -110,7 +109,7 @@ def _losses(name: str, case: Case, **params: float) -> Float[Tensor, " N"]:
     return targets.loss(case.z[:, None], goal.map(lambda t: t[:, None]), case.y[:, None], tau.expand(EXAMPLES))
 
 
-def both(name: str, case: Case, **params: float) -> Float[Tensor, "2 N C"]:
+def _hard_and_soft(name: str, case: Case, **params: float) -> Float[Tensor, "2 N C"]:
     """The hard and the soft part of a condition's target on a case."""
     goal, _ = _goal(name, case, **params)
     return torch.stack([goal.hard, goal.soft])
@@ -157,8 +156,8 @@ def kd_gradient(case: Case) -> Tensor:
 def kl_divergence(case: Case) -> Tensor:
     """With α = 1 the loss is τ² KL(p^τ ‖ q^τ) plus τ² times the teacher's entropy."""
     p, log_q = (case.v / case.tau).softmax(-1), (case.z / case.tau).log_softmax(-1)
-    divergence, own = (p * (p.log() - log_q)).sum(-1).mean(), -(p * p.log()).sum(-1).mean()
-    return _loss("kd", case, case.z, alpha=1.0) - case.tau**2 * (divergence + own)
+    divergence, entropy = (p * (p.log() - log_q)).sum(-1).mean(), -(p * p.log()).sum(-1).mean()
+    return _loss("kd", case, case.z, alpha=1.0) - case.tau**2 * (divergence + entropy)
 
 
 @identity(1e-3)
@@ -202,13 +201,13 @@ def closed_form(case: Case) -> Tensor:
 def mass_and_shape(case: Case) -> Tensor:
     """KD is its mass and its shape: p^τ = (1 − m) e_t + m π, m = 1 − p^τ_t, π the softmax over the other classes."""
     mass, shape = (part(case.v, case.y, case.tau) for part in (shapes.left, shapes.own))
-    return shapes.assemble(mass, shape, case.y) - both("kd", case, alpha=1.0)[1]
+    return shapes.assemble(mass, shape, case.y) - _hard_and_soft("kd", case, alpha=1.0)[1]
 
 
 @identity(1e-12)
 def unpermuted(case: Case) -> Tensor:
     """DKPP with the identity permutation is KD, and so it is with its own permutation undone."""
-    (_, kd), (_, moved) = (both(n, case, alpha=1.0) for n in ("kd", "example_permuted"))
+    (_, kd), (_, moved) = (_hard_and_soft(n, case, alpha=1.0) for n in ("kd", "example_permuted"))
     drawn = shapes.orders(EXAMPLES, CLASSES, 0, "example_permuted")
     found = [(kd, torch.arange(CLASSES - 1).expand_as(drawn)), (moved, drawn.argsort(-1))]
     return torch.stack([shapes.permuted(rho, case.y, order) - kd for rho, order in found])
@@ -217,7 +216,7 @@ def unpermuted(case: Case) -> Tensor:
 @identity(1e-12)
 def mean_weight(case: Case) -> Tensor:
     """The weights of CWTM average one."""
-    return both("cwtm", case)[0].sum(-1).mean() - 1
+    return _hard_and_soft("cwtm", case)[0].sum(-1).mean() - 1
 
 
 @identity(1e-10)
@@ -235,5 +234,28 @@ def decoupled(case: Case) -> Tensor:
 @identity(1e-12)
 def total_variance(case: Case) -> Tensor:
     """E|ρ − e_t|² is universe + domain + instance, by the law of total variance (here ρ = p^τ)."""
-    rho = both("kd", case, alpha=1.0)[1]
+    rho = _hard_and_soft("kd", case, alpha=1.0)[1]
     return ((rho - one_hot(case.y, CLASSES)) ** 2).sum(-1).mean() - sum(shapes.parts(rho, case.y).values())
+
+
+# ---------------------------------------------------------------- at the ends of what conditions vary
+
+
+@identity(1e-12)
+def no_dose(case: Case) -> Tensor:
+    """KD-pt with dose 0 is matched smoothing."""
+    return _hard_and_soft("kd_pt", case, dose=0.0) - _hard_and_soft("label_smoothing_matched", case)
+
+
+@identity(1e-12)
+def all_classes(case: Case) -> Tensor:
+    """Top-k with k = C is KD."""
+    return _hard_and_soft("topk", case, k=CLASSES) - _hard_and_soft("kd", case)
+
+
+@identity(1e-12)
+def two_classes(case: Case) -> Tensor:
+    """With C = 2 the class shape is the uniform one: one other class takes all that leaves the label."""
+    two = {"z": case.z[:, :2], "v": case.v[:, :2], "y": case.y % 2, "rows": case.rows[:2]}
+    few = replace(case, **two, superclass=case.superclass[:2])
+    return _hard_and_soft("class_matched", few) - _hard_and_soft("label_smoothing_matched", few)

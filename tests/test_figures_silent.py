@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import catalogue, derived, diagnose, figures_silent, runs, stats
+from kdstudy import derived, diagnose, figures_silent, known_bugs, runs, stats
 
 LOSS = {"kd": 0.0, "fault_no_tau2": 0.02, "fault_detached": 0.3}  # at tau = 4; a tenth of it at tau = 1
 
@@ -116,7 +116,7 @@ def test_shares_of_what_was_taught_are_those_of_the_targets(monkeypatch):
 
 
 def test_known_bugs_are_those_of_the_catalogue():
-    assert list(figures_silent.known()["fault"]) == [f.fault for f in catalogue.CATALOGUE]
+    assert list(figures_silent.known()["fault"]) == [bug.name for bug in known_bugs.KNOWN_BUGS]
 
 
 def test_the_example_is_a_fair_teacher_whose_reordered_rows_are_found():

@@ -8,7 +8,7 @@ import torch
 from conftest import says
 
 from kdstudy import identities, objective, shapes, targets
-from kdstudy.identities import DRAWS, IDENTITIES, check, draw, table
+from kdstudy.identities import DRAWS, IDENTITIES, check, random_case, table
 from kdstudy.objective import Target
 
 LOSS, LOG_REST, GRADIENT, WEIGHT = targets.loss, objective.log_rest, objective.gradient, objective.rescaling
@@ -172,14 +172,14 @@ def test_an_error_just_over_the_tolerance_is_an_error(monkeypatch):
 
 
 def test_draws_are_varied_and_the_same_every_time():
-    cases = [draw(seed) for seed in range(DRAWS)]
-    assert torch.equal(draw(3).z, cases[3].z) and draw(3).tau == cases[3].tau
+    cases = [random_case(seed) for seed in range(DRAWS)]
+    assert torch.equal(random_case(3).z, cases[3].z) and random_case(3).tau == cases[3].tau
     assert len({c.tau for c in cases}) == len({c.alpha for c in cases}) == DRAWS
     assert min(c.tau for c in cases) < 1 < 4 < max(c.tau for c in cases)
     assert min(c.alpha for c in cases) < 0.1 and max(c.alpha for c in cases) > 0.9
     assert set(torch.cat([c.y for c in cases]).tolist()) == set(range(identities.CLASSES))
     assert set(torch.cat([c.superclass for c in cases]).tolist()) == {0, 1, 2}
-    assert torch.equal(draw(3).rows, cases[3].rows) and not torch.equal(cases[3].rows, cases[4].rows)
+    assert torch.equal(random_case(3).rows, cases[3].rows) and not torch.equal(cases[3].rows, cases[4].rows)
 
 
 def test_an_unknown_identity_is_refused():
