@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdstudy import claims, derived, figures, stats, style
+from kdstudy.figures.primitives import row_dots
+from kdstudy.figures.shared.comparisons import verdict_look
 from kdstudy.figures_geometry import heatmaps, mantel_table, siblings
 
 __all__ = ["alike", "both_ways", "dots", "followed_geometry", "forest", "gaps", "heatmaps", "mantel_table", "measured",
@@ -163,7 +165,7 @@ def restatements(judged: pd.DataFrame, tables: Tables) -> Figure:
     names, variants = list(dict.fromkeys(judged["dataset"])), list(dict.fromkeys(judged["variant"]))
     figure, axes = style.panels(names, height=1.35, sharey=True)
     for name, ax in axes.items():
-        figures.strip(ax, judged[judged["dataset"] == name].assign(dataset=judged["variant"]), variants)
+        row_dots(ax, judged[judged["dataset"] == name], "variant", variants, verdict_look)
         ax.set_xlabel("difference in rank correlation", fontsize=8)
     used = tables["study"][tables["study"]["condition"].isin(["hard", "kd"])]
     note = "bars: 95 % paired t intervals, jointly over data sets · ● supported, ✖ contradicted, ◆ undecided"

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import figures, setups, stats, style
+from kdstudy import figures, setups, stats
+from kdstudy.figures import style
 
 
 def table(seeds: int) -> pd.DataFrame:

@@ -1,0 +1,39 @@
+"""Tables and sentences of the book: how a table looks, which differences lie above or below zero."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from kdstudy.figures.style import condition_name
+from kdstudy.study.measures import measure
+
+
+def listing(frame: pd.DataFrame, digits: int = 4) -> Styler:
+    """A table for a page: floats to `digits` significant digits, nothing where a value does not apply."""
+    shown = frame.reset_index() if any(frame.index.names) else frame
+    styled = shown.rename(columns=lambda name: measure(name).label).style.hide(axis="index")
+    return styled.format(
+        lambda v: "" if pd.isna(v) else f"{v:.{digits}g}" if isinstance(v, float) else condition_name(v)
+    )
+
+
+def in_order(values: Iterable[object]) -> list:
+    """Each value once, in the order in which it first appears."""
+    return list(dict.fromkeys(values))
+
+
+def sign(row: Mapping[str, object]) -> str:
+    """Where an interval lies: "above" zero, "below" it, or it "contains" zero."""
+    return "above" if row["low"] > 0 else "below" if row["high"] < 0 else "contains"
+
+
+def count_signs(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """How many of the differences lie, interval and all, below and above 0, for each combination of `by`."""
+    signs = rows.assign(cells=1, below_0=rows["high"] < 0, above_0=rows["low"] > 0)
+    return signs.groupby(list(by), sort=False)[["cells", "below_0", "above_0"]].sum()
+
+
+def bullets(lines: Mapping[str, str], empty: str) -> str:
+    """Markdown: a bullet for each name in bold and what is said of it; `empty` if there is none."""
+    return "\n".join(f"- **{name}**: {text}" for name, text in lines.items()) or empty
