@@ -31,10 +31,10 @@ def students(data: Data, seed: int, epochs: int) -> list[Run]:
 
 def reached(place: Bench, runs: Sequence[Run], way: str, device: str) -> float:
     """Mean test accuracy of a seed's students trained in one way."""
-    lane, dtype = WAYS[way]
+    stepper, dtype = WAYS[way]
     mine = [replace(r, recipe=replace(r.recipe, dtype=dtype)) for r in runs]
     left = executors.teachers(place.store, mine)
-    found = convolution.train(mine, datasets.load(mine[0].data), left, device, lane=lane)
+    found = convolution.train(mine, datasets.load(mine[0].data), left, device, stepper=stepper)
     return mean(r.metrics["test_accuracy"] for r in found)
 
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from benchmarks import common
 from benchmarks.common import Row
-from kdstudy import datasets, models, plans, setups, targets, training
+from kdstudy import datasets, plans, setups, targets, trainer, training
 from kdstudy.datasets import Dataset
 from kdstudy.spec import Data, Recipe, Run, pairs
 
@@ -80,7 +80,7 @@ def objective(run: Run) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
 def network(run: Run, data: Dataset) -> nn.Sequential:
     """The student as torch modules, with the same first weights."""
     sizes = (data.train.x.shape[1], *run.recipe.hidden, len(data.classes))
-    first = models.init(run.seed, sizes)
+    first = training.init(run.seed, sizes)
     net = nn.Sequential(nn.Linear(*sizes[:2]), nn.ReLU(), nn.Linear(*sizes[1:]))
     for layer, weight, bias in zip(net[::2], first[::2], first[1::2]):
         layer.weight.data, layer.bias.data = weight[0].T.contiguous(), bias[0, 0]
@@ -92,9 +92,9 @@ def plain(run: Run, data: Dataset, taught: Logits) -> dict[str, float]:
     recipe, (x, y), n = run.recipe, (data.train.x, data.train.y), len(data.train.y)
     teacher, loss, net = run.teacher and taught[run.teacher.key]["train"], objective(run), network(run, data)
     sgd = torch.optim.SGD(net.parameters(), recipe.lr, recipe.momentum, nesterov=True)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, training.steps(run, n))
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, trainer.steps(run, n))
     for epoch in range(recipe.epochs):
-        order = training.orders([run.seed], epoch, n)[0]
+        order = trainer.orders([run.seed], epoch, n)[0]
         for at in order[: n // recipe.batch * recipe.batch].split(recipe.batch):
             value = loss(net(x[at]), y[at], None if teacher is None else teacher[at])
             sgd.zero_grad()
@@ -130,7 +130,7 @@ def compared(batch: int, r: int) -> list[Row]:
     """Timings of R students, and the mean test accuracy of each side."""
     runs = students(r, batch)
     data = datasets.load(runs[0].data)
-    taught, steps = teach(runs, data), r * training.steps(runs[0], len(data.train.y))
+    taught, steps = teach(runs, data), r * trainer.steps(runs[0], len(data.train.y))
     what = {"r": r, "batch": batch, "steps": steps, "threads": 1}
     found, results = [], {}
     for i in range(REPEATS):

@@ -127,7 +127,7 @@ def difficulty(tables: Tables) -> dict[str, Float[np.ndarray, " probe"]]:
         if name == "synthetic":
             given = {k: v for k, v in json.loads(options[name]).items() if k != "fold"}
             miss = -datasets.load(Data(name, pairs(given))).extra["train"]["margin"].numpy()
-        found[name] = miss[observe.probe(len(miss)).numpy()]
+        found[name] = miss[observe.probe_examples(len(miss)).numpy()]
     return found
 
 
@@ -157,13 +157,13 @@ def _share(frame: pd.DataFrame, level: str) -> pd.Series:
 
 @derive
 def domain_share(frame: pd.DataFrame, tables: Tables) -> pd.Series:
-    """The part of what a run is taught that depends on the class alone (`shapes.parts`)."""
+    """The part of what a run is taught that depends on the class alone (`shapes.level_split`)."""
     return _share(frame, "domain")
 
 
 @derive
 def instance_share(frame: pd.DataFrame, tables: Tables) -> pd.Series:
-    """The part of what a run is taught that differs between examples of a class (`shapes.parts`)."""
+    """The part of what a run is taught that differs between examples of a class (`shapes.level_split`)."""
     return _share(frame, "instance")
 
 

@@ -57,7 +57,7 @@ def shape(run: Run) -> tuple[object, ...]:
 @cache
 def _digest(condition: str, held: tuple[str, ...], plain: bool) -> str:
     known = measures.MEASURES | measures.WITH_TEACHER
-    roots = [training.train] if plain else [convolution.train, *lanes.LANES.values()]
+    roots = [training.train] if plain else [convolution.train, *lanes.STEPPERS.values()]
     return provenance.digest(targets.named(condition), *roots, *(known[n] for n in held))
 
 
@@ -219,7 +219,7 @@ provenance.reachable(
     [
         training.train,
         convolution.train,
-        *lanes.LANES.values(),
+        *lanes.STEPPERS.values(),
         *targets.CONDITIONS.values(),
         *measures.MEASURES.values(),
         *measures.WITH_TEACHER.values(),

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from kdstudy import objective, shapes, targets
 from kdstudy.core.random import generator
 from kdstudy.core.registry import Registry
-from kdstudy.objective import Pull, Target
+from kdstudy.objective import LossGradient, Target
 from kdstudy.targets import Context, make, target
 
 DRAWS, EXAMPLES, CLASSES = 50, 16, 7
@@ -182,8 +182,8 @@ def rescaling(case: Case) -> Tensor:
     ours = _gradient(lambda z: targets.loss(z, goal, case.y, tau), case.z).gather(-1, at)
     plain = _gradient(lambda z: cross_entropy(z, case.y), case.z).gather(-1, at)
     p, q = ((logits / tau).softmax(-1).gather(-1, at) for logits in (case.v, case.z))
-    w = (1 - case.alpha) + case.alpha * tau * (p - q) / objective.log_rest(case.z, case.y).exp()[:, None]
-    kept = objective.rescaling(case.z, Pull.of(goal, case.tau), case.y, tau)[:, None]  # what runs keep of it
+    w = (1 - case.alpha) + case.alpha * tau * (p - q) / objective.log_off_label(case.z, case.y).exp()[:, None]
+    kept = objective.rescaling(case.z, LossGradient.of(goal, case.tau), case.y, tau)[:, None]  # what runs keep of it
     return torch.stack([ours / plain - w, kept - w])
 
 
@@ -194,13 +194,13 @@ def closed_form(case: Case) -> Tensor:
     goal, tau = Target(*(torch.stack(part) for part in zip(*(vars(g).values() for g in goals)))), torch.stack(taus)
     z, y = case.z.expand(len(tau), -1, -1), case.y.expand(len(tau), -1)
     theirs = EXAMPLES * _gradient(lambda z: targets.loss(z, goal, y, tau).sum(), z)
-    return objective.gradient(z, objective.stack([Pull.of(g, float(t)) for g, t in zip(goals, tau)]), y, tau) - theirs
+    return objective.gradient(z, objective.stack([LossGradient.of(g, float(t)) for g, t in zip(goals, tau)]), y, tau) - theirs
 
 
 @identity(1e-12)
 def mass_and_shape(case: Case) -> Tensor:
     """KD is its mass and its shape: p^τ = (1 − m) e_t + m π, m = 1 − p^τ_t, π the softmax over the other classes."""
-    mass, shape = (part(case.v, case.y, case.tau) for part in (shapes.left, shapes.own))
+    mass, shape = (part(case.v, case.y, case.tau) for part in (shapes.off_label_mass, shapes.per_example_shape))
     return shapes.assemble(mass, shape, case.y) - _hard_and_soft("kd", case, alpha=1.0)[1]
 
 
@@ -208,9 +208,9 @@ def mass_and_shape(case: Case) -> Tensor:
 def unpermuted(case: Case) -> Tensor:
     """DKPP with the identity permutation is KD, and so it is with its own permutation undone."""
     (_, kd), (_, moved) = (_hard_and_soft(n, case, alpha=1.0) for n in ("kd", "example_permuted"))
-    drawn = shapes.orders(EXAMPLES, CLASSES, 0, "example_permuted")
+    drawn = shapes.random_orders(EXAMPLES, CLASSES, 0, "example_permuted")
     found = [(kd, torch.arange(CLASSES - 1).expand_as(drawn)), (moved, drawn.argsort(-1))]
-    return torch.stack([shapes.permuted(rho, case.y, order) - kd for rho, order in found])
+    return torch.stack([shapes.permute_others(rho, case.y, order) - kd for rho, order in found])
 
 
 @identity(1e-12)
@@ -222,8 +222,8 @@ def mean_weight(case: Case) -> Tensor:
 @identity(1e-10)
 def decoupled(case: Case) -> Tensor:
     """KD's soft term is DKD's target part, τ² H(b^p, b^q), plus 1 − p^τ_t times its other part, τ² H(p̂, q̂)."""
-    p, q = (shapes.left(logits, case.y, case.tau) for logits in (case.v, case.z))
-    p_hat, q_hat = (shapes.own(logits, case.y, case.tau) for logits in (case.v, case.z))
+    p, q = (shapes.off_label_mass(logits, case.y, case.tau) for logits in (case.v, case.z))
+    p_hat, q_hat = (shapes.per_example_shape(logits, case.y, case.tau) for logits in (case.v, case.z))
     target_part = -(case.tau**2) * ((1 - p) * (1 - q).log() + p * q.log())
     other_part = -(case.tau**2) * torch.special.xlogy(p_hat, q_hat).sum(-1)
     tckd, nckd = (_losses(name, case) - _losses("hard", case) for name in ("tckd", "nckd"))
@@ -235,7 +235,7 @@ def decoupled(case: Case) -> Tensor:
 def total_variance(case: Case) -> Tensor:
     """E|ρ − e_t|² is universe + domain + instance, by the law of total variance (here ρ = p^τ)."""
     rho = _hard_and_soft("kd", case, alpha=1.0)[1]
-    return ((rho - one_hot(case.y, CLASSES)) ** 2).sum(-1).mean() - sum(shapes.parts(rho, case.y).values())
+    return ((rho - one_hot(case.y, CLASSES)) ** 2).sum(-1).mean() - sum(shapes.level_split(rho, case.y).values())
 
 
 # ---------------------------------------------------------------- at the ends of what conditions vary

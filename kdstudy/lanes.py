@@ -17,7 +17,7 @@ from kdstudy.spec import Recipe
 
 Images = Float[Tensor, "B ch h w"]
 Logits = Float[Tensor, "R B C"]
-Pull = Callable[[Logits], Logits]  # the gradient of each run's loss by its logits
+Gradient = Callable[[Logits], Logits]  # the gradient of each run's loss by its logits
 
 
 def compute(recipe: Recipe, device: str) -> torch.autocast:
@@ -35,13 +35,13 @@ class OneByOne:
         ]
         self.sgd = torch.optim.SGD(groups, momentum=recipes[0].momentum, nesterov=recipes[0].momentum > 0, fused=True)
 
-    def step(self, x: Images, pull: Pull, factor: float) -> None:
+    def step(self, x: Images, gradient: Gradient, factor: float) -> None:
         """One step of every run, its learning rate times `factor`."""
         with compute(self.recipes[0], self.device):
             logits = [net(x) for net in self.nets]
         logits = [z.to(p) for z, p in zip(logits, (next(net.parameters()) for net in self.nets))]
         self.sgd.zero_grad()
-        torch.autograd.backward(logits, list(pull(torch.stack([z.detach() for z in logits]))))
+        torch.autograd.backward(logits, list(gradient(torch.stack([z.detach() for z in logits]))))
         for group, recipe in zip(self.sgd.param_groups, self.recipes):
             group["lr"] = recipe.lr * factor
         self.sgd.step()
@@ -65,11 +65,11 @@ class Stacked:
             torch.tensor([getattr(r, f) for r in recipes], device=device) for f in ("lr", "weight_decay")
         )
 
-    def step(self, x: Images, pull: Pull, factor: float) -> None:
+    def step(self, x: Images, gradient: Gradient, factor: float) -> None:
         """One step of every run, its learning rate times `factor`."""
-        seen = {k: v.to(x.dtype) if v.dim() == 5 else v for k, v in self.params.items()}  # autocast ends at vmap
-        logits = vmap(lambda p, b: functional_call(self.base, (p, b), (x,)))(seen, self.buffers)
-        grads = torch.autograd.grad(logits, list(self.params.values()), pull(logits.detach()))
+        cast = {k: v.to(x.dtype) if v.dim() == 5 else v for k, v in self.params.items()}  # autocast ends at vmap
+        logits = vmap(lambda p, b: functional_call(self.base, (p, b), (x,)))(cast, self.buffers)
+        grads = torch.autograd.grad(logits, list(self.params.values()), gradient(logits.detach()))
         mu = self.recipes[0].momentum
         with torch.no_grad():
             for (name, p), g in zip(self.params.items(), grads):
@@ -85,9 +85,10 @@ class Stacked:
         return alone
 
 
-LANES = {"cpu": OneByOne, "cuda": Stacked}  # by device; for a GPU by reasoning, not by measurement
+Stepper = OneByOne | Stacked
+STEPPERS = {"cpu": OneByOne, "cuda": Stacked}  # by device; for a GPU by reasoning, not by measurement
 
 
-def fastest(device: str, net: nn.Module) -> type[OneByOne | Stacked]:
-    """The lane for this kind of network on this device."""
-    return LANES[device] if isinstance(net, Net) else OneByOne
+def fastest(device: str, net: nn.Module) -> type[Stepper]:
+    """The stepper for this kind of network on this device."""
+    return STEPPERS[device] if isinstance(net, Net) else OneByOne

@@ -40,7 +40,7 @@ class Sums:
         return Sums(*(getattr(self, f) - getattr(other, f) for f in ("examples", "square", "mass", "counts", "rows")))
 
     def parts(self) -> Float[np.ndarray, " levels"]:
-        """Universe, domain and instance, as `shapes.parts` defines them.
+        """Universe, domain and instance, as `shapes.level_split` defines them.
 
         With b the class mean of d, s - e_t = (-m at the label, m / (C - 1) elsewhere) and |s - e_t|^2 =
         m^2 C / (C - 1): domain = E|b - (s - e_t)|^2 and instance = E|d|^2 - E|b|^2. All of it is of the size of the

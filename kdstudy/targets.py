@@ -38,13 +38,13 @@ def _distil(rho: Logits, label: Labels, ctx: Context, alpha: float) -> Target:
 
 
 def _uniform(label: Labels, ctx: Context) -> Logits:
-    return shapes.uniform(label, ctx.classes, ctx.dtype)
+    return shapes.uniform_shape(label, ctx.classes, ctx.dtype)
 
 
 def _similar(label: Labels, ctx: Context, name: str, power: float, heat: float) -> Logits:
     if ctx.rows is None:
         raise ValueError(f"condition {name!r} needs the teacher's logit-layer rows; none were given")
-    return shapes.of_similarity(shapes.similarity(ctx.rows.to(ctx.dtype)), label, power, heat)
+    return shapes.similarity_shape(shapes.class_similarity(ctx.rows.to(ctx.dtype)), label, power, heat)
 
 
 # ---------------------------------------------------------------- without a teacher
@@ -74,22 +74,22 @@ def label_smoothing_matched(
     KD's amount of mass and KD's loss at the same tau and alpha, without any of its knowledge of
     classes or examples. At tau = 1 it is label smoothing with epsilon = alpha mean(m) C / (C - 1).
     """
-    mass = shapes.even(shapes.left(teacher, label, tau))
+    mass = shapes.mean_mass(shapes.off_label_mass(teacher, label, tau))
     return _distil(shapes.assemble(mass, _uniform(label, ctx), label), label, ctx, alpha)
 
 
 @condition
 def class_matched(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
     """rho_t = 1 - mean(m), the rest as E[p^tau | t]: constant mass, class shape. Universe and domain."""
-    mass = shapes.even(shapes.left(teacher, label, tau))
-    return _distil(shapes.assemble(mass, shapes.of_class(teacher, label, tau), label), label, ctx, alpha)
+    mass = shapes.mean_mass(shapes.off_label_mass(teacher, label, tau))
+    return _distil(shapes.assemble(mass, shapes.class_shape(teacher, label, tau), label), label, ctx, alpha)
 
 
 @condition
 def instance_matched(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
     """rho_t = 1 - mean(m), the rest as p^tau: constant mass, instance shape."""
-    mass = shapes.even(shapes.left(teacher, label, tau))
-    return _distil(shapes.assemble(mass, shapes.own(teacher, label, tau), label), label, ctx, alpha)
+    mass = shapes.mean_mass(shapes.off_label_mass(teacher, label, tau))
+    return _distil(shapes.assemble(mass, shapes.per_example_shape(teacher, label, tau), label), label, ctx, alpha)
 
 
 @condition
@@ -100,16 +100,16 @@ def kd_pt(
 
     `dose` < 1 draws the masses together, mean(m) + dose (m - mean(m)); at 0 it is matched smoothing.
     """
-    mass = shapes.left(teacher, label, tau)
-    mass = shapes.even(mass) + dose * (mass - shapes.even(mass))
+    mass = shapes.off_label_mass(teacher, label, tau)
+    mass = shapes.mean_mass(mass) + dose * (mass - shapes.mean_mass(mass))
     return _distil(shapes.assemble(mass, _uniform(label, ctx), label), label, ctx, alpha)
 
 
 @condition
 def kd_pt_class(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
     """rho_t = p^tau_t, the rest as E[p^tau | t]: instance mass, class shape."""
-    mass = shapes.left(teacher, label, tau)
-    return _distil(shapes.assemble(mass, shapes.of_class(teacher, label, tau), label), label, ctx, alpha)
+    mass = shapes.off_label_mass(teacher, label, tau)
+    return _distil(shapes.assemble(mass, shapes.class_shape(teacher, label, tau), label), label, ctx, alpha)
 
 
 @condition
@@ -124,7 +124,7 @@ def kd(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha:
 @condition
 def class_mean(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
     """rho = E[p^tau | t]: class shape, and each class's own mean mass."""
-    return _distil(shapes.class_mean((teacher / tau).softmax(-1), label), label, ctx, alpha)
+    return _distil(shapes.class_means((teacher / tau).softmax(-1), label), label, ctx, alpha)
 
 
 @condition
@@ -137,7 +137,7 @@ def kd_sim(
     pi_k proportional to exp(sign(s) |s|^power / (sharpness tau)): as KD's own shape, it flattens as tau grows.
     After Tang et al. 2020, level 2, whose values of power and sharpness are not known here.
     """
-    mass = shapes.even(shapes.left(teacher, label, tau))
+    mass = shapes.mean_mass(shapes.off_label_mass(teacher, label, tau))
     shape = _similar(label, ctx, "kd_sim", power, sharpness * tau)
     return _distil(shapes.assemble(mass, shape, label), label, ctx, alpha)
 
@@ -149,7 +149,7 @@ def kd_pt_sim(
 ) -> Target:  # fmt: skip
     """rho_t = p^tau_t, the rest by the similarity of the teacher's rows, as in `kd_sim`. Tang et al. 2020."""
     shape = _similar(label, ctx, "kd_pt_sim", power, sharpness * tau)
-    return _distil(shapes.assemble(shapes.left(teacher, label, tau), shape, label), label, ctx, alpha)
+    return _distil(shapes.assemble(shapes.off_label_mass(teacher, label, tau), shape, label), label, ctx, alpha)
 
 
 @condition
@@ -160,8 +160,8 @@ def kd_rel(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, al
     """
     if ctx.superclass is None:
         raise ValueError("condition 'kd_rel' needs super-classes; this data set has none")
-    shape = shapes.of_siblings(teacher, label, tau, ctx.superclass)
-    mass = shapes.even(shapes.left(teacher, label, tau))
+    shape = shapes.superclass_shape(teacher, label, tau, ctx.superclass)
+    mass = shapes.mean_mass(shapes.off_label_mass(teacher, label, tau))
     return _distil(shapes.assemble(mass, shape, label), label, ctx, alpha)
 
 
@@ -181,17 +181,17 @@ def topk(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alph
 @condition
 def class_permuted(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
     """`class_matched` with the other classes of each class permuted once: mass, entropy and consistency stay."""
-    mass, classes = shapes.even(shapes.left(teacher, label, tau)), ctx.classes
-    order = shapes.orders(classes, classes, ctx.seed, "class_permuted")[label]
-    shape = shapes.permuted(shapes.of_class(teacher, label, tau), label, order)
+    mass, classes = shapes.mean_mass(shapes.off_label_mass(teacher, label, tau)), ctx.classes
+    order = shapes.random_orders(classes, classes, ctx.seed, "class_permuted")[label]
+    shape = shapes.permute_others(shapes.class_shape(teacher, label, tau), label, order)
     return _distil(shapes.assemble(mass, shape, label), label, ctx, alpha)
 
 
 @condition
 def example_permuted(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
     """KD with the other classes of each example permuted: only mass and entropy stay. DKPP, Furlanello et al. 2018."""
-    order = shapes.orders(len(label), ctx.classes, ctx.seed, "example_permuted")
-    return _distil(shapes.permuted((teacher / tau).softmax(-1), label, order), label, ctx, alpha)
+    order = shapes.random_orders(len(label), ctx.classes, ctx.seed, "example_permuted")
+    return _distil(shapes.permute_others((teacher / tau).softmax(-1), label, order), label, ctx, alpha)
 
 
 @condition
@@ -200,14 +200,14 @@ def cwtm(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 1.0, alph
 
     Confidence-weighted by teacher max, Furlanello et al. 2018, with p_t in place of max p.
     """
-    kept = 1 - shapes.left(teacher, label, tau)
+    kept = 1 - shapes.off_label_mass(teacher, label, tau)
     return _hard_only(_labels(label, ctx) * (1 - alpha + alpha * kept / kept.mean())[:, None])
 
 
 @condition
 def shuffled_teacher(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
     """KD from the same teacher, its rows shuffled over the examples: a cache read in the wrong order."""
-    order = shapes.orders(1, len(label) + 1, ctx.seed, "shuffled_teacher")[0]
+    order = shapes.random_orders(1, len(label) + 1, ctx.seed, "shuffled_teacher")[0]
     return kd(teacher[order], label, ctx, tau=tau, alpha=alpha)
 
 
@@ -229,8 +229,8 @@ def dkd(
     b = (p_t, 1 - p_t); p^ is the distribution over the other classes; all at temperature tau. So hard = e_t,
     soft = target p_t e_t + nontarget p^, rest = target (1 - p_t) - nontarget.
     """
-    y, mass = _labels(label, ctx), shapes.left(teacher, label, tau)
-    soft = target * (1 - mass)[:, None] * y + nontarget * shapes.own(teacher, label, tau)
+    y, mass = _labels(label, ctx), shapes.off_label_mass(teacher, label, tau)
+    soft = target * (1 - mass)[:, None] * y + nontarget * shapes.per_example_shape(teacher, label, tau)
     return Target(y, soft, target * mass - nontarget)
 
 

@@ -1,4 +1,4 @@
-"""What a student sees of an image, and what its teacher says of exactly that view.
+"""Augmented views of images, and a teacher's logits for exactly the views that its students see.
 
 A view shifts an image by up to `PAD` pixels either way, zeros coming in, and mirrors it or not: 81 crops x 2
 flips. Which view an example shows is drawn for each (seed, epoch), so all conditions of a seed see the same ones, and
@@ -7,8 +7,6 @@ a teacher's logits for them can be kept and used by all its students: the same n
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from functools import wraps
 
 import numpy as np
 import torch
@@ -26,14 +24,14 @@ AT_ONCE = 500  # images shown to a network that is only asked
 Images = Float[Tensor, "B ch h w"]
 
 
-def draw(seed: int, epoch: int, examples: int) -> Int[Tensor, "N 3"]:
+def draw_views(seed: int, epoch: int, examples: int) -> Int[Tensor, "N 3"]:
     """For each example how far its crop starts down and right, 0 to 2 PAD, and whether it is mirrored."""
     g = generator(seed, f"views:{epoch}")
     shift = torch.randint(2 * PAD + 1, (examples, 2), generator=g)
     return torch.cat([shift, torch.randint(2, (examples, 1), generator=g)], 1)
 
 
-def look(x: Images, view: Int[Tensor, "B 3"]) -> Images:
+def crop(x: Images, view: Int[Tensor, "B 3"]) -> Images:
     """Each image at its own view, in channels_last order."""
     height, width = x.shape[2:]
     padded = pad(x.permute(0, 2, 3, 1), (0, 0, PAD, PAD, PAD, PAD))
@@ -45,43 +43,27 @@ def look(x: Images, view: Int[Tensor, "B 3"]) -> Images:
     return picked.permute(0, 3, 1, 2)
 
 
-def seen(
+def shown(
     x: Float[Tensor, "N ch h w"], index: Int[Tensor, " B"], view: Int[Tensor, "N 3"] | None, dtype: torch.dtype
 ) -> Images:
     """These examples as they are shown; without views as they are."""
-    shown = x[index] if view is None else look(x[index], view[index])
-    return shown.to(dtype, memory_format=torch.channels_last)
+    images = x[index] if view is None else crop(x[index], view[index])
+    return images.to(dtype, memory_format=torch.channels_last)
 
 
-def unlearning(fn: Callable[..., Iterator[Tensor]]) -> Callable[..., Iterator[Tensor]]:
-    """`torch.no_grad` for a generator, whatever else it is decorated with; its caller's gradients stay on."""
-
-    @wraps(fn)
-    def each(*args: object, **options: object) -> Iterator[Tensor]:
-        values = fn(*args, **options)
-        while True:
-            with torch.no_grad():
-                value = next(values, None)
-            if value is None:
-                return
-            yield value
-
-    return each
-
-
-@unlearning
-def asked(
+@torch.no_grad()
+def predict(
     net: nn.Module, x: Float[Tensor, "N ch h w"], view: Int[Tensor, "N 3"] | None = None
-) -> Iterator[Float[Tensor, "B C"]]:
+) -> Float[Tensor, "N C"]:
     """Logits of a network that is not being trained, in its own precision, a few hundred images at a time."""
     dtype, before = next(net.parameters()).dtype, net.training
     net.eval()
-    for index in torch.arange(len(x), device=x.device).split(AT_ONCE):
-        yield net(seen(x, index, view, dtype))
+    logits = [net(shown(x, i, view, dtype)) for i in torch.arange(len(x), device=x.device).split(AT_ONCE)]
     net.train(before)
+    return torch.cat(logits)
 
 
-def listened(net: nn.Module, x: Images, seed: int, epoch: int) -> Float[np.ndarray, "N C"]:
+def cached_logits(net: nn.Module, x: Images, seed: int, epoch: int) -> Float[np.ndarray, "N C"]:
     """A teacher's logits for the views that `seed` draws in `epoch`, float16, mapped from a file of the cache.
 
     The file is named after the teacher's weights and the images, written once and used by every student of the seed.
@@ -90,8 +72,10 @@ def listened(net: nn.Module, x: Images, seed: int, epoch: int) -> Float[np.ndarr
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
-            _write(path.with_suffix(".part"), net, x, draw(seed, epoch, len(x)).to(x.device))
-            os.replace(path.with_suffix(".part"), path)
+            part, view = path.with_suffix(".part"), draw_views(seed, epoch, len(x)).to(x.device)
+            with part.open("wb") as stream:
+                np.save(stream, predict(net, x, view).clamp(-6e4, 6e4).cpu().numpy().astype(np.float16))
+            os.replace(part, path)
     return np.load(path, mmap_mode="r")
 
 
@@ -101,13 +85,3 @@ def _name(net: nn.Module, x: Images) -> str:
     for value in (*net.state_dict().values(), x[:: max(1, len(x) // 100)]):
         sha.update(value.detach().cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()[:20]
-
-
-def _write(path: os.PathLike, net: nn.Module, x: Images, view: Int[Tensor, "N 3"]) -> None:
-    out, done = None, 0
-    for logits in asked(net, x, view):
-        if out is None:
-            out = np.lib.format.open_memmap(path, "w+", np.float16, (len(x), logits.shape[1]))
-        out[done : done + len(logits)] = logits.clamp(-6e4, 6e4).cpu().numpy()
-        done += len(logits)
-    out.flush()

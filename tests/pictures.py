@@ -8,7 +8,6 @@ from kdstudy.setups import teacher_of
 from kdstudy.spec import Data, Recipe, Run
 
 PICTURES = Data("pictures")
-convolution.Split = Images  # what it makes of them is checked as images, not as features
 
 
 def split(examples: int, seed: int) -> Images:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from kdstudy import models, targets
+from kdstudy import targets, training
 from kdstudy.core.random import generator
 from kdstudy.datasets import Dataset
 from kdstudy.spec import Run
@@ -25,7 +25,7 @@ def loss_of_one(z: Tensor, hard: Tensor, soft: Tensor, rest: Tensor, label: int,
 def network(run: Run, inputs: int, classes: int) -> nn.Sequential:
     """The run's network with its first weights, as torch.nn modules."""
     sizes, dtype = (inputs, *run.recipe.hidden, classes), getattr(torch, run.recipe.dtype)
-    first, layers = models.init(run.seed, sizes, dtype), []
+    first, layers = training.init(run.seed, sizes, dtype), []
     for i, (a, b) in enumerate(zip(sizes, sizes[1:])):
         linear = nn.Linear(a, b, dtype=dtype)
         linear.weight.data, linear.bias.data = first[2 * i][0].T.clone(), first[2 * i + 1][0, 0].clone()

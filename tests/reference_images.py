@@ -24,7 +24,7 @@ def seen(image: Tensor, down: int, right: int, mirrored: bool) -> Tensor:
 
 def teacher_says(net: nn.Module, data: Dataset, seed: int, epoch: int) -> Tensor:
     """A teacher's logits for each training example as the students of a seed see it, asked one by one."""
-    view = views.draw(seed, epoch, len(data.train.y)).tolist()
+    view = views.draw_views(seed, epoch, len(data.train.y)).tolist()
     net.eval()
     with torch.no_grad():
         rows = [net(seen(x.double(), *v)[None])[0] for x, v in zip(data.train.x, view)]
@@ -42,7 +42,7 @@ def train_one(run: Run, data: Dataset, teachers: Mapping[str, Mapping[str, Tenso
     cosine = torch.optim.lr_scheduler.LambdaLR(sgd, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps)))
     for epoch in range(r.epochs):
         goal = asked(run, data, left, ctx, epoch)
-        view = views.draw(run.seed, epoch, n).tolist()
+        view = views.draw_views(run.seed, epoch, n).tolist()
         order = torch.randperm(n, generator=generator(run.seed, f"order:{epoch}"))
         for i in range(n // r.batch):
             at = order[i * r.batch : (i + 1) * r.batch]

@@ -7,9 +7,9 @@ from kdstudy import shapes
 
 
 def shares(v: np.ndarray, y: np.ndarray, tau: float) -> dict[str, float]:
-    """Levels of softmax(v / tau) by `shapes.parts`, each over their sum."""
+    """Levels of softmax(v / tau) by `shapes.level_split`, each over their sum."""
     x = torch.tensor(v, dtype=torch.float64)
-    pieces = shapes.parts((x / tau).softmax(-1), torch.tensor(y))
+    pieces = shapes.level_split((x / tau).softmax(-1), torch.tensor(y))
     return {level: value / sum(pieces.values()) for level, value in pieces.items()}
 
 

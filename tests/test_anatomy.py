@@ -71,7 +71,7 @@ def test_the_anatomy_of_a_teacher_is_computed_from_its_logits_and_kept(teacher, 
     p = z.double().softmax(-1)
     assert found["sure_train"] == pytest.approx(float(p[range(96), data.train.y].mean()))
     assert found["mass_1"] == pytest.approx(1 - found["sure_train"])
-    pieces = shapes.parts((z.double() / 4).softmax(-1), data.train.y)
+    pieces = shapes.level_split((z.double() / 4).softmax(-1), data.train.y)
     assert found["instance_4"] == pytest.approx(pieces["instance"] / sum(pieces.values()))
     assert found[["universe_2", "domain_2", "instance_2"]].sum() == pytest.approx(1)
     assert Store().has([teacher.key], "anatomy") == {teacher.key}

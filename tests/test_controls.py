@@ -30,7 +30,7 @@ def entropy(p: Tensor) -> Tensor:
 
 def right(p: Tensor, label: Tensor) -> Tensor:
     """Whether no other class has more than the label, and by how much the largest of them falls short."""
-    return p.gather(-1, label[:, None])[:, 0] - shapes.off(p, label).amax(-1)
+    return p.gather(-1, label[:, None])[:, 0] - shapes.without_label(p, label).amax(-1)
 
 
 def of_class(p: Tensor, label: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def test_a_permutation_keeps_label_entropy_and_top_class_and_moves_the_rest(name
     label = lesson[1]
     found, before = rho(name, lesson), rho(origin, lesson)
     same(found.gather(-1, label[:, None]), before.gather(-1, label[:, None]))
-    same(shapes.off(found, label).sort(-1).values, shapes.off(before, label).sort(-1).values)
+    same(shapes.without_label(found, label).sort(-1).values, shapes.without_label(before, label).sort(-1).values)
     same(entropy(found), entropy(before))
     same(right(found, label), right(before, label))
     same(taught(name, lesson).hard, taught(origin, lesson).hard, atol=0)
@@ -67,11 +67,11 @@ def test_a_permutation_is_drawn_once_for_a_teacher_and_anew_for_another(name, or
 
 def test_a_class_has_its_own_permutation_whatever_the_temperature():
     teacher, label, ctx, values = many(30, 6)
-    order = shapes.orders(6, 6, ctx.seed, "class_permuted")
+    order = shapes.random_orders(6, 6, ctx.seed, "class_permuted")
     assert len(order.unique(dim=0)) > 1
     for tau in (1.0, 8.0):
         lesson = teacher, label, ctx, values | {"tau": tau}
-        same(rho("class_permuted", lesson), shapes.permuted(rho("class_matched", lesson), label, order[label]))
+        same(rho("class_permuted", lesson), shapes.permute_others(rho("class_matched", lesson), label, order[label]))
 
 
 # ---------------------------------------------------------------- by class
@@ -133,21 +133,21 @@ def test_permuted_by_example_neighbours_of_a_class_do_not_agree():
 @given(lessons())
 def test_permuted_by_nothing_it_is_kd(lesson):
     label, classes, p = lesson[1], lesson[2].classes, rho("kd", lesson)
-    same(shapes.permuted(p, label, torch.arange(classes - 1).expand(len(label), -1)), p, atol=0)
+    same(shapes.permute_others(p, label, torch.arange(classes - 1).expand(len(label), -1)), p, atol=0)
 
 
 def test_permuted_by_hand():
     p = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
-    found = shapes.permuted(p, torch.tensor([0, 2]), torch.tensor([[2, 0, 1], [1, 2, 0]]))
+    found = shapes.permute_others(p, torch.tensor([0, 2]), torch.tensor([[2, 0, 1], [1, 2, 0]]))
     assert_close(found, torch.tensor([[0.4, 0.1, 0.3, 0.2], [0.2, 0.4, 0.3, 0.1]]), rtol=0, atol=0)
 
 
 def test_orders_are_permutations_all_equally_often():
-    drawn = shapes.orders(6000, 4, 0, "test")
+    drawn = shapes.random_orders(6000, 4, 0, "test")
     assert drawn.shape == (6000, 3) and drawn.dtype == torch.int64
     kinds, counts = drawn.unique(dim=0, return_counts=True)
     assert len(kinds) == 6 and ((counts - 1000).abs() < 120).all()
-    assert not torch.equal(drawn, shapes.orders(6000, 4, 0, "another purpose"))
+    assert not torch.equal(drawn, shapes.random_orders(6000, 4, 0, "another purpose"))
 
 
 # ---------------------------------------------------------------- weights, and other teachers
@@ -171,7 +171,7 @@ def test_weights_follow_the_teachers_confidence_and_say_nothing_else(lesson):
 def swapped(teacher: Tensor, label: Tensor) -> Tensor:
     """The teacher with the other classes of each example in reversed order."""
     order = torch.arange(teacher.shape[-1] - 1).flip(0).expand(len(label), -1)
-    return shapes.permuted(teacher, label, order)
+    return shapes.permute_others(teacher, label, order)
 
 
 def test_shuffled_a_teacher_says_the_same_to_other_examples():

@@ -18,22 +18,22 @@ def data():
     return pictures.pictures()
 
 
-@pytest.mark.parametrize("lane", BOTH)
+@pytest.mark.parametrize("stepper", BOTH)
 @pytest.mark.parametrize("augment", [True, False])
-def test_side_by_side_equals_the_loop(data, augment, lane):
+def test_side_by_side_equals_the_loop(data, augment, stepper):
     runs = pictures.mixed(augment=augment)[augment::2]  # between them, every condition
     taught = pictures.teach(runs, data)
-    for result in convolution.train(runs, data, taught, keep_logits=True, lane=lane):
+    for result in convolution.train(runs, data, taught, keep_logits=True, stepper=stepper):
         alone = reference_images.train_one(result.run, data, taught)(data.test.x.double()).detach()
         assert_close(torch.from_numpy(result.arrays["logits_test"]), alone, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("lane", BOTH)
+@pytest.mark.parametrize("stepper", BOTH)
 @pytest.mark.parametrize("net", ["resnet8", "wrn-10-1"])
-def test_residual_networks_side_by_side_equal_the_loop(data, net, lane):
+def test_residual_networks_side_by_side_equal_the_loop(data, net, stepper):
     runs = [pictures.run("hard", net=net, epochs=1), pictures.run("kd", net=net, epochs=1, tau=4.0)]
     taught = pictures.teach(runs, data)
-    for result in convolution.train(runs, data, taught, keep_logits=True, lane=lane):
+    for result in convolution.train(runs, data, taught, keep_logits=True, stepper=stepper):
         alone = reference_images.train_one(result.run, data, taught)(data.test.x.double()).detach()
         assert_close(torch.from_numpy(result.arrays["logits_test"]), alone, rtol=1e-5, atol=1e-6)
 
@@ -49,12 +49,12 @@ def test_a_run_does_not_depend_on_its_neighbours_and_twice_is_bit_identical(data
         assert all((a == together[run.key].arrays[name]).all() for name, a in alone.arrays.items())
 
 
-@pytest.mark.parametrize("lane", BOTH)
-def test_bfloat16_stays_near_float32(data, lane):
+@pytest.mark.parametrize("stepper", BOTH)
+def test_bfloat16_stays_near_float32(data, stepper):
     taught = pictures.teach([pictures.run("kd")], data)
     half, full = (
-        convolution.train([pictures.run("kd", dtype=dtype, epochs=4)], data, taught, keep_logits=True, lane=lane)[0]
-        for dtype in ("bfloat16", "float32")
+        convolution.train([pictures.run("kd", dtype=d, epochs=4)], data, taught, keep_logits=True, stepper=stepper)[0]
+        for d in ("bfloat16", "float32")
     )
     far = convolution.train([pictures.run("kd", 1, dtype="float32", epochs=4)], data, taught | {
         pictures.run("kd", 1).teacher.key: next(iter(taught.values()))}, keep_logits=True)[0]  # fmt: skip

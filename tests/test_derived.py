@@ -60,7 +60,7 @@ def test_crossfitted_misses_come_from_the_fold_that_was_left_out(tables):
 def test_difficulty_on_synthetic_data_is_the_true_margin_negated(tables):
     margin = datasets.load(TINY).extra["train"]["margin"]
     hard = derived.difficulty(tables)["synthetic"]
-    assert (hard == -margin[observe.probe(96)].numpy()).all()
+    assert (hard == -margin[observe.probe_examples(96)].numpy()).all()
 
 
 def plant(monkeypatch, frame, **arrays) -> None:

@@ -25,10 +25,10 @@ def test_shares_over_temperatures_are_those_of_shapes():
     for level in ("universe", "domain", "instance"):
         assert levels[level]["tau"] == taus
         for tau, share, low, high in zip(taus, *(levels[level][k] for k in ("share", "share_low", "share_high"))):
-            pieces = shapes.parts((torch.tensor(V).double() / tau).softmax(-1), torch.tensor(Y))
+            pieces = shapes.level_split((torch.tensor(V).double() / tau).softmax(-1), torch.tensor(Y))
             assert share == pytest.approx(pieces[level] / sum(pieces.values()), abs=1e-9)
             assert low <= share <= high
-    mass = [float(shapes.left(torch.tensor(V).double(), torch.tensor(Y), t).mean()) for t in taus]
+    mass = [float(shapes.off_label_mass(torch.tensor(V).double(), torch.tensor(Y), t).mean()) for t in taus]
     assert levels["universe"]["mass"] == pytest.approx(mass)
 
 

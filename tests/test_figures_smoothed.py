@@ -38,10 +38,10 @@ def sides(seeds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 @pytest.mark.parametrize("epsilon", [0.05, 0.4, 1.0])
 @pytest.mark.parametrize("classes", [2, 10, 150])
 def test_the_exact_fit_is_smoothed_labels_at_a_temperature(classes, epsilon, tau):
-    """The mass that `shapes.left` takes off logits which fit smoothed labels."""
+    """The mass that `shapes.off_label_mass` takes off logits which fit smoothed labels."""
     fit = torch.full((classes, classes), epsilon / classes, dtype=torch.double)
     fit += (1 - epsilon) * torch.eye(classes, dtype=torch.double)
-    mass = shapes.left(fit.log(), torch.arange(classes), tau)
+    mass = shapes.off_label_mass(fit.log(), torch.arange(classes), tau)
     np.testing.assert_allclose(mass, figures_smoothed.limit(epsilon, classes, tau), rtol=1e-12)
 
 

@@ -104,7 +104,7 @@ def test_the_first_step_is_that_of_autograd(tau, alpha):
     (plain,) = torch.autograd.grad(hard, z, retain_graph=True)
     loss = (1 - alpha) * hard + alpha * tau**2 * cross_entropy(z / tau, rho, reduction="sum")
     (first,) = torch.autograd.grad(loss, z)
-    parts = {f"target_{k}": [float(v)] for k, v in shapes.parts(rho, label).items()}
+    parts = {f"target_{k}": [float(v)] for k, v in shapes.level_split(rho, label).items()}
     mass = float(1 - rho[torch.arange(50), label].mean())
     frame = pd.DataFrame(
         {"dataset": ["mine"], "options": "{}", "tau": tau, "alpha": alpha, "target_mass": mass} | parts

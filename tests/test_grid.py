@@ -112,7 +112,7 @@ def test_a_dose_leads_from_matched_smoothing_to_kd_pt_in_a_straight_line(lesson)
 @given(lessons())
 def test_kd_is_its_mass_and_its_shape(lesson):
     teacher, label, _, values = lesson
-    own, left = (fn(teacher, label, values["tau"]) for fn in (shapes.own, shapes.left))
+    own, left = (fn(teacher, label, values["tau"]) for fn in (shapes.per_example_shape, shapes.off_label_mass))
     same(shapes.assemble(left, own, label), rho("kd", lesson))
 
 

@@ -11,8 +11,8 @@ from kdstudy import identities, objective, shapes, targets
 from kdstudy.identities import DRAWS, IDENTITIES, check, random_case, table
 from kdstudy.objective import Target
 
-LOSS, LOG_REST, GRADIENT, WEIGHT = targets.loss, objective.log_rest, objective.gradient, objective.rescaling
-LEFT, PERMUTED, CLASS_MEAN = shapes.left, shapes.permuted, shapes.class_mean
+LOSS, LOG_REST, GRADIENT, WEIGHT = targets.loss, objective.log_off_label, objective.gradient, objective.rescaling
+LEFT, PERMUTED, CLASS_MEAN = shapes.off_label_mass, shapes.permute_others, shapes.class_means
 TRUE = dict(targets.CONDITIONS)
 ALL = set(IDENTITIES)
 
@@ -39,11 +39,11 @@ def rest_of_all_classes(logits, label):
     return torch.zeros_like(LOG_REST(logits, label))
 
 
-def gradient_without_the_rest(logits, pull, label, tau):
-    return GRADIENT(logits, replace(pull, others=torch.zeros_like(pull.others)), label, tau)
+def gradient_without_the_rest(logits, weights, label, tau):
+    return GRADIENT(logits, replace(weights, rest_weight=torch.zeros_like(weights.rest_weight)), label, tau)
 
 
-def weight_without_temperature(logits, pull, label, tau):
+def weight_without_temperature(logits, weights, label, tau):
     return WEIGHT(logits, pull, label, torch.ones_like(tau))
 
 
@@ -121,7 +121,7 @@ BROKEN = [  # where, what, by what, and the identities that must fail
     (targets, "loss", loss_over_batch_and_classes, SCALED),
     (targets, "loss", loss_with_the_student_not_cooled, WARM),
     (targets, "loss", loss_of_probabilities, ALL - TARGETS),
-    (objective, "log_rest", rest_of_all_classes, {"rescaling", "closed_form", "decoupled"}),
+    (objective, "log_off_label", rest_of_all_classes, {"rescaling", "closed_form", "decoupled"}),
     (objective, "gradient", gradient_without_the_rest, {"closed_form"}),
     (objective, "rescaling", weight_without_temperature, {"rescaling"}),
     (targets.CONDITIONS, "kd", kd_with_the_teacher_not_cooled, BY_KD),
@@ -135,11 +135,11 @@ BROKEN = [  # where, what, by what, and the identities that must fail
     (targets.CONDITIONS, "example_permuted", permuted_by_another_draw, {"unpermuted"}),
     (targets.CONDITIONS, "cwtm", weights_that_are_the_confidence, {"mean_weight"}),
     (targets.CONDITIONS, "nckd", nontarget_part_of_all_classes, {"decoupled"}),
-    (shapes, "even", each_example_its_own_mass, {"matched_smoothing", "total_variance"}),
-    (shapes, "left", mass_of_the_teacher_not_cooled, {"mass_and_shape", "decoupled"}),
-    (shapes, "permuted", permuted_by_one_further, {"unpermuted"}),
-    (shapes, "class_mean", mean_over_all_examples, {"total_variance"}),
-    (shapes, "of_class", shape_that_keeps_the_label, {"two_classes"}),
+    (shapes, "mean_mass", each_example_its_own_mass, {"matched_smoothing", "total_variance"}),
+    (shapes, "off_label_mass", mass_of_the_teacher_not_cooled, {"mass_and_shape", "decoupled"}),
+    (shapes, "permute_others", permuted_by_one_further, {"unpermuted"}),
+    (shapes, "class_means", mean_over_all_examples, {"total_variance"}),
+    (shapes, "class_shape", shape_that_keeps_the_label, {"two_classes"}),
 ]  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def test_a_keyboard_interrupt_leaves_what_was_finished(trained, tmp_path, monkey
     asked = [tiny_run("kd", s) for s in range(4)]
     whole = runs.ask(asked, store=Store(tmp_path / "whole.sqlite"))
     monkeypatch.setattr(executors, "WIDEST", 2)
-    real, done = training.step, []
+    real, done = training.Perceptrons.step, []
 
     @wraps(real)
     def step(*args):
@@ -39,7 +39,7 @@ def test_a_keyboard_interrupt_leaves_what_was_finished(trained, tmp_path, monkey
         return real(*args)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "step", step)
+        patch.setattr(training.Perceptrons, "step", step)
         runs.ask(asked)
     assert set(Store().rows()) == {r.teacher.key for r in asked}
     trained.clear()

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from kdstudy import objective, targets
-from kdstudy.objective import Pull
+from kdstudy.objective import LossGradient
 from kdstudy.targets import Target, make
 
 
@@ -82,7 +82,7 @@ def by_autograd(z: Tensor, goal: Target, label: Tensor, tau: float) -> Tensor:
 @given(lesson=lessons())
 def test_gradient_is_that_of_autograd(name, lesson):
     (goal, tau), z, label = asked(name, lesson), student(lesson), lesson[1]
-    ours = objective.gradient(z, Pull.of(goal, tau), label, torch.tensor(tau, dtype=F64))
+    ours = objective.gradient(z, LossGradient.of(goal, tau), label, torch.tensor(tau, dtype=F64))
     assert_close(ours, by_autograd(z, goal, label, tau), rtol=1e-12, atol=1e-12)
 
 
@@ -90,8 +90,8 @@ def test_gradient_is_that_of_autograd(name, lesson):
 @given(stacks())
 def test_gradient_is_its_loop(case):
     logits, goal, label, tau = case
-    pull = objective.stack([Pull.of(goal.map(lambda t, r=r: t[r]), float(tau[r])) for r in range(len(tau))])
-    ours = objective.gradient(logits, pull, label, tau)
+    weights = objective.stack([LossGradient.of(goal.map(lambda t, r=r: t[r]), float(tau[r])) for r in range(len(tau))])
+    ours = objective.gradient(logits, weights, label, tau)
     for r in range(len(logits)):
         parts = (t[r].tolist() for t in (logits, goal.hard, goal.soft, goal.rest, label))
         theirs = [slow.gradient_of_one(*one, float(tau[r])) for one in zip(*parts)]
@@ -104,10 +104,10 @@ def test_a_run_in_a_stack_has_the_gradient_it_has_alone(case, without):
     """Also beside runs that ask for what is left of the label where it does not."""
     logits, goal, label, tau = case
     goal.rest[without % len(tau)] = 0
-    pulls = [Pull.of(goal.map(lambda t, r=r: t[r]), float(tau[r])) for r in range(len(tau))]
-    together = objective.gradient(logits, objective.stack(pulls), label, tau)
-    for r, pull in enumerate(pulls):
-        alone = objective.gradient(logits[r], pull, label[r], tau[r])
+    gradients = [LossGradient.of(goal.map(lambda t, r=r: t[r]), float(tau[r])) for r in range(len(tau))]
+    together = objective.gradient(logits, objective.stack(gradients), label, tau)
+    for r, weights in enumerate(gradients):
+        alone = objective.gradient(logits[r], weights, label[r], tau[r])
         assert_close(together[r], alone, rtol=1e-12, atol=1e-12)
 
 
@@ -121,7 +121,7 @@ def test_rescaling_is_the_ratio_of_two_gradients(name, lesson):
     (goal, tau), z, label = asked(name, lesson), student(lesson), lesson[1]
     plain = by_autograd(z, taught("hard", lesson), label, 1.0)
     ratio = (by_autograd(z, goal, label, tau) / plain).gather(-1, label[:, None])[:, 0]
-    ours = objective.rescaling(z, Pull.of(goal, tau), label, torch.tensor(tau, dtype=F64))
+    ours = objective.rescaling(z, LossGradient.of(goal, tau), label, torch.tensor(tau, dtype=F64))
     assert_close(ours, ratio, rtol=1e-10, atol=1e-10)
 
 
@@ -129,7 +129,7 @@ def test_rescaling_is_the_ratio_of_two_gradients(name, lesson):
 @given(lessons())
 def test_rescaling_of_kd_is_its_formula(lesson):
     (goal, tau), z, label, alpha = asked("kd", lesson), student(lesson), lesson[1], lesson[3]["alpha"]
-    found = objective.rescaling(z, Pull.of(goal, tau), label, torch.tensor(tau, dtype=F64))
+    found = objective.rescaling(z, LossGradient.of(goal, tau), label, torch.tensor(tau, dtype=F64))
     for w, row, v, t in zip(found.tolist(), z.tolist(), lesson[0].tolist(), label.tolist()):
         p, cool = (slow.softmax([x / tau for x in logits])[t] for logits in (v, row))
         left = sum(slow.others(slow.softmax(row), t))
@@ -141,7 +141,7 @@ def test_rescaling_of_kd_is_its_formula(lesson):
 def test_rescaling_of_the_labels_alone_is_exactly_one(dtype, margin):
     z, label = torch.tensor([[margin, 0.0, 0.0], [0.3, margin, 0.1]], dtype=dtype), torch.tensor([0, 0])
     goal = targets.target(make("hard"), None, label, targets.Context(3, dtype))
-    w = objective.rescaling(z, Pull.of(goal, 1.0), label, torch.tensor(1.0, dtype=dtype))
+    w = objective.rescaling(z, LossGradient.of(goal, 1.0), label, torch.tensor(1.0, dtype=dtype))
     assert w.tolist() == [1.0, 1.0] and w.dtype == F64
 
 
@@ -155,9 +155,9 @@ def test_gradient_and_rescaling_stay_finite_for_students_and_teachers_that_are_s
             ((teacher.flip(-1), sure), (teacher, abs(sure))))  # fmt: skip
     ctx = targets.Context(4, dtype, ctx.superclass, ctx.rows.to(dtype), 0)
     goal, tau = asked(name, (v.to(dtype), label, ctx, values))
-    pull, heat = Pull.of(goal, tau), torch.tensor(tau, dtype=dtype)
-    assert objective.gradient(z.to(dtype), pull, label, heat).isfinite().all()
-    assert objective.rescaling(z.to(dtype), pull, label, heat).isfinite().all()
+    weights, heat = LossGradient.of(goal, tau), torch.tensor(tau, dtype=dtype)
+    assert objective.gradient(z.to(dtype), weights, label, heat).isfinite().all()
+    assert objective.rescaling(z.to(dtype), weights, label, heat).isfinite().all()
 
 
 def test_the_weight_falls_with_the_teachers_doubt_and_may_turn_negative():
@@ -165,14 +165,14 @@ def test_the_weight_falls_with_the_teachers_doubt_and_may_turn_negative():
     label, z = torch.tensor([0, 0, 0]), torch.tensor([[9.0, 1.0]], dtype=F64).log().expand(3, 2)
     v = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5]], dtype=F64).log()
     goal = targets.target(make("kd", tau=1.0, alpha=0.5), v, label, targets.Context(2, F64))
-    w = objective.rescaling(z, Pull.of(goal, 1.0), label, torch.tensor(1.0, dtype=F64))
+    w = objective.rescaling(z, LossGradient.of(goal, 1.0), label, torch.tensor(1.0, dtype=F64))
     assert_close(w, torch.tensor([0.5, 0.0, -1.5], dtype=F64), rtol=0, atol=1e-12)
 
 
 def test_cross_entropys_own_gradient_is_what_an_example_weighs_against():
     z, label = torch.tensor([[0.3, -1.0, 2.0]], dtype=F64, requires_grad=True), torch.tensor([1])
     plain = torch.autograd.grad(cross_entropy(z, label), z)[0][0, 1]
-    assert_close(plain, -objective.log_rest(z.detach(), label).exp()[0], rtol=1e-14, atol=0)
+    assert_close(plain, -objective.log_off_label(z.detach(), label).exp()[0], rtol=1e-14, atol=0)
 
 
 # ---------------------------------------------------------------- extremes
@@ -182,7 +182,7 @@ def test_log_rest_is_finite_where_log1p_is_not():
     logits = torch.tensor([[58.0, 0.0, 0.0], [58.0, 0.0, -2000.0]], dtype=F64, requires_grad=True)
     label = torch.tensor([0, 0])
     assert torch.log1p(-logits.softmax(-1)[:, 0]).tolist() == [-math.inf, -math.inf]
-    value = objective.log_rest(logits, label)
+    value = objective.log_off_label(logits, label)
     assert_close(value, torch.tensor([math.log(2) - 58, -58.0], dtype=F64), rtol=1e-15, atol=0)
     assert torch.autograd.grad(value.sum(), logits)[0].isfinite().all()
 
@@ -192,7 +192,7 @@ def test_log_rest_is_finite_where_log1p_is_not():
 def test_log_rest_is_the_log_of_the_others(lesson):
     logits, label, _, _ = lesson
     others = [sum(q for k, q in enumerate(row.softmax(-1)) if k != t) for row, t in zip(logits, label)]
-    assert_close(objective.log_rest(logits, label), torch.stack(others).log(), rtol=1e-10, atol=1e-10)
+    assert_close(objective.log_off_label(logits, label), torch.stack(others).log(), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])

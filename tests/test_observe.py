@@ -21,17 +21,17 @@ HALF = 2**-11  # half a step of float16 at 1
 
 @pytest.mark.parametrize("examples", [1, 40, 512, 513, 4000])
 def test_the_watched_examples_are_the_same_at_every_call(examples):
-    first = observe.probe(examples)
+    first = observe.probe_examples(examples)
     torch.manual_seed(examples)
     torch.rand(3)
-    assert torch.equal(observe.probe(examples), first)
+    assert torch.equal(observe.probe_examples(examples), first)
     assert len(first) == min(examples, observe.PROBE) == len(first.unique())
     assert 0 <= first.min() and first.max() < examples
 
 
 def test_the_watched_examples_come_from_the_whole_training_set():
     assert observe.PROBE == 512
-    counts = torch.bincount(observe.probe(4000) // 1000, minlength=4)
+    counts = torch.bincount(observe.probe_examples(4000) // 1000, minlength=4)
     assert ((counts - 128).abs() < 40).all()
 
 
@@ -56,7 +56,7 @@ def test_checkpoints_start_with_the_first_epoch_and_end_with_the_last(epochs):
 
 def test_small_numbers_are_clipped_to_their_range():
     values = torch.tensor([0.1, -7e4, math.inf, -math.inf, 1e30, 6e4])
-    found = observe.small(values)
+    found = observe.as_float16(values)
     assert found.dtype == np.float16
     assert found.tolist() == [np.float16(0.1), -6e4, 6e4, -6e4, 6e4, 6e4]
 
@@ -67,26 +67,26 @@ LABEL = torch.tensor([0, 0, 1, 1])
 
 def test_class_means_are_of_centred_logits_and_zero_without_examples():
     wanted = [[1.0, 0.0, -1.0], [-11 / 6, 1 / 6, 5 / 3], [0.0, 0.0, 0.0]]  # (2 -1 -1), (0 1 -1); (-2 2 0), ...
-    assert_close(observe.class_means(LOGITS, LABEL), torch.tensor(wanted, dtype=F64))
+    assert_close(observe.mean_logits(LOGITS, LABEL), torch.tensor(wanted, dtype=F64))
     shifted = LOGITS + torch.tensor([[5.0], [-1.0], [0.0], [2.0]])
-    assert_close(observe.class_means(shifted, LABEL), torch.tensor(wanted, dtype=F64))
+    assert_close(observe.mean_logits(shifted, LABEL), torch.tensor(wanted, dtype=F64))
 
 
 def test_per_class_by_hand():
-    found = observe.per_class(LOGITS, LABEL)
+    found = observe.correct_per_class(LOGITS, LABEL)
     assert found.dtype == np.int32
     assert found.tolist() == [[1, 1, 0], [2, 2, 0]]  # right: the first of class 0, the first of class 1
 
 
 def test_geometry_is_above_the_diagonal_row_by_row():
     logits, label, ctx, _ = many(60, 6)
-    found = observe.geometry(logits, label, ctx.rows)
+    found = observe.class_similarities(logits, label, ctx.rows)
     assert found.shape == (2, 15) and found.dtype == np.float16
     above = np.triu_indices(6, 1)
-    for got, matrix in zip(found, (ctx.rows, observe.class_means(logits, label))):
-        assert np.abs(got - shapes.similarity(matrix).numpy()[above]).max() <= HALF
+    for got, matrix in zip(found, (ctx.rows, observe.mean_logits(logits, label))):
+        assert np.abs(got - shapes.class_similarity(matrix).numpy()[above]).max() <= HALF
     assert np.array_equal(mantel.upper(mantel.square(found[0])), found[0])
-    assert mantel.square(found[0])[1, 4] == pytest.approx(float(shapes.similarity(ctx.rows)[1, 4]), abs=HALF)
+    assert mantel.square(found[0])[1, 4] == pytest.approx(float(shapes.class_similarity(ctx.rows)[1, 4]), abs=HALF)
 
 
 def test_arrays_by_hand():
@@ -97,7 +97,7 @@ def test_arrays_by_hand():
     assert list(found) == ["similarity", "per_class", "mass", "miss"]
     assert found["similarity"][0].tolist() == pytest.approx([-0.5] * 3, abs=HALF)
     assert found["per_class"].tolist() == [[0, 1, 0], [1, 2, 0]]
-    at = observe.probe(4)
+    at = observe.probe_examples(4)
     assert sorted(at.tolist()) == [0, 1, 2, 3]
     learnt = [1 - torch.softmax(z / 2, 0)[t] for z, t in zip(LOGITS[at], LABEL[at])]
     assert found["mass"][0].tolist() == pytest.approx(taught.tolist(), abs=HALF)
@@ -113,18 +113,18 @@ def test_a_run_leaves_what_its_last_network_says_of_the_watched_examples():
     data = datasets.load(TINY)
     run = tiny_run("label_smoothing", epsilon=0.3, epochs=4)
     result = training.train([run], data, {}, keep_logits=True)[0]
-    arrays, at = result.arrays, observe.probe(len(data.train.y))
+    arrays, at = result.arrays, observe.probe_examples(len(data.train.y))
     logits = {s: torch.from_numpy(arrays[f"logits_{s}"]) for s in ("train", "validation", "test")}
     assert arrays["mass"].shape == (2, 96)
     assert np.allclose(arrays["mass"][0], 0.3 * 5 / 6, atol=HALF)
-    assert np.allclose(arrays["mass"][1], shapes.left(logits["train"], data.train.y, 1.0)[at], atol=HALF)
-    assert np.allclose(arrays["miss"], shapes.left(logits["validation"], data.validation.y, 1.0), atol=HALF)
+    assert np.allclose(arrays["mass"][1], shapes.off_label_mass(logits["train"], data.train.y, 1.0)[at], atol=HALF)
+    assert np.allclose(arrays["miss"], shapes.off_label_mass(logits["validation"], data.validation.y, 1.0), atol=HALF)
     assert arrays["per_class"][0].sum() / 64 == pytest.approx(result.metrics["test_accuracy"])
     assert arrays["per_class"][1].tolist() == data.test.y.bincount(minlength=6).tolist()
-    geometry = observe.geometry(logits["train"], data.train.y, torch.from_numpy(arrays["rows"]))
+    geometry = observe.class_similarities(logits["train"], data.train.y, torch.from_numpy(arrays["rows"]))
     assert np.array_equal(arrays["similarity"], geometry)
     assert arrays["w"].shape == (4, 96)
-    left = shapes.left(logits["train"], data.train.y, 1.0)[at]
+    left = shapes.off_label_mass(logits["train"], data.train.y, 1.0)[at]
     assert np.allclose(arrays["w"][-1], 1 - 0.25 / left, rtol=2e-3)  # 0.25 of the mass is asked of the others
 
 

@@ -43,7 +43,7 @@ def test_shares_are_those_of_shapes(tau, classes):
     for level, value in reference.shares(v, y, tau).items():
         assert found.shares[level][0] == pytest.approx(value, abs=1e-12)
     rho = (torch.tensor(v) / tau).softmax(-1)
-    np.testing.assert_allclose(found.mass, shapes.left(torch.tensor(v), torch.tensor(y), tau), atol=1e-14)
+    np.testing.assert_allclose(found.mass, shapes.off_label_mass(torch.tensor(v), torch.tensor(y), tau), atol=1e-14)
     assert found.entropy == pytest.approx(float(torch.special.entr(rho).sum(-1).mean()))
     assert found.label_largest == np.mean(v.argmax(1) == y)
 
@@ -231,7 +231,7 @@ def test_rest_leaves_the_label_out():
 def test_weights_are_those_of_the_loss(tau):
     v, y = (torch.tensor(x) for x in teacher())
     goal = targets.target(targets.make("kd", tau=tau, alpha=0.9), v, y, Context(6, torch.float64))
-    pull, mass = objective.Pull.of(goal, tau), shapes.left(v, y, tau).numpy()
+    pull, mass = objective.LossGradient.of(goal, tau), shapes.off_label_mass(v, y, tau).numpy()
     start = objective.rescaling(torch.zeros_like(v), pull, y, torch.tensor(tau))
     np.testing.assert_allclose(signals_weights.at_start(mass, tau, 6), start, rtol=1e-9)
     z = torch.tensor(teacher(seed=1)[0])

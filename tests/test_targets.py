@@ -63,7 +63,7 @@ def test_decoupled_kd_keeps_the_labels_whole_and_its_two_parts_add_up(name, less
     asked = {k: values[k] if k in targets.parameters(name) else 0.0 for k in ("target", "nontarget")}
     assert_close(goal.hard, taught("hard", lesson).hard, rtol=0, atol=0)
     assert (goal.soft >= 0).all()
-    others = shapes.off(goal.soft, lesson[1]).sum(-1)
+    others = shapes.without_label(goal.soft, lesson[1]).sum(-1)
     assert_close(others, torch.full_like(others, asked["nontarget"]), rtol=0, atol=1e-12)
     total = goal.soft.sum(-1) + goal.rest
     assert_close(total, torch.full_like(total, asked["target"]), rtol=0, atol=1e-12)
@@ -201,11 +201,11 @@ def test_a_temperature_of_two_takes_square_roots():
 
 def test_mass_that_leaves_the_label_does_not_cancel():
     teacher = torch.tensor([[50.0, 0.0, 0.0]], dtype=F64)
-    assert_close(shapes.left(teacher, LABEL[:1], 1.0), rows(2 * math.exp(-50)), rtol=1e-12, atol=0)
+    assert_close(shapes.off_label_mass(teacher, LABEL[:1], 1.0), rows(2 * math.exp(-50)), rtol=1e-12, atol=0)
 
 
 def test_a_uniform_shape_shares_the_mass_equally():
-    shape = shapes.uniform(LABEL, 3, F64)
+    shape = shapes.uniform_shape(LABEL, 3, F64)
     shared = shapes.assemble(torch.tensor([0.5, 0.0], dtype=F64), shape, LABEL)
     assert shared.tolist() == [[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]]
 
@@ -228,21 +228,20 @@ def entropy(*p: float) -> float:
 def test_summary_by_hand(name, params, mass, nats, universe, domain):
     goal = target(make(name, **params), TEACHER, LABEL, context())
     wanted = {"mass": mass, "entropy": nats, "universe": universe, "domain": domain, "instance": 0.0}
-    assert shapes.summary(goal, LABEL) == {f"target_{k}": pytest.approx(v, abs=1e-15) for k, v in wanted.items()}
+    assert shapes.target_summary(goal, LABEL) == {f"target_{k}": pytest.approx(v, abs=1e-15) for k, v in wanted.items()}
 
 
 def test_what_is_taught_is_the_soft_part_where_there_is_one():
     hard, soft, none = rows([0.2, 0.0, 0.0]), rows([0.4, 0.2, 0.2]), torch.zeros(1, dtype=F64)
-    assert_close(shapes.taught(Target(hard, soft, none)), rows([0.5, 0.25, 0.25]))
-    assert_close(shapes.taught(Target(hard, torch.zeros_like(soft), none)), rows([1.0, 0.0, 0.0]))
+    assert_close(shapes.taught_distribution(Target(hard, soft, none)), rows([0.5, 0.25, 0.25]))
+    assert_close(shapes.taught_distribution(Target(hard, torch.zeros_like(soft), none)), rows([1.0, 0.0, 0.0]))
 
 
 def test_stack_and_map():
-    pulls = [objective.Pull.of(target(make(name), TEACHER, LABEL, context()), make(name).tau) for name in ALL]
-    together = objective.stack(pulls)
-    assert together.goal.shape == (len(ALL), 2, 3)
-    assert together.plain.shape == together.cool.shape == together.others.shape == (len(ALL), 2)
-    for i, pull in enumerate(pulls):
-        for part in ("goal", "plain", "cool", "others"):
-            one = together.map(lambda t, i=i: t[i])
-            assert_close(getattr(one, part), getattr(pull, part), rtol=0, atol=0)
+    each = [objective.LossGradient.of(target(make(name), TEACHER, LABEL, context()), make(name).tau) for name in ALL]
+    together = objective.stack(each)
+    assert together.target.shape == (len(ALL), 2, 3)
+    for i, one in enumerate(each):
+        again = together.map(lambda t, i=i: t[i])
+        for name, values in vars(one).items():
+            assert_close(getattr(again, name), values, rtol=0, atol=0)

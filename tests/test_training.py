@@ -6,7 +6,7 @@ import torch
 from conftest import TINY, mixed_runs, tiny_run
 from torch.testing import assert_close
 
-from kdstudy import datasets, executors, training
+from kdstudy import datasets, executors, trainer, training
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +84,14 @@ def test_runs_of_two_shapes_do_not_stack(data):
 
 
 def test_steps_are_whole_batches():
-    assert training.steps(tiny_run(epochs=2, batch=16), 96) == 12
-    assert training.steps(tiny_run(epochs=2, batch=1000), 96) == 2
+    assert trainer.steps(tiny_run(epochs=2, batch=16), 96) == 12
+    assert trainer.steps(tiny_run(epochs=2, batch=1000), 96) == 2
 
 
 def test_units_that_fill_up_a_layer_stay_zero(data):
     run = tiny_run(hidden=(5, 7), weight_decay=0.01)
-    stack = training.Stack.of([run], data, {}, "cpu")
-    list(training.epochs(stack, data.train, run, lambda n: None))
+    stack = training.Perceptrons([run], data, {})
+    list(stack.epochs(lambda n: None))
     weight, bias, inner, _, last, _ = (p.detach() for p in stack.params)
     assert [tuple(p.shape[1:]) for p in (weight, inner, last)] == [(12, 8), (8, 8), (8, 6)]
     assert not any(p.any() for p in (weight[..., 5:], bias[..., 5:], inner[:, 5:], inner[..., 7:], last[:, 7:]))
