@@ -80,7 +80,7 @@ def diagnose(
     examples that the teacher was not trained on. `superclass` has one entry for each class, `tau` is the temperature
     in use. Arrays may be numpy's, torch's or lists, of any real type; they are not modified.
 
-    Shares of the levels are `shapes.level_split` of softmax(v / tau); findings and their limits are in `findings`. Raises
+    Shares of the levels are `shapes.level_split` of softmax(v / tau); findings, limits are in `findings`. Raises
     `Unusable` (a ValueError) that says what was asked, found and allowed if shapes, labels or numbers do not fit.
     """
     given = _given(

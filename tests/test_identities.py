@@ -44,7 +44,7 @@ def gradient_without_the_rest(logits, weights, label, tau):
 
 
 def weight_without_temperature(logits, weights, label, tau):
-    return WEIGHT(logits, pull, label, torch.ones_like(tau))
+    return WEIGHT(logits, weights, label, torch.ones_like(tau))
 
 
 def kd_with_the_teacher_not_cooled(teacher, label, ctx, *, tau=2.0, alpha=0.9):
