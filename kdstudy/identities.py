@@ -194,7 +194,8 @@ def closed_form(case: Case) -> Tensor:
     goal, tau = Target(*(torch.stack(part) for part in zip(*(vars(g).values() for g in goals)))), torch.stack(taus)
     z, y = case.z.expand(len(tau), -1, -1), case.y.expand(len(tau), -1)
     theirs = EXAMPLES * _gradient(lambda z: targets.loss(z, goal, y, tau).sum(), z)
-    return objective.gradient(z, objective.stack([LossGradient.of(g, float(t)) for g, t in zip(goals, tau)]), y, tau) - theirs
+    weights = objective.stack([LossGradient.of(g, float(t)) for g, t in zip(goals, tau)])
+    return objective.gradient(z, weights, y, tau) - theirs
 
 
 @identity(1e-12)
