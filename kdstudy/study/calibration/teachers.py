@@ -11,18 +11,27 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kdstudy import targets
+from kdstudy.core.registry import Registry
 from kdstudy.spec import Data, Recipe, Run, pairs
 
 SATURATED = (2, 5, 20, 100)  # synthetic tasks, by seed, with a teacher trained eight times as long
 NOISE = 0.4  # of the labels, which a memorising teacher learns by heart
 EPSILONS = (0.05, 0.1, 0.2)
+EXPECTED = {  # the code that a kind must have; a kind that is not named has none. Corruptions add theirs.
+    "smoothed": "smoothed_teacher",
+    "saturated": "saturated_teacher",
+    "memorised": "train_memorised",
+    "weak": "weak_teacher",
+    "random": "weak_teacher",
+    "outdone": "student_beats_teacher",
+}
 RECIPES = {
     "digits": Recipe((256,), 30, batch=64),
     "fashion_mnist": Recipe((128,), 20),
     "clinc150": Recipe((256,), 25),
     "synthetic": Recipe((256,), 40),
 }
-Array = Float[np.ndarray, "N C"]
+Logits = Float[np.ndarray, "N C"]
 Labels = Int[np.ndarray, " N"]
 
 
@@ -77,80 +86,83 @@ def _on(data: Data, recipe: Recipe) -> Iterator[Case]:
 
 # ---------------------------------------------------------------- what is done to a healthy teacher's logits
 
-Spoil = Callable[[Array, Labels, np.random.Generator], np.ndarray]
-SPOILT: dict[str, Spoil] = {}
+Corruption = Callable[[Logits, Labels, np.random.Generator], np.ndarray]
+CORRUPTIONS: Registry[Corruption] = Registry("corruption")
 
 
-def spoil(fn: Spoil) -> Spoil:
-    """Register a way to spoil logits; its name is the kind."""
-    SPOILT[fn.__name__] = fn
-    return fn
+def corruption(code: str) -> Callable[[Corruption], Corruption]:
+    """Register a way to spoil logits; its name is the kind, `code` the finding that must name it."""
+
+    def register(fn: Corruption) -> Corruption:
+        EXPECTED[fn.__name__] = code
+        return CORRUPTIONS.register(fn)
+
+    return register
 
 
-@spoil
-def shuffled(v: Array, y: Labels, rng: np.random.Generator) -> Array:
+@corruption("misaligned")
+def shuffled(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
     """Rows in a random order."""
     return v[rng.permutation(len(v))]
 
 
-@spoil
-def shifted(v: Array, y: Labels, rng: np.random.Generator) -> Array:
+@corruption("misaligned")
+def shifted(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
     """Rows shifted by up to a hundred."""
     return np.roll(v, int(rng.integers(1, 100)), 0)
 
 
-@spoil
-def backwards(v: Array, y: Labels, rng: np.random.Generator) -> Array:
+@corruption("misaligned")
+def backwards(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
     """Rows in reverse order."""
     return v[::-1].copy()
 
 
-@spoil
-def renamed(v: Array, y: Labels, rng: np.random.Generator) -> Array:
+@corruption("misaligned")
+def renamed(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
     """Classes in another order: every one moved by one place."""
     return np.roll(v, 1, 1)
 
 
-@spoil
-def structureless(v: Array, y: Labels, rng: np.random.Generator) -> Array:
+@corruption("no_class_structure")
+def structureless(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
     """The other classes' logits permuted in each row."""
-    others = np.arange(v.shape[1] - 1) + (np.arange(v.shape[1] - 1) >= y[:, None])
-    out = v.copy()
-    moved = np.take_along_axis(v, rng.permuted(others, axis=1), 1)
-    np.put_along_axis(out, others, moved, 1)
+    j, out = np.arange(v.shape[1] - 1), v.copy()
+    others = j + (j >= y[:, None])
+    np.put_along_axis(out, others, np.take_along_axis(v, rng.permuted(others, axis=1), 1), 1)
     return out
 
 
-@spoil
-def gaussian(v: Array, y: Labels, rng: np.random.Generator) -> Array:
+@corruption("weak_teacher")
+def gaussian(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
     """Independent Gaussian logits of a random scale from 0.1 to 10."""
     return rng.standard_normal(v.shape) * 10 ** rng.uniform(-1, 1)
 
 
-@spoil
-def probabilities(v: Array, y: Labels, rng: np.random.Generator) -> Array:
+@corruption("not_logits")
+def probabilities(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
     """softmax(v)."""
     p = np.exp(v - v.max(1, keepdims=True))
     return p / p.sum(1, keepdims=True)
 
 
-@spoil
-def log_probabilities(v: Array, y: Labels, rng: np.random.Generator) -> Array:
+@corruption("not_logits")
+def log_probabilities(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
     """log softmax(v)."""
     v = v - v.max(1, keepdims=True)
     return v - np.log(np.exp(v).sum(1, keepdims=True))
 
 
-@spoil
-def overflow(v: Array, y: Labels, rng: np.random.Generator) -> np.ndarray:
+@corruption("non_finite")
+def overflow(v: Logits, y: Labels, rng: np.random.Generator) -> np.ndarray:
     """Half precision of logits so large that a tenth of the rows overflow."""
     scale = 65504 / np.quantile(np.abs(v).max(1), 0.9)
     with np.errstate(over="ignore"):
         return (v * scale).astype(np.float16)
 
 
-@spoil
-def unfilled(v: Array, y: Labels, rng: np.random.Generator) -> Array:
+@corruption("constant_rows")
+def unfilled(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
     """The last tenth of the rows 0, as in a buffer that was not filled."""
     out = v.copy()
     out[-(len(v) // 10) :] = 0

@@ -1,23 +1,25 @@
-"""Teachers of known kind, trained and measured: the table that `calibration` fits the limits of a diagnosis on."""
+"""Teachers of known kind, trained and measured: the table that the limits of a diagnosis are fitted on."""
 
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
-from kdstudy import executors, findings, findings_limits, plans, runs, signals, signals_input
-from kdstudy.calibration_plan import NOISE, SPOILT, Case, cases
+from kdstudy import executors, plans, runs
 from kdstudy.datasets import load
+from kdstudy.diagnosis.inputs import read_inputs
+from kdstudy.diagnosis.rules import RULES, findings
+from kdstudy.diagnosis.statistics.all import measure
 from kdstudy.published import Published
 from kdstudy.spec import Run
 from kdstudy.store import Store
+from kdstudy.study.calibration.teachers import CORRUPTIONS, NOISE, Case, cases
 
-DIGITS = 6  # of signals in the table
-# ---------------------------------------------------------------- the table
+DIGITS = 6  # of statistics in the table
 
 
 def collect(store: Store | None = None) -> pd.DataFrame:
-    """One row for each teacher and each spoilt one: what it is, its signals, and its codes that have no fitted limit.
+    """One row for each teacher and each spoilt one: what it is, its statistics, and its codes that have no fitted limit.
 
     Runs that the store lacks are trained, a data set at a time.
     """
@@ -60,31 +62,27 @@ def _measured(group: list[Case], held: Mapping[str, Mapping[str, np.ndarray]]) -
     """Rows of the cases of one data set, and of what is made of its first healthy teacher."""
     for case in group:
         data, left = load(case.run.data), held[case.run.key]
-        yield _row(case, left["logits_train"], data.train.y.numpy(), (left["logits_validation"], data.validation.y))
+        yield _row(case, left["logits_train"], data.train.y.numpy(), left["logits_validation"], data.validation.y)
     first, weak = (next(c for c in group if c.kind == kind) for kind in ("healthy", "weak"))
-    data, left = load(first.run.data), held[first.run.key]
+    data, left, poor = load(first.run.data), held[first.run.key], held[weak.run.key]
     v, y = left["logits_train"], data.train.y.numpy()
-    for i, (kind, fn) in enumerate(SPOILT.items()):
+    for i, (kind, corrupt) in enumerate(CORRUPTIONS.items()):
         rng = np.random.default_rng([i, int(first.run.key[:8], 16)])
         if kind != "structureless" or v.shape[1] > 2:
-            yield _row(Case(kind, first.run), fn(v, y, rng), y)
-    poor = held[weak.run.key]
-    out = poor["logits_validation"], data.validation.y
-    yield _row(Case("outdone", weak.run), poor["logits_train"], y, out, left["logits_validation"])
+            yield _row(Case(kind, first.run), corrupt(v, y, rng), y)
+    heldout = poor["logits_validation"], data.validation.y
+    yield _row(Case("outdone", weak.run), poor["logits_train"], y, *heldout, student=left["logits_validation"])
 
 
 def _row(
-    case: Case, v: np.ndarray, y: np.ndarray, heldout: tuple | None = None, student: np.ndarray | None = None
+    case: Case, v: np.ndarray, y: np.ndarray, heldout: object = None, labels: object = None, student: object = None
 ) -> dict[str, object]:
-    """A teacher's signals, rounded, and the codes of the rules that have no fitted limit."""
-    read = signals_input.table
-    given = signals.Given(
-        teacher=read("teacher_logits", v, y, "labels"),
-        heldout=read("heldout_teacher_logits", *heldout, "heldout_labels") if heldout else None,
-        student_val=read("student_val_logits", student, heldout[1], "heldout_labels") if student is not None else None,
-    )
-    s = signals.measure(given)
-    other = [f.code for f in findings.findings(s) if f.code not in findings_limits.PREDICATES]
+    """A teacher's statistics, rounded, and the codes of the rules that have no fitted limit.
+
+    `heldout`: its logits of examples with `labels`; `student`: a student's of the same.
+    """
+    s = measure(read_inputs(v, y, heldout_teacher_logits=heldout, heldout_labels=labels, student_val_logits=student))
+    other = [f.code for f in findings(s) if not RULES[f.code].when]
     what = {"key": case.run.key, "kind": case.kind, "seed": case.run.seed, "detail": case.detail}
     return what | {k: _rounded(x) for k, x in s.value.items()} | {"other": " ".join(other)}
 

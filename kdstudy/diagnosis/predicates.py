@@ -1,12 +1,12 @@
-"""Which signals, against which limits, make a calibrated finding: predicates of numbers alone.
+"""Which statistics, against which limits, make a calibrated finding: predicates of numbers alone.
 
-Rules ask them of a teacher's signals, `calibration` of the table of teachers of known kind. A signal that is not
-defined is None; no predicate holds because of one.
+Rules ask them of a teacher's statistics, study.calibration of the table of teachers of known kind. A statistic that is
+not defined is None; no predicate holds because of one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
-Values = Mapping[str, object]  # of signals: numbers, or None
 Limits = Mapping[str, float]
 SIGNIFICANT = 0.01
 LOST = 0.1  # of the rows left out, beyond which the rest say nothing about how sure or even the teacher is
@@ -15,25 +15,31 @@ NEAR = 0.2  # kappa that few examples may show by chance
 NORMAL = 4.0  # standard errors above chance, below which nothing is claimed to be known
 
 
-def beyond(value: float | int | None, limit: float) -> bool:
-    """Whether a signal is defined and above its limit."""
+class Values(Protocol):
+    """Statistics by name: a number, or None where it is not defined."""
+
+    def __getitem__(self, name: str) -> float | None: ...
+
+
+def above(value: float | int | None, limit: float) -> bool:
+    """Whether a statistic is defined and above its limit."""
     return value is not None and value > limit
 
 
-def under(value: float | int | None, limit: float) -> bool:
-    """Whether a signal is defined and below its limit."""
+def below(value: float | int | None, limit: float) -> bool:
+    """Whether a statistic is defined and below its limit."""
     return value is not None and value < limit
 
 
-def lost(v: Values) -> bool:
+def rows_lost(v: Values) -> bool:
     """Whether rows are left out so that the rest need not be like them: many, or some of logits that overflow."""
-    return beyond(v["left_out"], LOST) or (beyond(v["left_out"], 0) and beyond(v["highest"], LARGE))
+    return above(v["left_out"], LOST) or (above(v["left_out"], 0) and above(v["highest"], LARGE))
 
 
 def at_chance(v: Values, limit: Limits) -> bool:
     """No better than class counts alone give: hardly above that, or by less than a fifth and 4 standard errors."""
-    hardly = under(v["kappa"], limit["chance_kappa"])
-    return hardly or (under(v["kappa"], NEAR) and under(v["z"], NORMAL))
+    hardly = below(v["kappa"], limit["chance_kappa"])
+    return hardly or (below(v["kappa"], NEAR) and below(v["z"], NORMAL))
 
 
 def trained(v: Values, limit: Limits) -> bool:
@@ -42,8 +48,8 @@ def trained(v: Values, limit: Limits) -> bool:
     They are sure, the classes that they name are as frequent as the labels, and by named class they lie further
     apart than independent noise does.
     """
-    alike = under(v["histogram"], limit["trained_histogram"]) and beyond(v["sure"], limit["trained_sure"])
-    return alike and beyond(v.get("apart"), limit["trained_apart"])
+    alike = below(v["histogram"], limit["trained_histogram"]) and above(v["sure"], limit["trained_sure"])
+    return alike and above(v["apart"], limit["trained_apart"])
 
 
 def repair(v: Values, limit: Limits) -> str | None:
@@ -52,7 +58,7 @@ def repair(v: Values, limit: Limits) -> str | None:
     It must reach the accuracy of a fair teacher, gain 0.2, and be beyond what the best of all shifts, or the best
     renaming of shuffled labels, reaches by chance.
     """
-    if v.get("shifted_accuracy") is None:
+    if v["shifted_accuracy"] is None:
         return None
     ways = {"shift": v["shifted_accuracy"], "reversal": v["reversed_accuracy"], "renaming": v["renamed_accuracy"]}
     if v["renamed_accuracy"] < v["renamed_null"] + limit["repair_gain"]:
@@ -67,35 +73,29 @@ def misaligned(v: Values, limit: Limits) -> bool:
     return repair(v, limit) is not None or (at_chance(v, limit) and trained(v, limit))
 
 
-def weak_teacher(v: Values, limit: Limits) -> bool:
+def weak(v: Values, limit: Limits) -> bool:
     """At chance, or poor."""
-    return at_chance(v, limit) or (under(v["kappa"], limit["weak_kappa"]) and not lost(v))
+    return at_chance(v, limit) or (below(v["kappa"], limit["weak_kappa"]) and not rows_lost(v))
 
 
-def smoothed_teacher(v: Values, limit: Limits) -> bool:
+def smoothed(v: Values, limit: Limits) -> bool:
     """A mass that is nearly the same for all examples, not 0, and spread evenly over the other classes."""
-    even = v["classes"] == 2 or under(v["spread"], limit["smoothed_spread"])
-    alike = beyond(v["pinned"], limit["smoothed_pinned"]) and beyond(v["mass_right"], limit["saturated_mass"])
-    return even and alike and not lost(v)
+    even = v["classes"] == 2 or below(v["spread"], limit["smoothed_spread"])
+    alike = above(v["pinned"], limit["smoothed_pinned"]) and above(v["mass_right"], limit["saturated_mass"])
+    return even and alike and not rows_lost(v)
 
 
-def saturated_teacher(v: Values, limit: Limits) -> bool:
+def saturated(v: Values, limit: Limits) -> bool:
     """Hardly any mass leaves the label where the teacher is right."""
-    return under(v["mass_right"], limit["saturated_mass"]) and not lost(v)
+    return below(v["mass_right"], limit["saturated_mass"]) and not rows_lost(v)
 
 
-def train_memorised(v: Values, limit: Limits) -> bool:
+def memorised(v: Values, limit: Limits) -> bool:
     """Far more mass leaves the label on held-out examples than on those that it was trained on."""
-    return beyond(v.get("mass_gap"), limit["memorised_gap"])
+    return above(v["mass_gap"], limit["memorised_gap"])
 
 
-def no_class_structure(v: Values, limit: Limits) -> bool:
+def structureless(v: Values, limit: Limits) -> bool:
     """Class explains no more of the other classes' logits than a permutation does; asked of enough classes and rows."""
     enough = v["classes"] >= limit["structure_classes"] and v["examples"] >= limit["structure_rows"] * v["classes"]
-    return enough and beyond(v.get("structure_p"), SIGNIFICANT) and not lost(v)
-
-
-PREDICATES: dict[str, Callable[[Values, Limits], bool]] = {
-    fn.__name__: fn
-    for fn in (misaligned, weak_teacher, smoothed_teacher, saturated_teacher, train_memorised, no_class_structure)
-}
+    return enough and above(v["structure_p"], SIGNIFICANT) and not rows_lost(v)

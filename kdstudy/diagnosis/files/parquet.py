@@ -9,59 +9,54 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Bool
 
-from kdstudy.signals_input import Unusable
+from kdstudy.diagnosis.inputs import Unusable
 
-SPLIT = {"train": "train"} | dict.fromkeys(
-    ("heldout", "held-out", "held_out", "validation", "val", "valid", "dev", "test"), "heldout"
-)
+TRAIN = ("train",)
+HELDOUT = ("heldout", "held-out", "held_out", "validation", "val", "valid", "dev", "test")
 
-Parts = dict[str, dict[str, np.ndarray]]
+Arrays = dict[str, np.ndarray]
 
 
-def columns(path: str, wanted: Sequence[str]) -> tuple[Parts, list[str], Mapping[str, str]]:
-    """Wanted columns by split ("train" and "heldout") and name, the names that the file has, and its metadata.
+def columns(path: str, wanted: Sequence[str]) -> tuple[Arrays, Arrays, list[str], Mapping[str, str]]:
+    """Wanted columns of training and of held-out rows by name, the names that the file has, and its metadata.
 
-    Columns `name_0`, `name_1`, ... count as one, `name`. Without a column `split` all rows are of "train".
+    Columns `name_0`, `name_1`, ... count as one, `name`. Without a column `split` all rows are training ones.
     """
     with pq.ParquetFile(path) as file:
         names = list(dict.fromkeys(file.schema_arrow.names))
-        said = {k.decode("utf-8", "replace"): v.decode("utf-8", "replace")
-                for k, v in (file.schema_arrow.metadata or {}).items()}  # fmt: skip
-        held = _held(file) if "split" in names else None
-        whole, used = {}, {"split"}
+        metadata = {k.decode("utf-8", "replace"): v.decode("utf-8", "replace")
+                    for k, v in (file.schema_arrow.metadata or {}).items()}  # fmt: skip
+        heldout = _heldout(file) if "split" in names else None
+        arrays, used = {}, {"split"}
         for name in wanted:
-            each = [name] if name in names else _numbered(name, names)
-            if each:
-                whole[name] = _rows(file, name) if each == [name] else _beside(file, each)
+            if each := [name] if name in names else _numbered(name, names):
+                arrays[name] = _rows(file, name) if each == [name] else _stacked(file, each)
                 used |= set(each)
-    if held is None:
-        return {"train": whole, "heldout": {}}, [*whole, *(n for n in names if n not in used)], said
-    parts = {"train": {n: v[~held] for n, v in whole.items()}}
-    parts["heldout"] = {n: v[held] for n, v in whole.items()} if held.any() else {}
-    return parts, [*whole, *(n for n in names if n not in used)], said
+    names = [*arrays, *(n for n in names if n not in used)]
+    if heldout is None or not heldout.any():
+        return arrays, {}, names, metadata
+    return *({n: v[at] for n, v in arrays.items()} for at in (~heldout, heldout)), names, metadata
 
 
 def _numbered(name: str, names: Sequence[str]) -> list[str]:
     """`name_0`, `name_1`, ... in order, if there are any; Unusable if one is left out."""
     found = {int(m[1]): n for n in names if (m := re.fullmatch(rf"{name}_([0-9]{{1,6}})", n))}
-    if found and sorted(found) != list(range(len(found))):
-        gap = next(i for i in range(len(found)) if i not in found)
-        raise Unusable(f"found columns {name}_... without number {gap}, allowed: 0, 1, ... without a gap")
+    if gaps := [i for i in range(len(found)) if i not in found]:
+        raise Unusable(f"found columns {name}_... without number {gaps[0]}, allowed: 0, 1, ... without a gap")
     return [found[i] for i in range(len(found))]
 
 
-def _held(file: pq.ParquetFile) -> Bool[np.ndarray, " N"]:
+def _heldout(file: pq.ParquetFile) -> Bool[np.ndarray, " N"]:
     """Which rows are held out."""
-    splits = [_plain(chunk).to_pylist() for chunk in file.read(columns=["split"]).column(0).chunks]
-    words = [word for chunk in splits for word in chunk]
-    meant = {word: SPLIT.get(str(word).lower()) for word in set(words)}
-    if unknown := sorted(str(word) for word, part in meant.items() if part is None):
-        raise Unusable(f"found split {unknown[0][:40]!r}, allowed: {', '.join(SPLIT)}")
-    return np.array([meant[word] == "heldout" for word in words], dtype=bool)
+    chunks = file.read(columns=["split"]).column(0).chunks
+    words = [str(word) for chunk in chunks for word in _plain(chunk).to_pylist()]
+    if unknown := sorted(word for word in set(words) if word.lower() not in TRAIN + HELDOUT):
+        raise Unusable(f"found split {unknown[0][:40]!r}, allowed: {', '.join(TRAIN + HELDOUT)}")
+    return np.array([word.lower() in HELDOUT for word in words], dtype=bool)
 
 
-def _beside(file: pq.ParquetFile, each: Sequence[str]) -> np.ndarray:
-    """One column a class, side by side."""
+def _stacked(file: pq.ParquetFile, each: Sequence[str]) -> np.ndarray:
+    """One column a class, as (N, C); one column is read at a time."""
     out = None
     for j, name in enumerate(each):
         column = _rows(file, name)
@@ -69,8 +64,7 @@ def _beside(file: pq.ParquetFile, each: Sequence[str]) -> np.ndarray:
             raise Unusable(f"found lists in {name}, allowed: numbers in {name}, or lists in one column")
         if out is None:
             out = np.empty((len(column), len(each)), dtype=column.dtype)
-        elif column.dtype != out.dtype:
-            out = out.astype(np.result_type(out.dtype, column.dtype), copy=False)
+        out = out.astype(np.result_type(out.dtype, column.dtype), copy=False)
         out[:, j] = column
     return out
 

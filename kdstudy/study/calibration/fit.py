@@ -1,21 +1,22 @@
 """The limits of a diagnosis, fitted on teachers of known kind, and how often its findings are right.
 
-`fit` chooses the limits from the table of `calibration_table` and from published students (for temperatures);
-`codes` applies the rules to a row of the table, `rates` counts them, `held_out` fits without the data set it judges.
+`fit` chooses the limits from the table of teachers and from published students (for temperatures); `codes` applies the
+rules to a row of the table, `rates` counts them, `held_out` fits without the data set it judges.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from kdstudy import findings, findings_limits
-from kdstudy.store import ROOT
+from kdstudy.core import paths
+from kdstudy.diagnosis.predicates import NEAR
+from kdstudy.diagnosis.rules import RULES
+from kdstudy.diagnosis.rules.registry import THRESHOLDS
+from kdstudy.study.calibration.teachers import EXPECTED
 
-FOLDER = ROOT / "data" / "calibration"  # teachers.csv and temperatures.csv
-LIMITS = Path(__file__).with_name("thresholds.json")
 TYPICAL = {"accuracy": (0.85, 1.0), "mass": (0.002, 0.2)}  # of a teacher on its training set, to be called healthy
 FALL = 0.2  # of accuracy from training to held-out examples, beyond which a teacher has memorised
 GUARD = 1.3  # two limits hold off teachers of hard labels even where both are relaxed by three tenths
@@ -32,85 +33,61 @@ CHOSEN = {  # set by hand
     "trained_histogram": 0.2,
     "weak_kappa": 0.5,
 }
-MEANT = {  # the code that a kind must have; a kind that is not named has none
-    "smoothed": "smoothed_teacher",
-    "saturated": "saturated_teacher",
-    "memorised": "train_memorised",
-    "weak": "weak_teacher",
-    "random": "weak_teacher",
-    "gaussian": "weak_teacher",
-    "shuffled": "misaligned",
-    "shifted": "misaligned",
-    "backwards": "misaligned",
-    "renamed": "misaligned",
-    "structureless": "no_class_structure",
-    "outdone": "student_beats_teacher",
-    "probabilities": "not_logits",
-    "log_probabilities": "not_logits",
-    "overflow": "non_finite",
-    "unfilled": "constant_rows",
-}
 
 
 def teachers() -> pd.DataFrame:
     """The table of teachers of known kind, as committed."""
-    return pd.read_csv(FOLDER / "teachers.csv", keep_default_na=True)
+    return pd.read_csv(paths.published("data/calibration") / "teachers.csv")
 
 
 def students() -> pd.DataFrame:
     """Published KD students by data set and temperature: `mass` of their targets over 1 - 1 / C, and `accuracy`."""
-    return pd.read_csv(FOLDER / "temperatures.csv")
+    return pd.read_csv(paths.published("data/calibration") / "temperatures.csv")
 
 
-def labelled(table: pd.DataFrame) -> pd.DataFrame:
+def with_untypical(table: pd.DataFrame) -> pd.DataFrame:
     """The table with kind "untypical" for teachers trained as healthy ones are that did not become typical.
 
     Those of accuracy or mass outside `TYPICAL`, and those whose accuracy falls by more than `FALL` on held-out
     examples.
     """
-    healthy = table["kind"] == "healthy"
     typical = table["accuracy_gap"] <= FALL
     for name, (low, high) in TYPICAL.items():
         typical &= table[name].between(low, high)
-    return table.assign(kind=table["kind"].mask(healthy & ~typical, "untypical"))
+    return table.assign(kind=table["kind"].mask((table["kind"] == "healthy") & ~typical, "untypical"))
 
 
-def between(below: pd.Series, above: pd.Series) -> float:
-    """A limit between signals `below` and `above` it, all of them positive, to 3 digits.
-
-    The geometric middle of the largest below and the smallest above; where they overlap, 5 % below the smallest above:
-    who is above must stay there.
-    """
-    low, high = float(below.max()), float(above.min())
-    return float(f"{(low * high) ** 0.5 if low < high else high / 1.05:.3g}")
+# ---------------------------------------------------------------- limits
 
 
 def fit(table: pd.DataFrame, taught: pd.DataFrame) -> dict[str, float]:
     """Every limit: `CHOSEN`, and those fitted on the table of teachers and on students by temperature.
 
-    No typical healthy teacher is on the wrong side of a fitted limit. A limit on one signal lies `between` the kind
+    No typical healthy teacher is on the wrong side of a fitted limit. A limit on one statistic lies `between` the kind
     that it tells and the healthy; those of `smoothed` and `temperatures` are searched for.
     """
-    kinds = dict(tuple(labelled(table).groupby("kind")))
+    kinds = dict(tuple(with_untypical(table).groupby("kind")))
     healthy, shuffled = kinds["healthy"], kinds["shuffled"]
-    idle = pd.concat([kinds["random"], kinds["weak"]]).query("kappa < @findings_limits.NEAR")
+    idle = pd.concat([kinds["random"], kinds["weak"]]).query("kappa < @NEAR")
     learnt = kinds["memorised"].query("accuracy_gap > @FALL")
-    found = {
+    limits = CHOSEN | {
         "saturated_mass": between(kinds["saturated"]["mass_right"], healthy["mass_right"]),
-        "memorised_gap": float(f"{1 / between(1 / learnt['mass_gap'], 1 / healthy['mass_gap'].clip(lower=1e-3)):.3g}"),
+        "memorised_gap": _digits(1 / between(1 / learnt["mass_gap"], 1 / healthy["mass_gap"].clip(lower=1e-3))),
         "trained_apart": between(kinds["gaussian"]["apart"].clip(lower=1e-3), shuffled["apart"]),
         "trained_sure": between(idle["sure"], shuffled["sure"]),
     }
-    return dict(
-        sorted(
-            (
-                CHOSEN
-                | found
-                | smoothed(kinds["smoothed"], pd.concat([healthy, kinds["untypical"]]))
-                | temperatures(taught)
-            ).items()
-        )
-    )
+    limits |= smoothed(kinds["smoothed"], pd.concat([healthy, kinds["untypical"]])) | temperatures(taught)
+    return dict(sorted(limits.items()))
+
+
+def between(below: pd.Series, above: pd.Series) -> float:
+    """A limit between statistics `below` and `above` it, all of them positive, to 3 digits.
+
+    The geometric middle of the largest below and the smallest above; where they overlap, 5 % below the smallest above:
+    who is above must stay there.
+    """
+    low, high = float(below.max()), float(above.min())
+    return _digits((low * high) ** 0.5 if low < high else high / 1.05)
 
 
 def smoothed(positive: pd.DataFrame, healthy: pd.DataFrame) -> dict[str, float]:
@@ -147,59 +124,59 @@ def temperatures(taught: pd.DataFrame) -> dict[str, float]:
         best = rows.loc[rows["accuracy"].idxmax(), "tau"]
         side = np.where(good, "good", np.where(rows["tau"] < best, "cool", "hot"))
         cells += [] if good.all() else list(zip(rows["mass"], side))
-    return {
-        "tau_low_mass": _cut(cells, "cool", "good"),
-        "tau_high_mass": _cut(cells, "good", "hot"),
-    }
+    return {"tau_low_mass": _cut(cells, "cool", "good"), "tau_high_mass": _cut(cells, "good", "hot")}
 
 
 def _cut(cells: Sequence[tuple[float, str]], below: str, above: str) -> float:
-    here = sorted((mass, side) for mass, side in cells if side in (below, above))
-    wrong = [
-        sum((s == above) if i < at else (s == below) for i, (_, s) in enumerate(here)) for at in range(1, len(here))
-    ]
+    masses, sides = zip(*sorted(cell for cell in cells if cell[1] in (below, above)))
+    wrong = [sides[:at].count(above) + sides[at:].count(below) for at in range(1, len(sides))]
     at = int(np.argmin(wrong)) + 1
-    return float(f"{(here[at - 1][0] * here[at][0]) ** 0.5:.3g}")
+    return _digits((masses[at - 1] * masses[at]) ** 0.5)
+
+
+def _digits(value: float) -> float:
+    """To 3 significant digits."""
+    return float(f"{value:.3g}")
 
 
 def write(table: pd.DataFrame, taught: pd.DataFrame) -> dict[str, float]:
-    """Write the limits of `fit` to thresholds.json, which the rules read."""
-    found = fit(table, taught)
-    LIMITS.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-    return found
+    """Write the limits of `fit` to the file that the rules read."""
+    limits = fit(table, taught)
+    THRESHOLDS.write_text(json.dumps(limits, indent=2) + "\n", "utf-8")
+    return limits
 
 
 # ---------------------------------------------------------------- how often findings are right
 
 
 def codes(row: Mapping[str, object], limit: Mapping[str, float]) -> list[str]:
-    """The codes that the rules give a row of the table, by these limits; ["healthy"] if none."""
-    signals = {k: None if isinstance(x, float) and np.isnan(x) else x for k, x in row.items()}
+    """The codes that the rules give a row of the table, by these limits; ["healthy"] if none.
+
+    Rules without a predicate have no fitted limit: the row says under `other` whether they hold.
+    """
+    values = defaultdict(lambda: None, {k: v for k, v in row.items() if v == v})  # what is not defined is NaN
     found: list[str] = []
-    for code, (_, unless) in findings.RULES.items():
-        asked = findings_limits.PREDICATES.get(code)
-        holds = asked(signals, limit) if asked else code in str(signals["other"] or "").split()
-        if holds and not set(found) & set(unless):
+    for code, rule in RULES.items():
+        holds = rule.when(values, limit) if rule.when else code in (values["other"] or "").split()
+        if holds and not set(found) & set(rule.unless):
             found.append(code)
     return found or ["healthy"]
 
 
 def rates(table: pd.DataFrame, found: Sequence[Sequence[str]]) -> pd.DataFrame:
     """Kind by code: how many of a kind have a code, beside `n` and `meant`, the code that the kind should have."""
-    kind = labelled(table)["kind"].to_numpy()
+    kind = with_untypical(table)["kind"].to_numpy()
+    every = sorted({code for codes in found for code in codes})
     rows = []
     for name in dict.fromkeys(kind):
-        mine = [f for k, f in zip(kind, found) if k == name]
-        counts = {code: sum(code in f for f in mine) for code in sorted({c for f in found for c in f})}
-        rows.append({"kind": name, "n": len(mine), "meant": MEANT.get(name, "healthy")} | counts)
+        its = [codes for k, codes in zip(kind, found) if k == name]
+        counts = {code: sum(code in codes for codes in its) for code in every}
+        rows.append({"kind": name, "n": len(its), "meant": EXPECTED.get(name, "healthy")} | counts)
     return pd.DataFrame(rows)
 
 
 def held_out(table: pd.DataFrame, taught: pd.DataFrame, by: Iterable[object]) -> list[list[str]]:
     """Codes of every row by limits fitted without the rows of the same group; `by` has a group for each row."""
-    group, out = np.array([*by]), [[] for _ in range(len(table))]
-    for name in dict.fromkeys(group):
-        limit = fit(table[group != name], taught)
-        for i in np.flatnonzero(group == name):
-            out[i] = codes(table.iloc[i].to_dict(), limit)
-    return out
+    group = np.array([*by])
+    limits = {name: fit(table[group != name], taught) for name in dict.fromkeys(group)}
+    return [codes(row, limits[name]) for row, name in zip(table.to_dict("records"), group)]

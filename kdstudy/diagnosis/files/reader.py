@@ -16,21 +16,22 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from tokenize import TokenError
 
 import numpy as np
 import pyarrow as pa
 from safetensors import SafetensorError, safe_open
 
-from kdstudy.parquetfile import columns
-from kdstudy.signals_input import Unusable
+from kdstudy.core.registry import Registry
+from kdstudy.diagnosis.files.parquet import columns
+from kdstudy.diagnosis.inputs import Unusable
 
 Arrays = dict[str, object]
 
 NEEDED = ("teacher_logits", "labels")
-SAID = ("class_names", "superclass", "tau")  # may be JSON in a file's metadata
-KNOWN = (*NEEDED, "student_logits", "heldout_teacher_logits", "heldout_labels", "student_val_logits", *SAID)
+IN_METADATA = ("class_names", "superclass", "tau")  # may be JSON there
+KNOWN = (*NEEDED, "student_logits", "heldout_teacher_logits", "heldout_labels", "student_val_logits", *IN_METADATA)
 HELDOUT = {"teacher_logits": "heldout_teacher_logits", "labels": "heldout_labels",
            "student_logits": "student_val_logits"}  # fmt: skip
 BROKEN = (OSError, ValueError, KeyError, EOFError, MemoryError, OverflowError, RuntimeError, SyntaxError, TokenError,
@@ -44,42 +45,41 @@ def read(path: str, heldout: str | None = None) -> tuple[Arrays, list[str]]:
     Logits and labels stay as they are; names become text, super-classes whole numbers.
     Raises Unusable: no such file, none that can be read, an array missing or of objects.
     """
-    arrays, names = _one(path)
+    arrays, names = _read_one(path)
     if heldout is not None:
-        other, more = _one(heldout)
+        other, more = _read_one(heldout)
         if stated := [name for name in HELDOUT.values() if name in arrays]:
-            raise Unusable(f"{heldout}: found {stated[0]} in {shown(path)} too, allowed: held-out examples once")
+            raise Unusable(f"{heldout}: found {stated[0]} in {printable(path)} too, allowed: held-out examples once")
         arrays |= {new: other[old] for old, new in HELDOUT.items() if old in other}
         names += [name for name in more if name not in names]
     return arrays, names
 
 
-def _one(path: str) -> tuple[Arrays, list[str]]:
+def _read_one(path: str) -> tuple[Arrays, list[str]]:
     """What one file holds: arrays that are known, names that are not."""
-    where = shown(path)
-    reader = _reader(path, where)
+    where = printable(path)
+    suffix = _suffix(path, where)
     try:
-        arrays, names = reader(path)
+        arrays, names = READERS[suffix.removeprefix(".")](path)
+        arrays = {name: _checked(name, value) for name, value in arrays.items()}
     except Unusable as error:
         raise Unusable(f"{where}: {error}") from None
     except BROKEN as error:
         why = " ".join(str(error).split()) or type(error).__name__
-        why = shown(why if len(why) <= 160 else f"{why[:160]}...")
-        raise Unusable(
-            f"{where}: found a file that is cut off or broken ({why}), allowed: a whole one; {SAVE}"
-        ) from None
+        why = printable(why if len(why) <= 160 else f"{why[:160]}...")
+        found = f"found a file that is cut off or broken ({why})"
+        raise Unusable(f"{where}: {found}, allowed: a whole one; {SAVE}") from None
     others = [name for name in names if name not in KNOWN]
     if missing := [name for name in NEEDED if name not in arrays]:
-        there = f"arrays {_several(names)}" if names else "no arrays"
+        there = f"arrays {_listed(names)}" if names else "no arrays"
         meant = "".join(f"; rename {guess} if it is the {name}" for name in missing for guess in _near(name, others))
-        raise Unusable(
-            f"{where}: found {there}, but no {' and no '.join(missing)}, allowed: both under these names{meant}"
-        )
-    return {name: _checked(where, name, value) for name, value in arrays.items()}, others
+        lacks = f"but no {' and no '.join(missing)}, allowed: both under these names{meant}"
+        raise Unusable(f"{where}: found {there}, {lacks}")
+    return arrays, others
 
 
-def _reader(path: str, where: str) -> Callable[[str], tuple[Arrays, list[str]]]:
-    """The function that reads this kind of file, if there is one that can be read."""
+def _suffix(path: str, where: str) -> str:
+    """The kind of file, if it is one that can be read."""
     try:
         kind = os.stat(path).st_mode
         if stat.S_ISREG(kind):
@@ -92,15 +92,20 @@ def _reader(path: str, where: str) -> Callable[[str], tuple[Arrays, list[str]]]:
         found = "a folder" if stat.S_ISDIR(kind) else "no ordinary file"
         raise Unusable(f"{where}: found {found}, allowed: a file of logits; name the file itself")
     suffix = os.path.splitext(path)[1].lower()
-    if suffix not in READERS:
-        raise Unusable(f"{where}: found the suffix {suffix!r}, allowed: {', '.join(READERS)}; {SAVE}")
-    return READERS[suffix]
+    if suffix.removeprefix(".") not in READERS:
+        allowed = ", ".join(f".{name}" for name in READERS)
+        raise Unusable(f"{where}: found the suffix {suffix!r}, allowed: {allowed}; {SAVE}")
+    return suffix
 
 
-# ---------------------------------------------------------------- formats
+# ---------------------------------------------------------------- formats: one reader each, named as the suffix
+
+READERS: Registry = Registry("file format")  # path -> known arrays by name, all names that the file has
 
 
-def _npz(path: str) -> tuple[Arrays, list[str]]:
+@READERS.register
+def npz(path: str) -> tuple[Arrays, list[str]]:
+    """An archive of numpy's arrays; nothing in it is unpickled."""
     if not zipfile.is_zipfile(path):
         raise Unusable(f"found no archive of arrays (cut off, or saved by something else), allowed: .npz; {SAVE}")
     with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as archive:  # by its name, broken ones stay open
@@ -120,88 +125,84 @@ def _member(archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
     return value
 
 
-def _safetensors(path: str) -> tuple[Arrays, list[str]]:
+@READERS.register
+def safetensors(path: str) -> tuple[Arrays, list[str]]:
+    """Tensors by name, in torch's types."""
     with safe_open(path, framework="pt") as file:
         names = list(file.keys())
         tensors = {name: file.get_tensor(name) for name in KNOWN if name in names}
-        return _said(file.metadata() or {}) | tensors, names
+        return _from_metadata(file.metadata() or {}) | tensors, names
 
 
-def _parquet(path: str) -> tuple[Arrays, list[str]]:
-    parts, names, metadata = columns(path, tuple(HELDOUT))
+@READERS.register
+def parquet(path: str) -> tuple[Arrays, list[str]]:
+    """Columns, of which a column `split` may hold out rows."""
+    train, heldout, names, metadata = columns(path, tuple(HELDOUT))
     if misplaced := [name for name in KNOWN if name in names and name not in HELDOUT]:
-        where = (
-            "JSON in the file's metadata" if misplaced[0] in SAID else "rows with split = heldout, or --heldout FILE"
-        )
+        elsewhere = "rows with split = heldout, or --heldout FILE"
+        where = "JSON in the file's metadata" if misplaced[0] in IN_METADATA else elsewhere
         raise Unusable(f"found {misplaced[0]} as a column, allowed in .parquet: {where}")
-    held = {HELDOUT[name]: value for name, value in parts["heldout"].items()} if parts["heldout"] else {}
-    return _said(metadata) | parts["train"] | held, names
+    return _from_metadata(metadata) | train | {HELDOUT[name]: value for name, value in heldout.items()}, names
 
 
-READERS = {".npz": _npz, ".safetensors": _safetensors, ".parquet": _parquet}
-
-
-def _said(metadata: Mapping[str, str]) -> Arrays:
+def _from_metadata(metadata: Mapping[str, str]) -> Arrays:
     """What a file's metadata says in JSON."""
-    said = {}
-    for name in SAID:
+    arrays = {}
+    for name in IN_METADATA:
         if name in metadata:
             try:
-                said[name] = np.array(json.loads(metadata[name]))
+                arrays[name] = np.array(json.loads(metadata[name]))
             except (ValueError, RecursionError):
                 raise Unusable(f"found metadata {name} that is no JSON, allowed: a list, or a number for tau") from None
-    return said
+    return arrays
 
 
 # ---------------------------------------------------------------- values
 
 
-def _checked(where: str, name: str, value: object) -> object:
+def _checked(name: str, value: object) -> object:
     """Numbers as they are, names as a list of text, super-classes as whole numbers, tau as one number."""
     if not isinstance(value, np.ndarray):  # a tensor; bfloat16 is none of numpy's types
-        return _checked(where, name, np.array(value.tolist())) if name in SAID else value
-    numbers = value.dtype.kind in "fiub"
+        return _checked(name, np.array(value.tolist())) if name in IN_METADATA else value
     if name == "class_names":
-        return [_text(where, v) for v in value.ravel().tolist()]
+        return [_text(v) for v in value.ravel().tolist()]
     if name == "superclass" and value.dtype.kind in "US":
         return np.unique(value.ravel(), return_inverse=True)[1].tolist()
-    if not numbers:
-        example = f", such as {shown(str(value.ravel()[0])[:40])!r}" if value.size else ""
+    if value.dtype.kind not in "fiub":
+        example = f", such as {printable(str(value.ravel()[0])[:40])!r}" if value.size else ""
         todo = "; number the classes 0, 1, ... and give their names as class_names" if "labels" in name else ""
-        raise Unusable(f"{where}: found {value.dtype.name} in {name}{example}, allowed: numbers{todo}")
+        raise Unusable(f"found {value.dtype.name} in {name}{example}, allowed: numbers{todo}")
     if name == "tau":
         if value.size != 1:
-            raise Unusable(f"{where}: found {value.size} values in tau, allowed: one temperature")
+            raise Unusable(f"found {value.size} values in tau, allowed: one temperature")
         return float(value.ravel()[0])
     return value.ravel().tolist() if name == "superclass" else value
 
 
-def _text(where: str, value: object) -> str:
+def _text(value: object) -> str:
     """One name; bytes as UTF-8."""
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            raise Unusable(f"{where}: found a class name that is not UTF-8 ({value!r}), allowed: UTF-8") from None
-    return shown(str(value))
+    try:
+        return value.decode() if isinstance(value, bytes) else printable(str(value))
+    except UnicodeDecodeError:
+        raise Unusable(f"found a class name that is not UTF-8 ({value!r}), allowed: UTF-8") from None
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """Text that any terminal and any file can take: what is no Unicode is escaped, and it stays on one line."""
     plain = str(text).encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in plain)
 
 
-def _several(names: Iterable[str]) -> str:
-    names = [shown(name) for name in names]
+def _listed(names: Iterable[str]) -> str:
+    names = [printable(name) for name in names]
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _near(name: str, others: Iterable[str]) -> list[str]:
     """The name that may be meant."""
-    return [shown(g) for g in difflib.get_close_matches(name, list(others), n=1, cutoff=0.5)]
+    return [printable(guess) for guess in difflib.get_close_matches(name, list(others), n=1, cutoff=0.5)]
 
 
 def ignored(names: Iterable[str]) -> list[str]:
     """What is left out, each with the known name that it is near to."""
-    return [shown(name) + "".join(f" (did you mean {near}?)" for near in _near(name, KNOWN)) for name in names]
+    return [printable(name) + "".join(f" (did you mean {near}?)" for near in _near(name, KNOWN)) for name in names]

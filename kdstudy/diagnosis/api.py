@@ -1,0 +1,144 @@
+"""Somebody's own teacher: which level of knowledge its logits hold, and what is wrong with them.
+
+diagnose(teacher_logits, labels) trains nothing: it reads the teacher's logits on the student's training set, and says
+what the targets hold at each temperature and what makes a distillation from them fail.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from kdstudy.core.findings import Finding, Report, plain
+from kdstudy.diagnosis.inputs import Inputs, Unusable, read_inputs
+from kdstudy.diagnosis.rules import findings, limits
+from kdstudy.diagnosis.rules.temperature import recommended
+from kdstudy.diagnosis.statistics.all import Statistics, levels, measure
+from kdstudy.executors import one_thread
+
+__all__ = ["Diagnosis", "Finding", "Unusable", "diagnose", "diagnose_file"]
+TAUS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Report):
+    """What logits hold, and what is wrong with them.
+
+    `facts`: what was given. `levels`: "universe", "domain" and "instance", each with lists over its "tau". `tau`: the
+    recommended range {"low", "high", "reason"}. `findings`: errors first. All of it is plain numbers, lists and text.
+    Beside it, and not in JSON: `similarity` of classes (see `ClassStructure`), `superclass` of each class.
+    """
+
+    facts: dict[str, object]
+    levels: dict[str, dict[str, object]]
+    tau: dict[str, object]
+    findings: tuple[Finding, ...]
+    similarity: np.ndarray | None = field(default=None, compare=False)
+    superclass: list[int] | None = None
+
+    __repr__ = Report.__str__
+
+    @property
+    def headline(self) -> str:
+        """The outcome in one sentence."""
+        errors, warnings = (", ".join(f.code for f in self.findings if f.severity == s) for s in ("error", "warning"))
+        if errors:
+            return f"Not usable as it is: {errors}." + (f" Also: {warnings}." if warnings else "")
+        return f"Usable, with warnings: {warnings}." if warnings else "No fault found."
+
+    def as_dict(self) -> dict[str, object]:
+        """All of it as JSON knows it: None where a number is not defined."""
+        return super().as_dict() | plain({"facts": self.facts, "levels": self.levels, "tau": self.tau})
+
+
+def diagnose(
+    teacher_logits: object,
+    labels: object,
+    *,
+    student_logits: object = None,
+    heldout_teacher_logits: object = None,
+    heldout_labels: object = None,
+    class_names: Iterable[object] | None = None,
+    superclass: Iterable[object] | None = None,
+    student_val_logits: object = None,
+    tau: float | None = None,
+) -> Diagnosis:
+    """Which levels of knowledge a teacher's logits hold, and what is wrong with them.
+
+    `teacher_logits` (N, C) and `labels` (N,) are of the student's training set; `student_logits` (N, C) of a student
+    on the same examples; `heldout_teacher_logits` (M, C), `student_val_logits` (M, C) and `heldout_labels` (M,) of
+    examples that the teacher was not trained on. `superclass` has one entry for each class, `tau` is the temperature
+    in use. Arrays may be numpy's, torch's or lists, of any real type; they are not modified.
+
+    Shares of the levels are `shapes.parts` of softmax(v / tau); findings are those of `rules`, by calibrated limits.
+    Raises `Unusable` (a ValueError) that says what was asked, found and allowed if shapes, labels or numbers do not fit.
+
+        >>> diagnose([[4.0, 1.0, 0.0], [0.0, 3.0, 1.0]], [0, 1]).codes
+        ('few_examples',)
+    """
+    inputs = read_inputs(
+        teacher_logits, labels, student_logits=student_logits, heldout_teacher_logits=heldout_teacher_logits,
+        heldout_labels=heldout_labels, student_val_logits=student_val_logits, class_names=class_names,
+        superclass=superclass,
+    )  # fmt: skip
+    asked = _temperature(tau)
+    taus = sorted({*TAUS, *([asked] if asked else [])})
+    s = measure(inputs)
+    over_tau, range_ = levels(s, taus), recommended(s, limits())
+    s.value.update(tau_low=range_["low"], tau_high=range_["high"], asked=asked)
+    if asked and over_tau["universe"]["tau"]:
+        s.value["asked_mass"] = over_tau["universe"]["mass"][taus.index(asked)]
+    found = findings(s)
+    if all(f.severity == "info" for f in found):
+        found += (_healthy(s),)
+    superclass = None if inputs.superclass is None else inputs.superclass.tolist()
+    similarity = s.structure.similarity if s.structure else None
+    return Diagnosis(plain(_facts(inputs, taus, s)), plain(over_tau), plain(range_), found, similarity, superclass)
+
+
+def diagnose_file(path: str, heldout: str | None = None, tau: float | None = None) -> Diagnosis:
+    """The diagnosis of a file, with its name and the names it left out among the facts.
+
+    `heldout`: a second file, of held-out examples. `tau` goes before the file's own. Raises Unusable.
+    """
+    from kdstudy.diagnosis import files  # readers of every format, which logits in memory do not need
+
+    arrays, names = files.read(path, heldout)
+    with one_thread():
+        d = diagnose(**(arrays if tau is None else arrays | {"tau": tau}))
+    return replace(d, facts=d.facts | {"file": files.printable(Path(path).name), "ignored": files.ignored(names)})
+
+
+def _healthy(s: Statistics) -> Finding:
+    evidence = plain(s.some("accuracy mass structure"))
+    return Finding("healthy", "info", evidence, "Nothing is wrong that logits and labels could show.", "No fault found")
+
+
+def _facts(inputs: Inputs, taus: list[float], s: Statistics) -> dict[str, object]:
+    teacher = inputs.teacher
+    optional = {name: getattr(inputs, name) is not None for name in ("heldout", "student", "student_val", "superclass")}
+    return {
+        "examples": len(teacher.values),
+        "classes": teacher.classes,
+        "class_names": list(inputs.class_names) or None,
+        "dtype": teacher.dtype,
+        "kind": teacher.raw.kind,
+        "rows_left_out": len(teacher.values) - len(teacher.rows),
+        **optional,
+        "taus": taus,
+        "signals": dict(s.value),
+    }
+
+
+def _temperature(tau: float | None) -> float | None:
+    if tau is None:
+        return None
+    try:
+        value = float(tau)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 1e-3 <= value <= 1e3:
+        raise Unusable(f"tau: found {tau!r}, allowed: a number from 0.001 to 1000")
+    return value

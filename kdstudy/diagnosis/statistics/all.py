@@ -1,0 +1,184 @@
+"""All statistics of what was given: one number each for rules and calibration, lists over temperatures for people.
+
+A statistic is a number, or None where it is not defined: every rule must do without it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from kdstudy.diagnosis.inputs import Inputs, LabelledLogits, common_rows
+from kdstudy.diagnosis.statistics import alignment, weights
+from kdstudy.diagnosis.statistics.classes import ClassStructure, class_structure, superclass_test
+from kdstudy.diagnosis.statistics.rows import RowStatistics, row_statistics
+from kdstudy.diagnosis.statistics.shares import NAMES, LevelShares, level_shares
+
+Number = float | int | None
+LOW = 0.8  # of the agreement that class counts allow: below it, what would restore the pairing is looked for
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Statistics by name, None for one that is not defined, and what they came from."""
+
+    inputs: Inputs
+    value: dict[str, Number]
+    renaming: list[int] | None = None
+    structure: ClassStructure | None = None
+
+    def __getitem__(self, name: str) -> Number:
+        return self.value.get(name)
+
+    def some(self, names: str) -> dict[str, Number]:
+        """Those of that names, which spaces separate."""
+        return {name: self[name] for name in names.split()}
+
+
+def measure(inputs: Inputs) -> Statistics:
+    """All statistics of what is given; with no finite row, only those of the raw values."""
+    teacher = inputs.teacher
+    value, y, classes = of_raw_values(teacher), teacher.labels, teacher.classes
+    if not len(y):
+        return Statistics(inputs, value)
+    rows = row_statistics(teacher)
+    value |= alignment.agreement(rows.predicted, y, classes) | certainty(rows, classes)
+    structure, renaming = class_structure(teacher), None
+    value |= {"structure": structure.strength, "structure_p": structure.p} if structure else {}
+    if value["accuracy"] < LOW * (1 - value["histogram"]) or value["histogram"] > 1 - LOW:
+        repairs = alignment.repairs(rows.predicted, y, classes)
+        renaming = repairs.pop("renaming")
+        value |= repairs | {"apart": alignment.separation(teacher, rows.predicted)}
+    value |= on_heldout(inputs, rows) | of_student(inputs)
+    return Statistics(inputs, value, renaming, structure)
+
+
+def of_raw_values(logits: LabelledLogits) -> dict[str, Number]:
+    """Of the values as they were given: fractions of rows left out, constant, and equal to the commonest row."""
+    raw, n, m = logits.raw, len(logits.values), len(logits.rows)
+    value = {"examples": n, "classes": logits.classes, "left_out": 1 - m / n, "highest": None}
+    if not m:
+        return value
+    _, at, counts = np.unique(raw.code, return_inverse=True, return_counts=True)
+    here = logits.labels[at == counts.argmax()]
+    purity = np.bincount(here).max() / len(here)
+    repeated = len(here) / m if len(here) > 1 and purity < 0.9 else 0.0
+    return value | {"constant": raw.constant / m, "repeated": repeated, "highest": max(abs(raw.low), abs(raw.high))}
+
+
+def certainty(rows: RowStatistics, classes: int) -> dict[str, Number]:
+    """How sure the teacher is, and how alike its examples are in that, over those that it gets right (1 - p_t < 1/2).
+
+    `sure` = (mean largest probability - 1 / C) / (1 - 1 / C). `pinned` = median / mean of the mass: near 1 where the
+    mass is the same for all, near 0 where few examples have most of it. `spread`: median of `RowStatistics.spread`.
+    """
+    right = rows.mass < 0.5
+    confidence, mean = float(rows.confidence.mean()), float(rows.mass[right].mean()) if right.any() else None
+    return {
+        "mass": float(rows.mass.mean()),
+        "mass_middle": float(np.median(rows.mass)),
+        "confidence": confidence,
+        "sure": (confidence - 1 / classes) / (1 - 1 / classes),
+        "mass_right": mean,
+        "pinned": float(np.median(rows.mass[right])) / mean if mean else None,
+        "spread": None if mean is None else float(np.median(rows.spread[right])),
+    }
+
+
+def on_heldout(inputs: Inputs, rows: RowStatistics) -> dict[str, Number]:
+    """The teacher on held-out examples: accuracy, mean mass and loss, and how much the training ones differ."""
+    heldout = inputs.heldout
+    if heldout is None or not len(heldout.labels):
+        return {}
+    out = row_statistics(heldout)
+    accuracy = float((out.predicted == heldout.labels).mean())
+    return {
+        "heldout_accuracy": accuracy,
+        "heldout_mass": float(out.mass.mean()),
+        "mass_gap": float(out.mass.mean() - rows.mass.mean()),
+        "nll_gap": float(out.nll.mean() - rows.nll.mean()),
+        "accuracy_gap": float((rows.predicted == inputs.teacher.labels).mean()) - accuracy,
+    }
+
+
+def of_student(inputs: Inputs) -> dict[str, Number]:
+    """Student minus teacher in accuracy, on held-out examples where both are given, else on the training set.
+
+    `student_p`: exact two-sided sign test of the examples on which one is right and the other wrong (McNemar 1947).
+    """
+    held = inputs.student_val and inputs.heldout
+    student, teacher = (inputs.student_val, inputs.heldout) if held else (inputs.student, inputs.teacher)
+    its, at = (np.empty(0), np.empty(0)) if student is None else common_rows(student, teacher)
+    if not len(its):
+        return {}
+    label = teacher.labels[at]
+    one, two = (row_statistics(x).predicted[i] == label for x, i in ((student, its), (teacher, at)))
+    more, fewer = int((one & ~two).sum()), int((~one & two).sum())
+    p = scipy_stats.binomtest(more, more + fewer).pvalue if more + fewer else 1.0
+    return {
+        "student_accuracy": float(one.mean()),
+        "teacher_accuracy": float(two.mean()),
+        "student_gain": (more - fewer) / len(label),
+        "student_p": float(p),
+    }
+
+
+# ---------------------------------------------------------------- over temperatures
+
+
+def levels(s: Statistics, taus: Sequence[float]) -> dict[str, dict[str, object]]:
+    """Level -> its numbers, lists over `tau`: the three levels of a teacher's knowledge."""
+    each = [level_shares(s.inputs.teacher, tau) for tau in taus] if len(s.inputs.teacher.labels) else []
+    taus, out = list(taus) if each else [], {}
+    for level in NAMES:
+        intervals = [p.shares[level] for p in each]
+        columns = {k: [interval[i] for interval in intervals] for i, k in enumerate(("share", "share_low", "share_high"))}
+        out[level] = {"tau": taus} | columns
+    out["universe"] |= {
+        "mass": [float(p.mass.mean()) for p in each],
+        "entropy": [p.entropy for p in each],
+        "label_largest": [p.label_largest for p in each],
+    }
+    out["domain"] |= {"structure": _structure(s), "superclass": _superclass(s)}
+    out["instance"] |= _weights(s, each, taus)
+    return out
+
+
+def _structure(s: Statistics) -> dict[str, object]:
+    """Class structure against its permutation null, or the reason why there is none."""
+    if (found := s.structure) is None:
+        few = s["classes"] < 3
+        why = "needs at least 3 classes" if few else "needs finite rows, several of them for most classes, that vary"
+        return dict.fromkeys(("statistic", "null", "p", "strength")) | {"reason": why}
+    numbers = {"statistic": found.explained, "null": list(found.null), "p": found.p, "strength": found.strength}
+    return numbers | {"reason": None}
+
+
+def _superclass(s: Statistics) -> dict[str, object]:
+    """Mantel's test of the class similarity against super-class blocks, or the reason why there is none."""
+    test, superclass = None, s.inputs.superclass
+    if superclass is None or s.structure is None:
+        reason = "no superclass given" if superclass is None else "no class structure"
+    elif (test := superclass_test(s.structure, superclass)) is None:
+        reason = "super-classes that are all one, or one for each class, order nothing"
+    else:
+        reason = None
+    return {name: getattr(test, name, None) for name in ("correlation", "p", "n_classes")} | {"reason": reason}
+
+
+def _weights(s: Statistics, each: Sequence[LevelShares], taus: Sequence[float]) -> dict[str, object]:
+    """Spread of w at a student that knows nothing, of the student's own w, and the masses against difficulty."""
+    start = [weights.summary(weights.weights_at_start(p.mass, tau, s["classes"])) for p, tau in zip(each, taus)]
+    student = [weights.student_summary(s.inputs, p.mass, tau) for p, tau in zip(each, taus)]
+    ranks = weights.difficulty(s.inputs, [p.mass for p in each])
+    return {
+        "alpha": weights.ALPHA,
+        "weights": _columns(start),
+        "student_weights": _columns(student) if any(student) else None,
+        "difficulty": ranks if each else {"rank": [], "with": None, "reason": "no finite rows"},
+    }
+
+
+def _columns(rows: Sequence[dict[str, Number]]) -> dict[str, list[Number]]:
+    return {name: [row[name] for row in rows] for row in rows[:1] for name in row}
