@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kdstudy import diagnosis_report
-from kdstudy.diagnosis import Diagnosis, Unusable
+from kdstudy.diagnosis.api import Diagnosis, Unusable, diagnose_file
+from kdstudy.diagnosis.report import print_summary
 
 
 def diagnose(
@@ -21,16 +21,16 @@ def diagnose(
     """Say what a teacher's logits hold and what is wrong with them; exit code 1 for errors, 2 for a file of no use."""
     try:
         target = None if output is None else writable(output)
-        found = diagnosis_report.read(file, heldout, None if tau is None else temperature(tau))
+        found = diagnose_file(file, heldout, None if tau is None else temperature(tau))
         if target is not None:
             write(found, target)
     except Unusable as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
     if as_json:
-        typer.echo(diagnosis_report.as_json(found))
+        typer.echo(found.as_json())
     else:
-        diagnosis_report.show(found, Console(highlight=False))
+        print_summary(found, Console(highlight=False))
         if target is not None:
             typer.echo(f"\nreport {target}")
     raise typer.Exit(0 if found.ok else 1)

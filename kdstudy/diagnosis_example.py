@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kdstudy import calibration, calibration_plan, calibration_table, plans
+from kdstudy import plans
 from kdstudy.datasets import load
-from kdstudy.diagnosis import diagnose
+from kdstudy.diagnosis.api import diagnose
 from kdstudy.spec import Run
 from kdstudy.store import ROOT, Store
+from kdstudy.study.calibration.table import logits
+from kdstudy.study.calibration.teachers import CORRUPTIONS, EXPECTED
 
 EXAMPLE = ROOT / "data/results/example_teacher.npz"
 
@@ -23,10 +25,10 @@ def student() -> Run:
 def write(path: Path = EXAMPLE, run: Run | None = None, store: Store | None = None) -> Path:
     """Write the logits of a student (by default `student()`) and its teacher as float16; what is missing is trained.
 
-    Held-out examples are those of the validation split. The file holds what `logitfiles.read` knows.
+    Held-out examples are those of the validation split. The file holds what `diagnosis.files.read` knows.
     """
     run, store = run or student(), store or Store()
-    data, left = load(run.data), calibration_table.logits([run.teacher, run], store)
+    data, left = load(run.data), logits([run.teacher, run], store)
     v, z = ({name.removeprefix("logits_"): a.astype(np.float16) for name, a in left[r.key].items()}
             for r in (run.teacher, run))  # fmt: skip
     groups = {} if data.superclass is None else {"superclass": np.asarray(data.superclass)}
@@ -39,13 +41,13 @@ def write(path: Path = EXAMPLE, run: Run | None = None, store: Store | None = No
 
 
 def spoilt(arrays: Mapping[str, object], rows: int = 4000) -> pd.DataFrame:
-    """What is found in a teacher's first `rows` examples once they are spoilt as `calibration_plan` does it."""
+    """What is found in a teacher's first `rows` examples once they are spoilt as `study.calibration` does it."""
     v, y = (np.asarray(arrays[name])[:rows] for name in ("teacher_logits", "labels"))
     found = []
-    for i, (kind, fn) in enumerate(calibration_plan.SPOILT.items()):
+    for i, (kind, fn) in enumerate(CORRUPTIONS.items()):
         after = fn(v.astype(np.float32), y.astype(np.int64), np.random.default_rng(i))
         said = diagnose(after, y)
         found.append(
-            {"done": fn.__doc__.split("\n")[0], "meant": calibration.MEANT[kind], "found": ", ".join(said.codes)}
+            {"done": fn.__doc__.split("\n")[0], "meant": EXPECTED[kind], "found": ", ".join(said.codes)}
         )
     return pd.DataFrame(found)

@@ -8,10 +8,10 @@ from html import escape
 import matplotlib
 from matplotlib.figure import Figure
 
-from kdstudy import diagnosis_report as report
 from kdstudy import figures_diagnosis as figures
 from kdstudy import style
-from kdstudy.diagnosis import Diagnosis, Finding
+from kdstudy.diagnosis import report
+from kdstudy.diagnosis.api import Diagnosis, Finding
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5b6169; --page: #fff; --card: #f5f6f8; --line: #d9dce1;
@@ -50,16 +50,16 @@ def page(d: Diagnosis, title: str) -> str:
     """The whole file; text from the input is escaped."""
     style.use_style()
     name = escape(title)
-    rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in report.facts(d).items())
-    levels = "".join(_level(d, level) for level in report.MEANS)
+    rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in report.facts_in_words(d).items())
+    levels = "".join(_level(d, level) for level in report.MEANINGS)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Diagnosis of {name}</title><style>{CSS}</style></head><body><main>
 <h1>What this teacher can tell: {name}</h1>
-<p class="outcome">{escape(report.headline(d))}</p>
+<p class="outcome">{escape(d.headline)}</p>
 <table>{rows}</table>
 <h2>Findings</h2>{"".join(map(_finding, d.findings))}
-<h2>Temperature</h2><p>Recommended τ: {escape(report.recommended(d))}.</p>
+<h2>Temperature</h2><p>Recommended τ: {escape(report.recommended_range(d))}.</p>
 {_table(d)}{levels}
 <footer><p>Levels of a teacher's knowledge after Tang et al. 2020, Understanding and Improving Knowledge Distillation.
 Shares say how much of a level the targets hold, not what a student gains from it.</p></footer>
@@ -68,14 +68,14 @@ Shares say how much of a level the targets hold, not what a student gains from i
 
 
 def _finding(f: Finding) -> str:
-    numbers = f'<p class="numbers">{escape(report.evidence(f))}</p>' if f.evidence else ""
+    numbers = f'<p class="numbers">{escape(f.numbers)}</p>' if f.evidence else ""
     head = f"<p><b>{escape(f.severity)}: {escape(f.code)}</b></p>"
     return f'<div class="finding {escape(f.severity)}">{head}<p>{escape(f.advice)}</p>{numbers}</div>'
 
 
 def _table(d: Diagnosis) -> str:
     """The levels over τ."""
-    frame = report.table(d)
+    frame = report.level_table(d)
     head = "".join(f"<th>{escape(name)}</th>" for name in frame.columns)
     rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in frame.itertuples(index=False))
     body = "".join(f"<tr>{row}</tr>" for row in rows)
@@ -84,9 +84,9 @@ def _table(d: Diagnosis) -> str:
 
 def _level(d: Diagnosis, level: str) -> str:
     """A level: what it means, what is there, what follows."""
-    sentences = escape(report.said(d, level))
+    sentences = escape(report.sentences(d, level))
     drawn = "".join(_drawn(d, name) for name in UNDER[level])
-    return f"<h2>{level.capitalize()}</h2><p>{escape(report.MEANS[level])}</p><p>{sentences}</p>{drawn}"
+    return f"<h2>{level.capitalize()}</h2><p>{escape(report.MEANINGS[level])}</p><p>{sentences}</p>{drawn}"
 
 
 def _drawn(d: Diagnosis, name: str) -> str:

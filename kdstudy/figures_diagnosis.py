@@ -11,7 +11,7 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.patches import Rectangle
 
 from kdstudy import style
-from kdstudy.diagnosis import Diagnosis
+from kdstudy.diagnosis.api import Diagnosis
 from kdstudy.figures_geometry import ROOM, order
 
 SHADES = {"universe": style.BLUE, "domain": style.GREEN, "instance": style.ORANGE}
@@ -169,7 +169,7 @@ def _finish(figure: Figure, ax: Axes | None, d: Diagnosis, note: str = "") -> Fi
 
 
 def by_code(rates: pd.DataFrame) -> pd.DataFrame:
-    """Of `calibration.rates`, code by code: teachers that should have it and do, and healthy ones that have it."""
+    """Of `calibration.fit.rates`, code by code: teachers that should have it and do, and healthy ones that have it."""
     plain, rows = rates[rates["kind"] == "healthy"], []
     for code in dict.fromkeys(rates["meant"]):
         mine = rates[rates["meant"] == code]
@@ -181,7 +181,7 @@ def by_code(rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def alarms(rates: pd.DataFrame) -> Figure:
-    """Of `calibration.rates`, kind by code: percent of a kind's teachers that have a code; what is meant is framed."""
+    """Of `calibration.fit.rates`, kind by code: percent of a kind's teachers that have a code; what is meant is framed."""
     codes = [c for c in rates.columns if c not in ("kind", "n", "meant")]
     share = rates[codes].to_numpy(dtype=float) / rates[["n"]].to_numpy()
     figure, axes = style.panels([""], height=0.9 + 0.27 * len(rates))

@@ -70,7 +70,7 @@ def answered(result: Result) -> str:
         assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.stderr
         return "refused"
     found = strict(result.stdout)
-    assert found.keys() == {"levels", "findings", "facts", "tau"}
+    assert found.keys() == {"ok", "levels", "findings", "facts", "tau"}
     assert result.exit_code == any(f["severity"] == "error" for f in found["findings"])
     assert result.stderr == ""
     return "answered"

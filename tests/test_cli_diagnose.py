@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from logit_files import answered, call, example, save, strict
 
-from kdstudy import cli, diagnosis
-from kdstudy.logitfiles import read
+from kdstudy import cli, diagnose
+from kdstudy.diagnosis.files import read
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def shuffled(folder) -> object:
 
 def test_json_is_the_diagnosis_and_nothing_else(file):
     done = call(file, "--json", "--tau", 3)
-    wanted = diagnosis.diagnose(**read(str(file))[0], tau=3.0).as_dict()
+    wanted = diagnose(**read(str(file))[0], tau=3.0).as_dict()
     wanted["facts"] |= {"file": "mine.npz", "ignored": []}
     assert strict(done.stdout) == wanted
     assert (done.exit_code, done.stderr) == (0, "")

@@ -5,15 +5,16 @@ import pandas as pd
 import pytest
 from conftest import tiny_run
 
-from kdstudy import calibration_table, datasets, diagnosis, diagnosis_example, figures_diagnosis
-from kdstudy.logitfiles import read
+from kdstudy import datasets, diagnose, diagnosis_example, figures_diagnosis
+from kdstudy.diagnosis.files import read
 from kdstudy.store import Store
+from kdstudy.study.calibration.table import logits
 
 
 def test_the_file_holds_what_the_runs_left(tmp_path):
     run, store = tiny_run("kd"), Store(tmp_path / "own.sqlite")
     found, names = read(str(diagnosis_example.write(tmp_path / "a.npz", run, store)))
-    left, data = calibration_table.logits([run.teacher, run], store), datasets.load(run.data)
+    left, data = logits([run.teacher, run], store), datasets.load(run.data)
     wanted = {
         "teacher_logits": left[run.teacher.key]["logits_train"], "student_logits": left[run.key]["logits_train"],
         "heldout_teacher_logits": left[run.teacher.key]["logits_validation"], "labels": data.train.y,
@@ -32,7 +33,7 @@ def test_the_committed_example_is_small_and_of_the_run_it_names():
     assert path.stat().st_size < 500_000
     assert (run.condition.name, run.seed, run.teacher.condition.name) == ("kd", 0, "hard")
     np.testing.assert_array_equal(found["labels"], data.train.y)
-    assert diagnosis.diagnose(**found).codes == ["healthy"]
+    assert diagnose(**found).codes == ("healthy",)
 
 
 def test_the_example_spoilt_has_the_codes_that_are_meant():

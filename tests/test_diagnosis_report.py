@@ -10,40 +10,13 @@ import check_browser
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from diagnoses import EXTREMES, NASTY, given
 from logit_files import example
 
-from kdstudy import book, figures_diagnosis, logitfiles
-from kdstudy import diagnosis_report as report
-from kdstudy.diagnosis import Diagnosis, diagnose
+from kdstudy import book, figures_diagnosis
+from kdstudy.diagnosis.api import Diagnosis, diagnose
+from kdstudy.diagnosis.report import recommended_range
 from kdstudy.diagnosis_page import page
-
-NASTY = ["<script>alert(1)</script>", "a & b", '" onload="x', "$x_{", "漢字\n"]
-
-
-def given(**more: object) -> Diagnosis:
-    """A diagnosis of everything that can be given."""
-    whole, held = example(), example(100, seed=1)
-    return diagnose(
-        **whole, student_logits=whole["teacher_logits"] / 2, heldout_teacher_logits=held["teacher_logits"],
-        heldout_labels=held["labels"], superclass=[0, 0, 1, 1, 1], **more,
-    )  # fmt: skip
-
-
-def empty() -> Diagnosis:
-    """A diagnosis of logits none of which is finite."""
-    return diagnose(np.full((4, 3), np.nan), [0, 1, 2, 0])
-
-
-EXTREMES = {
-    "everything": lambda: given(class_names=NASTY, tau=3),
-    "nothing finite": empty,
-    "two classes": lambda: diagnose(**example(50, 2)),
-    "one example": lambda: diagnose([[1.0, 2.0, 3.0]], [2]),
-    "only labels": lambda: diagnose(1e5 * np.eye(3), [0, 1, 2]),
-    "huge": lambda: diagnose([[1e300, -1e300], [-1e300, 1e300]], [0, 1], student_logits=[[0.0, 1e9], [1e9, 0.0]]),
-    "too many classes": lambda: diagnose(**example(2010, 201)),
-}
-
 
 @pytest.fixture(params=EXTREMES)
 def extreme(request) -> Diagnosis:
@@ -84,59 +57,6 @@ def test_a_browser_shows_it_in_both_schemes_and_on_a_phone(tmp_path):
     assert check_browser.check(tmp_path) == []
 
 
-def test_the_headline_names_what_is_wrong():
-    whole = example()
-    spoilt = diagnose(whole["teacher_logits"], whole["labels"][::-1], tau=400)
-    assert report.headline(given()) == "No fault found."
-    assert report.headline(given(tau=400)) == "Usable, with warnings: temperature_high."
-    assert report.headline(spoilt) == "Not usable as it is: misaligned."
-
-
-def test_findings_put_levels_in_doubt():
-    d = given(tau=400)
-    assert {level: report.doubts(d, level) for level in report.MEANS} == {
-        "universe": [],
-        "domain": ["temperature_high"],
-        "instance": ["temperature_high"],
-    }
-    assert {tuple(report.doubts(empty(), level)) for level in report.MEANS} == {tuple(empty().codes)}
-
-
-def test_sentences_say_the_numbers():
-    d = given(tau=2)
-    at = d.levels["universe"]["tau"].index(2.0)
-    universe, domain, instance = (report.said(d, level) for level in report.MEANS)
-    assert universe.startswith("Nothing found against it. At τ = 2 its share of E‖ρ − e‖²")
-    assert f"is {d.levels['universe']['share'][at]:.3f} [" in universe
-    assert f"{d.levels['universe']['mass'][at]:.1%} of the mass leaves the label" in universe
-    assert f"r = {d.levels['domain']['superclass']['correlation']:.2f}" in domain
-    assert f"{d.levels['instance']['difficulty']['rank'][at]:.2f}." in instance
-
-
-def test_sentences_where_there_is_nothing_to_say(extreme):
-    for level in report.MEANS:
-        said = report.said(extreme, level)
-        assert said.endswith(".") and "None" not in said and "nan" not in said
-
-
-def test_the_table_has_a_row_for_each_temperature():
-    d = given(tau=3)
-    frame = report.table(d)
-    assert list(frame["τ"]) == ["0.5", "1", "2", "3", "4", "8", "16"]
-    level = d.levels["domain"]
-    share, low, high = (level[k][1] for k in ("share", "share_low", "share_high"))
-    assert frame["domain"][1] == f"{share:.2f} [{low:.2f}, {high:.2f}]"
-    assert len(report.table(empty())) == 0
-
-
-def test_reading_a_file_names_it_and_what_it_leaves_out(tmp_path):
-    np.savez(tmp_path / "a.npz", **example(), lables=np.zeros(1))
-    facts = report.read(str(tmp_path / "a.npz")).facts
-    assert (facts["file"], facts["ignored"]) == ("a.npz", ["lables (did you mean labels?)"])
-    with pytest.raises(logitfiles.Unusable, match="tau: found 5000.0, allowed: a number from 0.001 to 1000"):
-        report.read(str(tmp_path / "a.npz"), tau=5000.0)
-
-
 def test_shares_are_drawn_as_they_are():
     d = given()
     ax = figures_diagnosis.shares(d).axes[0]
@@ -158,7 +78,7 @@ def test_one_recommended_temperature_is_a_line():
     d = replace(given(), tau={"low": 1.0, "high": 1.0, "reason": "why"})
     ax = figures_diagnosis.leaves(d).axes[0]
     assert not ax.patches and [1.0, 1.0] in [list(line.get_xdata()) for line in ax.lines]
-    assert report.recommended(d) == "1 (why)"
+    assert recommended_range(d) == "1 (why)"
 
 
 def test_classes_are_drawn_by_super_class():

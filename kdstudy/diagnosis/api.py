@@ -76,7 +76,7 @@ def diagnose(
     Raises `Unusable` (a ValueError) that says what was asked, found and allowed if shapes, labels or numbers do not fit.
 
         >>> diagnose([[4.0, 1.0, 0.0], [0.0, 3.0, 1.0]], [0, 1]).codes
-        ('few_examples',)
+        ('smoothed_teacher', 'few_examples')
     """
     inputs = read_inputs(
         teacher_logits, labels, student_logits=student_logits, heldout_teacher_logits=heldout_teacher_logits,

@@ -235,7 +235,7 @@ def inspect(values: np.ndarray) -> RawValues:
     low, high, least, constant = np.inf, -np.inf, np.inf, 0
     weights = torch.from_numpy(np.random.default_rng(0).standard_normal(classes))
     for at in _slices(n, classes):
-        x = torch.from_numpy(_as_float64(values, at))
+        x = _as_float64(values, at)
         for name, entries in (("nan", x.isnan()), ("+inf", x == torch.inf), ("-inf", x == -torch.inf)):
             counts[name] += int(entries.sum())
         good = x.isfinite().all(-1)
@@ -273,5 +273,5 @@ def _slices(rows: int, classes: int) -> Iterator[slice]:
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def _as_float64(values: np.ndarray, at: object) -> np.ndarray:
-    return np.array(values[at], dtype=np.float64, order="C")
+def _as_float64(values: np.ndarray, at: object) -> Tensor:
+    return torch.from_numpy(np.array(values[at], dtype=np.float64, order="C"))

@@ -5,7 +5,7 @@ not defined is None; no predicate holds because of one.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Limits = Mapping[str, float]
 SIGNIFICANT = 0.01
@@ -15,6 +15,7 @@ NEAR = 0.2  # kappa that few examples may show by chance
 NORMAL = 4.0  # standard errors above chance, below which nothing is claimed to be known
 
 
+@runtime_checkable
 class Values(Protocol):
     """Statistics by name: a number, or None where it is not defined."""
 

@@ -13,9 +13,10 @@ from kdstudy.diagnosis.inputs import Inputs, LabelledLogits, common_rows
 from kdstudy.diagnosis.statistics import alignment, weights
 from kdstudy.diagnosis.statistics.classes import ClassStructure, class_structure, superclass_test
 from kdstudy.diagnosis.statistics.rows import RowStatistics, row_statistics
-from kdstudy.diagnosis.statistics.shares import NAMES, LevelShares, level_shares
+from kdstudy.diagnosis.statistics.shares import LEVEL_NAMES, LevelShares, level_shares
 
 Number = float | int | None
+SHARE = ("share", "share_low", "share_high")
 LOW = 0.8  # of the agreement that class counts allow: below it, what would restore the pairing is looked for
 
 
@@ -131,10 +132,8 @@ def levels(s: Statistics, taus: Sequence[float]) -> dict[str, dict[str, object]]
     """Level -> its numbers, lists over `tau`: the three levels of a teacher's knowledge."""
     each = [level_shares(s.inputs.teacher, tau) for tau in taus] if len(s.inputs.teacher.labels) else []
     taus, out = list(taus) if each else [], {}
-    for level in NAMES:
-        intervals = [p.shares[level] for p in each]
-        columns = {k: [interval[i] for interval in intervals] for i, k in enumerate(("share", "share_low", "share_high"))}
-        out[level] = {"tau": taus} | columns
+    for level in LEVEL_NAMES:
+        out[level] = {"tau": taus} | {k: [p.shares[level][i] for p in each] for i, k in enumerate(SHARE)}
     out["universe"] |= {
         "mass": [float(p.mass.mean()) for p in each],
         "entropy": [p.entropy for p in each],

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdstudy.diagnosis.inputs import LabelledLogits
 
-NAMES = ("universe", "domain", "instance")
+LEVEL_NAMES = ("universe", "domain", "instance")
 BLOCKS = 20
 MEMORY = 4e8  # bytes of class sums, all blocks together
 
@@ -76,7 +76,7 @@ def level_shares(logits: LabelledLogits, tau: float) -> LevelShares:
         mass[at], square[at] = m, torch.linalg.vecdot(p, p) + m * m
         rows.index_add_(0, block[at] * classes + y, p.scatter_(-1, y[:, None], -m[:, None]))
     sums = _by_block(block, torch.from_numpy(logits.labels), mass, square, rows.view(count, classes, classes))
-    return LevelShares(mass.numpy(), entropy / n, largest / n, dict(zip(NAMES, _with_intervals(sums))))
+    return LevelShares(mass.numpy(), entropy / n, largest / n, dict(zip(LEVEL_NAMES, _with_intervals(sums))))
 
 
 def jackknife_blocks(label: Int[np.ndarray, " M"], count: int) -> Int[np.ndarray, " M"]:
@@ -98,7 +98,7 @@ def _with_intervals(blocks: list[_Sums]) -> list[Interval]:
     whole = _Sums(*(sum(values) for values in zip(*blocks)))
     share = whole.shares()
     if share is None:
-        return [(None, None, None)] * len(NAMES)
+        return [(None, None, None)] * len(LEVEL_NAMES)
     left_out = [whole.without(block).shares() for block in blocks] if len(blocks) > 2 else [None]
     if any(s is None for s in left_out):
         return [(s, None, None) for s in share.tolist()]

@@ -14,8 +14,9 @@ from conftest import says
 from logit_files import example, save
 from safetensors.torch import save_file
 
-from kdstudy.logitfiles import SAVE, ignored, read
-from kdstudy.signals_input import Unusable
+from kdstudy.diagnosis.files import ignored, read
+from kdstudy.diagnosis.files.reader import SAVE
+from kdstudy.diagnosis.inputs import Unusable
 
 SUFFIXES = (".npz", ".safetensors", ".parquet")
 NAMES = ["ä", "b", "c", "d", "e"]
@@ -107,23 +108,24 @@ def test_what_is_left_out_is_named(tmp_path):
     assert ignored(read(str(path))[1]) == ["student_logit (did you mean student_logits?)", "epoch"]
 
 
-def refused(path: object, message: str, *more: object) -> None:
-    with pytest.raises(Unusable, match=says(f"{path}: {message}")):
-        read(str(path), *map(str, more))
+# ---------------------------------------------------------------- refused
 
 
-def test_no_file(tmp_path):
-    absent = "found no file that can be read (No such file or directory), allowed: a file of logits; check the path"
-    refused(tmp_path / "a.npz", absent)
-    (tmp_path / "b.npz").mkdir()
-    refused(tmp_path / "b.npz", "found a folder, allowed: a file of logits; name the file itself")
-    os.mkfifo(tmp_path / "c.npz")
-    refused(tmp_path / "c.npz", "found no ordinary file, allowed: a file of logits; name the file itself")
+def refused(path: object, message: str) -> None:
+    with pytest.raises(Unusable, match=says(f"{path}: found {message}")):
+        read(str(path))
 
 
-def test_another_suffix(tmp_path):
-    (tmp_path / "a.pt").write_bytes(b"")
-    refused(tmp_path / "a.pt", f"found the suffix '.pt', allowed: .npz, .safetensors, .parquet; {SAVE}")
+def test_what_is_no_file_of_logits(tmp_path):
+    folder, pipe, other = (tmp_path / name for name in ("b.npz", "c.npz", "d.pt"))
+    folder.mkdir()
+    os.mkfifo(pipe)
+    other.write_bytes(b"")
+    todo = "allowed: a file of logits"
+    refused(tmp_path / "a.npz", f"no file that can be read (No such file or directory), {todo}; check the path")
+    refused(folder, f"a folder, {todo}; name the file itself")
+    refused(pipe, f"no ordinary file, {todo}; name the file itself")
+    refused(other, f"the suffix '.pt', allowed: .npz, .safetensors, .parquet; {SAVE}")
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
@@ -132,17 +134,17 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
 
     path = save(tmp_path / "a.npz", **example())
     monkeypatch.setattr("builtins.open", denied)
-    refused(path, "found no file that can be read (Permission denied), allowed: a file of logits; check the path")
+    refused(path, "no file that can be read (Permission denied), allowed: a file of logits; check the path")
 
 
 @pytest.mark.parametrize(
     ("suffix", "why"),
     [
-        (".npz", "found no archive of arrays (cut off, or saved by something else), allowed: .npz"),
-        (".safetensors", "found a file that is cut off or broken (Error while deserializing header: incomplete "
-                         "metadata, file not fully covered), allowed: a whole one"),
-        (".parquet", "found a file that is cut off or broken (Parquet magic bytes not found in footer. Either the file "
-                     "is corrupted or this is not a parquet file.), allowed: a whole one"),
+        (".npz", "no archive of arrays (cut off, or saved by something else), allowed: .npz"),
+        (".safetensors", "a file that is cut off or broken (Error while deserializing header: incomplete metadata, "
+                         "file not fully covered), allowed: a whole one"),
+        (".parquet", "a file that is cut off or broken (Parquet magic bytes not found in footer. Either the file is "
+                     "corrupted or this is not a parquet file.), allowed: a whole one"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_cut_off(tmp_path, suffix, why):
@@ -157,17 +159,32 @@ def test_a_damaged_member(tmp_path):
     raw[900] ^= 255
     path.write_bytes(raw)
     why = "Bad CRC-32 for file 'teacher_logits.npy'"
-    refused(path, f"found a file that is cut off or broken ({why}), allowed: a whole one; {SAVE}")
+    refused(path, f"a file that is cut off or broken ({why}), allowed: a whole one; {SAVE}")
 
 
-def test_python_objects_are_not_loaded(tmp_path):
-    rows = np.array([[1.0], [2.0, 3.0]], dtype=object)
-    todo = "allowed: numbers or text; save np.asarray(rows, dtype=np.float32)"
-    path = save(tmp_path / "a.npz", teacher_logits=rows, labels=[0, 1])
-    refused(path, f"found Python objects (pickled) in teacher_logits, {todo}")
-    path = save(tmp_path / "b.npz", **example(), class_names=np.array(NAMES, dtype=object))
-    todo = "allowed: numbers or text; save np.array(names, dtype=str)"
-    refused(path, f"found Python objects (pickled) in class_names, {todo}")
+ROWS, NUMBERS = np.array([[1.0], [2.0, 3.0]], dtype=object), "number the classes 0, 1, ... and give their names as"
+PICKLED = [
+    ({"teacher_logits": ROWS, "labels": [0, 1]}, "teacher_logits, allowed: numbers or text; save np.asarray(rows, "
+                                                 "dtype=np.float32)"),
+    ({"class_names": np.array(NAMES, dtype=object)}, "class_names, allowed: numbers or text; save np.array(names, "
+                                                     "dtype=str)"),
+]  # fmt: skip
+NO_NUMBERS = [
+    ({"labels": np.array(["cat"] * 300)}, f"str96 in labels, such as 'cat', allowed: numbers; {NUMBERS} class_names"),
+    ({"tau": [1, 2]}, "2 values in tau, allowed: one temperature"),
+    ({"class_names": np.array([b"\xff"] * 5)}, r"a class name that is not UTF-8 (b'\xff'), allowed: UTF-8"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"), [*((a, f"Python objects (pickled) in {m}") for a, m in PICKLED), *NO_NUMBERS]
+)
+def test_values_that_are_no_numbers(tmp_path, arrays, message):
+    np.savez(tmp_path / "a.npz", **example() | arrays)
+    refused(tmp_path / "a.npz", message)
+
+
+def test_python_objects_under_other_names_are_not_loaded(tmp_path):
     path = save(tmp_path / "c.npz", **example(), notes=np.array([{}], dtype=object))
     assert read(str(path))[1] == ["notes"]
 
@@ -175,73 +192,60 @@ def test_python_objects_are_not_loaded(tmp_path):
 def test_bytes_among_arrays(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
         file.writestr("labels.npy", b"no array")
-    refused(tmp_path / "a.npz", f"found bytes that are no array in labels, allowed: .npy inside .npz; {SAVE}")
+    refused(tmp_path / "a.npz", f"bytes that are no array in labels, allowed: .npy inside .npz; {SAVE}")
+
+
+MISSING = "but no teacher_logits and no labels, allowed: both under these names"
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_missing_arrays(tmp_path, suffix):
     path = save(tmp_path / f"a{suffix}", logits=example()["teacher_logits"], label=example()["labels"])
     there = ", ".join(["label", "logits"] if suffix == ".safetensors" else ["logits", "label"])
-    todo = (
-        "allowed: both under these names; rename logits if it is the teacher_logits; rename label if it is the labels"
-    )
-    refused(path, f"found arrays {there}, but no teacher_logits and no labels, {todo}")
+    meant = "; rename logits if it is the teacher_logits; rename label if it is the labels"
+    refused(path, f"arrays {there}, {MISSING}{meant}")
 
 
 def test_an_empty_archive(tmp_path):
     np.savez(tmp_path / "a.npz")
-    refused(tmp_path / "a.npz", "found no arrays, but no teacher_logits and no labels, allowed: both under these names")
+    refused(tmp_path / "a.npz", f"no arrays, {MISSING}")
 
 
-def test_values_that_are_no_numbers(tmp_path):
-    path = save(tmp_path / "a.npz", **example() | {"labels": np.array(["cat"] * 300)})
-    todo = "number the classes 0, 1, ... and give their names as class_names"
-    refused(path, f"found str96 in labels, such as 'cat', allowed: numbers; {todo}")
-    path = save(tmp_path / "b.npz", **example(), tau=[1, 2])
-    refused(path, "found 2 values in tau, allowed: one temperature")
-    np.savez(tmp_path / "c.npz", **example(), class_names=np.array([b"\xff"] * 5))
-    refused(tmp_path / "c.npz", r"found a class name that is not UTF-8 (b'\xff'), allowed: UTF-8")
+LISTS = "allowed: C numbers in each row"
+SPLITS = "train, heldout, held-out, held_out, validation, val, valid, dev, test"
+ONE = {"teacher_logits": [[1.0, 2.0]], "labels": [0]}
 
 
-def columns(path: object, metadata: dict | None = None, **columns: object) -> object:
-    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
-    return path
-
-
-def test_columns_that_do_not_fit(tmp_path):
-    path, labels = tmp_path / "a.parquet", [0, 1]
-    columns(path, teacher_logits=[[1.0, 2.0], [1.0]], labels=labels)
-    refused(path, "found lists of different lengths in teacher_logits (1, 2), allowed: C numbers in each row")
-    columns(path, teacher_logits=[[1.0, 2.0], None], labels=labels)
-    refused(path, "found lists of different lengths in teacher_logits (2, none), allowed: C numbers in each row")
-    columns(path, teacher_logits=[[[1.0]], [[2.0]]], labels=labels)
-    refused(path, "found lists of lists in teacher_logits, allowed: C numbers in each row")
-    columns(path, teacher_logits_0=[1.0, 2.0], teacher_logits_2=[1.0, 2.0], labels=labels)
-    refused(path, "found columns teacher_logits_... without number 1, allowed: 0, 1, ... without a gap")
-    columns(path, teacher_logits_0=[[1.0], [2.0]], labels=labels)
-    refused(path, "found lists in teacher_logits_0, allowed: numbers in teacher_logits_0, or lists in one column")
-
-
-def test_what_parquet_keeps_elsewhere(tmp_path):
-    path, rows = tmp_path / "a.parquet", {"teacher_logits": [[1.0, 2.0]], "labels": [0]}
-    columns(path, **rows, split=["new"])
-    known = "train, heldout, held-out, held_out, validation, val, valid, dev, test"
-    refused(path, f"found split 'new', allowed: {known}")
-    columns(path, **rows, class_names=["a"])
-    refused(path, "found class_names as a column, allowed in .parquet: JSON in the file's metadata")
-    columns(path, **rows, heldout_labels=[0])
-    where = "rows with split = heldout, or --heldout FILE"
-    refused(path, f"found heldout_labels as a column, allowed in .parquet: {where}")
-    columns(path, {"tau": "four"}, **rows)
-    refused(path, "found metadata tau that is no JSON, allowed: a list, or a number for tau")
+@pytest.mark.parametrize(
+    ("table", "metadata", "message"),
+    [
+        ({"teacher_logits": [[1.0, 2.0], [1.0]]}, None, f"lists of different lengths in teacher_logits (1, 2), {LISTS}"),
+        ({"teacher_logits": [[1.0, 2.0], None]}, None, f"lists of different lengths in teacher_logits (2, none), "
+         f"{LISTS}"),
+        ({"teacher_logits": [[[1.0]], [[2.0]]]}, None, f"lists of lists in teacher_logits, {LISTS}"),
+        ({"teacher_logits_0": [1.0, 2.0], "teacher_logits_2": [1.0, 2.0]}, None, "columns teacher_logits_... without "
+         "number 1, allowed: 0, 1, ... without a gap"),
+        ({"teacher_logits_0": [[1.0], [2.0]]}, None, "lists in teacher_logits_0, allowed: numbers in "
+         "teacher_logits_0, or lists in one column"),
+        (ONE | {"split": ["new"]}, None, f"split 'new', allowed: {SPLITS}"),
+        (ONE | {"class_names": ["a"]}, None, "class_names as a column, allowed in .parquet: JSON in the file's "
+         "metadata"),
+        (ONE | {"heldout_labels": [0]}, None, "heldout_labels as a column, allowed in .parquet: rows with split = "
+         "heldout, or --heldout FILE"),
+        (ONE, {"tau": "four"}, "metadata tau that is no JSON, allowed: a list, or a number for tau"),
+    ],
+)  # fmt: skip
+def test_columns_that_do_not_fit(tmp_path, table, metadata, message):
+    table = pa.table({"labels": [0, 1]} | table).replace_schema_metadata(metadata)
+    pq.write_table(table, tmp_path / "a.parquet")
+    refused(tmp_path / "a.parquet", message)
 
 
 def test_super_classes_and_tau_as_json_or_as_tensors(tmp_path):
     tensors = {k: torch.from_numpy(v) for k, v in example().items()}
+    more = {"superclass": torch.tensor([0, 0, 1, 1, 0]), "tau": torch.tensor(2.5, dtype=torch.bfloat16)}
     save_file(tensors, tmp_path / "a.safetensors", metadata={"superclass": json.dumps(list("aabba")), "tau": "2.5"})
-    found, _ = read(str(tmp_path / "a.safetensors"))
-    assert (found["superclass"], found["tau"]) == ([0, 0, 1, 1, 0], 2.5)
-    tensors |= {"superclass": torch.tensor([0, 0, 1, 1, 0]), "tau": torch.tensor(2.5, dtype=torch.bfloat16)}
-    save_file(tensors, tmp_path / "b.safetensors")
-    found, _ = read(str(tmp_path / "b.safetensors"))
-    assert (found["superclass"], found["tau"]) == ([0, 0, 1, 1, 0], 2.5)
+    save_file(tensors | more, tmp_path / "b.safetensors")
+    for name in "ab":
+        found, _ = read(str(tmp_path / f"{name}.safetensors"))
+        assert (found["superclass"], found["tau"]) == ([0, 0, 1, 1, 0], 2.5)

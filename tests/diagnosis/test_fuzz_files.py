@@ -45,23 +45,16 @@ def contents(draw: st.DrawFn) -> dict[str, np.ndarray]:
     """Arrays under the names that are known, many of them wrong."""
     rows, classes = draw(st.integers(0, 9)), draw(st.integers(0, 5))
     usual = draw(st.integers(0, 2))
-    shape = (
-        (rows + 1, classes + 2) if usual else draw(npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
-    )
+    odd = npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
+    shape = (rows + 1, classes + 2) if usual else draw(odd)
     element = st.floats(-30, 30, width=32) | HUGE
     logits = (lambda: draw(npst.arrays("f8", shape, elements=element))) if usual == 1 else (lambda: drawn(draw, shape))
     rows, classes = (*shape, 0, 0)[:2]
     found = {"teacher_logits": logits(), "labels": labels(draw, rows, classes)}
     found |= {name: logits() for name in draw(st.sets(st.sampled_from(LOGITS)))}
-    for name, other in {
-        "heldout_labels": labels(draw, rows, classes),
-        "class_names": drawn(draw, (classes,)),
-        "superclass": drawn(draw, (classes,)),
-        "tau": drawn(draw, ()),
-        "more": np.zeros(1),
-    }.items():
-        if draw(st.booleans()):
-            found[name] = other
+    others = {"heldout_labels": labels(draw, rows, classes), "tau": drawn(draw, ()), "more": np.zeros(1)}
+    others |= {name: drawn(draw, (classes,)) for name in ("class_names", "superclass")}
+    found |= {name: value for name, value in others.items() if draw(st.booleans())}
     return {k: v for k, v in found.items() if k not in draw(st.sets(st.sampled_from(["labels", "more"])))}
 
 

@@ -1,9 +1,17 @@
-"""Slow, obvious twins of the signals: one example, class, block or shift at a time."""
+"""Slow, obvious twins of the statistics: one example, class, block or shift at a time; and a teacher to try them on."""
 
 import numpy as np
 import torch
 
 from kdstudy import shapes
+
+
+def teacher(examples: int = 240, classes: int = 6, seed: int = 0, scale: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of a teacher that knows its labels, and that neighbouring classes are alike."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(classes, size=examples)
+    near = -np.minimum(abs(y[:, None] - np.arange(classes)), 3.0)
+    return scale * (near + 0.4 * rng.standard_normal((examples, classes))), y
 
 
 def shares(v: np.ndarray, y: np.ndarray, tau: float) -> dict[str, float]:
@@ -19,9 +27,9 @@ def jackknife(v: np.ndarray, y: np.ndarray, tau: float, block: np.ndarray, level
     return float(np.sqrt((len(each) - 1) * np.mean((each - each.mean()) ** 2)))
 
 
-def best_shift(guess: np.ndarray, label: np.ndarray) -> tuple[int, float]:
+def best_shift(predicted: np.ndarray, label: np.ndarray) -> tuple[int, float]:
     """The shift other than 0 with the most agreements, found by trying all."""
-    hits = [float((np.roll(guess, -k) == label).mean()) for k in range(1, len(label))]
+    hits = [float((np.roll(predicted, -k) == label).mean()) for k in range(1, len(label))]
     k = int(np.argmax(hits)) + 1
     return (k if k <= len(label) // 2 else k - len(label)), max(hits)
 
@@ -29,42 +37,35 @@ def best_shift(guess: np.ndarray, label: np.ndarray) -> tuple[int, float]:
 def explained(v: np.ndarray, y: np.ndarray) -> float:
     """Share of the variation of the other classes' logits, standardised by row, that the class explains."""
     n, classes = v.shape
-    z = np.full((n, classes), np.nan)
+    z, mean, present = np.full((n, classes), np.nan), np.full((classes, classes), np.nan), np.unique(y)
     for i in range(n):
         others = [k for k in range(classes) if k != y[i]]
         z[i, others] = (v[i, others] - v[i, others].mean()) / v[i, others].std()
-    present = np.unique(y)
-    mean = np.full((classes, classes), np.nan)
-    for t in present:
-        for k in range(classes):
-            if k != t:
-                mean[t, k] = z[y == t, k].mean()
+    pairs = [(t, k) for t in present for k in range(classes) if k != t]
+    for t, k in pairs:
+        mean[t, k] = z[y == t, k].mean()
     between = 0.0
-    for t in present:
-        for k in range(classes):
-            if k != t:
-                column = np.mean([mean[s, k] for s in present if s != k])
-                between += (y == t).sum() * (mean[t, k] - column) ** 2
+    for t, k in pairs:
+        column = np.mean([mean[s, k] for s in present if s != k])
+        between += (y == t).sum() * (mean[t, k] - column) ** 2
     return between / np.nansum(z**2)
 
 
 def rows(v: np.ndarray, y: np.ndarray) -> dict[str, list[float]]:
     """Mass, log-odds, largest probability and spread of the others of each example."""
-    out = {k: [] for k in ("mass", "odds", "top", "spread")}
+    out = {k: [] for k in ("mass", "log_odds", "confidence", "spread")}
     for x, t in zip(v.astype(float), y):
         p = np.exp(x) / np.exp(x).sum()
-        others = np.delete(x, t)
-        out["mass"].append(np.delete(p, t).sum())
-        out["odds"].append(np.log(p[t] / np.delete(p, t).sum()))
-        out["top"].append(p.max())
-        out["spread"].append(others.std())
+        rest = np.delete(p, t).sum()
+        for k, value in zip(out, (rest, np.log(p[t] / rest), p.max(), np.delete(x, t).std())):
+            out[k].append(value)
     return out
 
 
-def apart(v: np.ndarray, guess: np.ndarray) -> float:
+def separation(v: np.ndarray, predicted: np.ndarray) -> float:
     """Adjusted share of the variance of centred logits that the predicted class explains."""
     z = v - v.mean(1, keepdims=True)
     total = ((z - z.mean(0)) ** 2).sum()
-    within = sum(((z[guess == c] - z[guess == c].mean(0)) ** 2).sum() for c in np.unique(guess))
-    n, named = len(v), len(np.unique(guess))
+    within = sum(((z[predicted == c] - z[predicted == c].mean(0)) ** 2).sum() for c in np.unique(predicted))
+    n, named = len(v), len(np.unique(predicted))
     return 1 - within / total * (n - 1) / (n - named)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import says
-from test_findings import GROUP, V, Y
+from healthy_teacher import GROUP, V, Y
 
 from kdstudy import diagnose, shapes
-from kdstudy.diagnosis import TAUS, Unusable
+from kdstudy.diagnosis.api import TAUS, Unusable
 
 RNG = np.random.default_rng(11)
 
@@ -19,30 +19,27 @@ def strict(value: object) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def test_shares_over_temperatures_are_those_of_shapes():
-    levels = diagnose(V, Y, tau=3).levels
+def test_shares_over_temperatures_are_those_of_the_levels():
+    levels, v, y = diagnose(V, Y, tau=3).levels, torch.tensor(V).double(), torch.tensor(Y)
     taus = sorted([*TAUS, 3.0])
+    pieces = [shapes.parts((v / tau).softmax(-1), y) for tau in taus]
     for level in ("universe", "domain", "instance"):
-        assert levels[level]["tau"] == taus
-        for tau, share, low, high in zip(taus, *(levels[level][k] for k in ("share", "share_low", "share_high"))):
-            pieces = shapes.level_split((torch.tensor(V).double() / tau).softmax(-1), torch.tensor(Y))
-            assert share == pytest.approx(pieces[level] / sum(pieces.values()), abs=1e-9)
-            assert low <= share <= high
-    mass = [float(shapes.off_label_mass(torch.tensor(V).double(), torch.tensor(Y), t).mean()) for t in taus]
-    assert levels["universe"]["mass"] == pytest.approx(mass)
+        found = levels[level]
+        assert found["tau"] == taus
+        assert found["share"] == pytest.approx([p[level] / sum(p.values()) for p in pieces], abs=1e-9)
+        assert all(low <= share <= high for low, share, high in zip(*(found[f"share{k}"] for k in ("_low", "", "_high"))))
+    assert levels["universe"]["mass"] == pytest.approx([float(shapes.left(v, y, tau).mean()) for tau in taus])
 
 
 def test_what_each_level_says():
     found = diagnose(V, Y, superclass=GROUP.tolist(), student_logits=V / 2)
-    domain, instance = found.levels["domain"], found.levels["instance"]
-    assert domain["structure"]["p"] == 0.01 and domain["structure"]["null"][2] < domain["structure"]["statistic"]
-    assert domain["superclass"]["p"] < 0.01 and domain["superclass"]["n_classes"] == 12
-    assert (
-        instance["difficulty"]["rank"][1] > 0.9
-        and instance["difficulty"]["with"] == "the student's 1 - q_t, by example"
-    )
-    assert len(instance["weights"]["effective"]) == len(TAUS) == len(instance["student_weights"]["negative"])
-    assert all(0 < e <= 1 for e in instance["weights"]["effective"])
+    structure, superclass = (found.levels["domain"][k] for k in ("structure", "superclass"))
+    difficulty, weights, its = (found.levels["instance"][k] for k in ("difficulty", "weights", "student_weights"))
+    assert structure["p"] == 0.01 and structure["null"][2] < structure["statistic"]
+    assert superclass["p"] < 0.01 and superclass["n_classes"] == 12
+    assert difficulty["rank"][1] > 0.9 and difficulty["with"] == "the student's 1 - q_t, by example"
+    assert len(weights["effective"]) == len(TAUS) == len(its["negative"])
+    assert all(0 < e <= 1 for e in weights["effective"])
 
 
 def test_without_a_student_difficulty_is_by_class_or_says_what_it_needs():
@@ -56,35 +53,35 @@ def test_without_a_student_difficulty_is_by_class_or_says_what_it_needs():
 
 def test_super_classes_may_have_names_and_domain_says_why_there_is_no_test():
     names = [f"group {g}" for g in GROUP]
-    one, two = (diagnose(V, Y, superclass=g).levels["domain"]["superclass"] for g in (names, GROUP))
+    one, two, none, alone = (diagnose(V, Y, superclass=g).levels["domain"]["superclass"]
+                             for g in (names, GROUP, None, range(12)))  # fmt: skip
     assert one == two
-    assert diagnose(V, Y).levels["domain"]["superclass"]["reason"] == "no superclass given"
-    alone = diagnose(V, Y, superclass=range(12)).levels["domain"]["superclass"]
+    assert none["reason"] == "no superclass given"
     assert alone["reason"] == "super-classes that are all one, or one for each class, order nothing"
 
 
 def test_everything_is_json_and_html_is_escaped():
     found = diagnose(V, Y, class_names=["<b>"] * 12, superclass=GROUP, student_logits=V, tau=2)
-    assert json.loads(strict(found.as_dict())) == found.as_dict()
-    assert found.as_dict().keys() == {"facts", "levels", "tau", "findings"}
-    assert [f["code"] for f in found.as_dict()["findings"]] == found.codes
-    assert "<script" not in found._repr_html_() and "<b>healthy</b>" in found._repr_html_()
+    whole = found.as_dict()
+    assert json.loads(found.as_json()) == json.loads(strict(whole)) == whole
+    assert whole.keys() == {"ok", "facts", "levels", "tau", "findings"}
+    assert tuple(f["code"] for f in whole["findings"]) == found.codes
+    assert "<b>" not in found._repr_html_() and "healthy" in found._repr_html_()
+    assert str(found).startswith("No fault found.\ninfo healthy") and repr(found) == str(found)
 
 
 def test_inputs_are_left_as_they_are():
     given = [V.copy(), Y.copy(), torch.tensor(V)]
     diagnose(given[0], given[1], student_logits=given[2])
-    np.testing.assert_array_equal(given[0], V)
-    np.testing.assert_array_equal(given[1], Y)
-    np.testing.assert_array_equal(given[2], V)
+    for after, before in zip(given, (V, Y, V)):
+        np.testing.assert_array_equal(after, before)
 
 
 @pytest.mark.parametrize("fill", [0.0, 1.0, -1e308, 1e308, np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("shape", [(1, 2), (3, 3), (5, 40)])
 def test_any_numbers_are_diagnosed(fill, shape):
-    v = np.full(shape, fill)
+    v, y = np.full(shape, fill), np.arange(shape[0]) % shape[1]
     v[0, 0] = 1.0
-    y = np.arange(shape[0]) % shape[1]
     other = {"student_logits": v, "heldout_teacher_logits": v, "heldout_labels": y, "student_val_logits": v}
     for given in ({}, other | {"superclass": np.zeros(shape[1]), "tau": 2}):
         found = diagnose(v, y, **given)
@@ -99,38 +96,34 @@ def test_random_shapes_scales_and_holes_are_diagnosed(seed):
     with np.errstate(over="ignore"):
         v = v.astype(rng.choice([np.float16, np.float32, np.float64]))
     v[rng.random((n, c)) < 0.05 * (seed % 3)] = rng.choice([np.nan, np.inf, -np.inf])
-    found = diagnose(
-        v, rng.integers(c, size=n), student_logits=rng.standard_normal((n, c)), tau=float(rng.uniform(0.1, 9))
-    )
+    student, tau = rng.standard_normal((n, c)), float(rng.uniform(0.1, 9))
+    found = diagnose(v, rng.integers(c, size=n), student_logits=student, tau=tau)
     assert strict(found.as_dict())
     assert found.facts["rows_left_out"] == int((~np.isfinite(v).all(1)).sum())
 
 
-def test_unlike_rows_that_are_left_out_are_left_out_in_pairs():
+def test_rows_that_either_lacks_are_left_out_of_both():
     v, z = V.copy(), V / 2
     v[:10, 0], z[5:20, 0] = np.nan, np.nan
-    found = diagnose(v, Y, student_logits=z)
-    again = diagnose(V[20:], Y[20:], student_logits=z[20:])
-    assert found.levels["instance"]["student_weights"] == again.levels["instance"]["student_weights"]
+    one, two = diagnose(v, Y, student_logits=z), diagnose(V[20:], Y[20:], student_logits=z[20:])
+    assert one.levels["instance"]["student_weights"] == two.levels["instance"]["student_weights"]
 
 
+NAMES, GROUPS = "a list of 12 names, one for each class", "12, the super-class of each class in order"
 REFUSED = [
     ({"tau": 0}, "tau: found 0, allowed: a number from 0.001 to 1000"),
-    ({"class_names": ["a"]}, "class_names: found 1 names, allowed: a list of 12 names, one for each class"),
-    ({"class_names": "abc"}, "class_names: found str, allowed: a list of 12 names, one for each class"),
-    ({"superclass": [0]}, "superclass: found 1 entries, allowed: 12, the super-class of each class in order"),
+    ({"class_names": ["a"]}, f"class_names: found 1 names, allowed: {NAMES}"),
+    ({"class_names": "abc"}, f"class_names: found str, allowed: {NAMES}"),
+    ({"superclass": [0]}, f"superclass: found 1 entries, allowed: {GROUPS}"),
+    ({"superclass": np.array(3)}, f"superclass: found int, allowed: {GROUPS}"),
     ({"student_logits": V[:, :3]}, "student_logits: found 3 classes, allowed: 12, as teacher_logits have"),
     ({"student_logits": V[:7]}, "labels: found 1200 labels for 7 rows of student_logits, allowed: equally many"),
-    (
-        {"heldout_teacher_logits": V},
-        "heldout_teacher_logits: found without labels, allowed: together with heldout_labels",
-    ),
+    ({"heldout_teacher_logits": V}, "heldout_teacher_logits: found without labels, allowed: together with "
+                                    "heldout_labels"),
     ({"heldout_labels": Y}, "heldout_labels: found without logits, allowed: together with heldout_teacher_logits"),
-    (
-        {"heldout_teacher_logits": V, "heldout_labels": Y[:5]},
-        "heldout_labels: found 5 labels for 1200 rows of heldout_teacher_logits, allowed: equally many",
-    ),
-]
+    ({"heldout_teacher_logits": V, "heldout_labels": Y[:5]}, "heldout_labels: found 5 labels for 1200 rows of "
+                                                             "heldout_teacher_logits, allowed: equally many"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("given", "message"), REFUSED)

@@ -1,0 +1,94 @@
+"""Reading somebody's logits: any real array, in chunks, left as it is; what rows are; what is refused and how."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import says
+from reference_statistics import teacher
+
+from kdstudy.diagnosis import inputs
+from kdstudy.diagnosis.inputs import Unusable, labelled, read_inputs
+from kdstudy.diagnosis.statistics.all import measure
+from kdstudy.diagnosis.statistics.shares import level_shares
+
+
+def plain(given: object) -> np.ndarray:
+    """The same numbers, one by one."""
+    with torch.no_grad():
+        rows = [x.detach().float() if isinstance(x, torch.Tensor) else x for x in given]
+        return np.array([[float(x) for x in row] for row in rows])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda v: v.tolist(),
+        lambda v: v.astype(np.float16),
+        lambda v: np.asfortranarray(v.astype(">f4")),
+        lambda v: torch.tensor(v, requires_grad=True),
+        lambda v: torch.tensor(v).bfloat16(),
+        lambda v: list(torch.tensor(v)),
+    ],
+)
+def test_any_real_array_is_read_and_left_as_it_is(make):
+    v, y = teacher(40)
+    given = make(np.round(v * 4) / 4)
+    before = plain(given)
+    read = np.concatenate([x.numpy() for _, x, _ in labelled("v", given, y).chunks()])
+    measure(read_inputs(given, y))
+    np.testing.assert_array_equal(read, before)
+    np.testing.assert_array_equal(plain(given), before)
+
+
+def test_chunks_do_not_change_what_is_found(monkeypatch):
+    whole = measure(read_inputs(*teacher())).value
+    monkeypatch.setattr(inputs, "ENTRIES", 100)
+    assert measure(read_inputs(*teacher())).value == pytest.approx(whole)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (lambda p: p, "probabilities"),
+        (lambda p: 100 * p, "probabilities"),
+        (lambda p: p.astype(np.float16), "probabilities"),
+        (lambda p: p.round(4), "probabilities"),
+        (lambda p: np.log(p), "log-probabilities"),
+        (lambda p: np.log(p) + 1, "logits"),
+        (lambda p: p / p.max(1, keepdims=True), "scores"),
+    ],
+)
+def test_what_rows_are(given, kind):
+    v, y = teacher(200, 50)
+    assert labelled("v", given(torch.tensor(v).softmax(-1).numpy()), y).raw.kind == kind
+
+
+def test_probabilities_are_read_as_their_logarithms():
+    v, y = teacher()
+    one, two = (level_shares(labelled("v", x, y), 2.0) for x in (v, torch.tensor(v).softmax(-1)))
+    np.testing.assert_allclose(one.mass, two.mass)
+
+
+V, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 2, 0])
+BAD = [
+    (V[0], Y, "v: found shape (3,), allowed: (N, C), one row for each example; one logit z for two classes is [0, z]"),
+    (V[:0], Y[:0], "v: found no rows (shape (0, 3)), allowed: at least 1 example"),
+    (V[:, :1], Y, "v: found 1 classes (shape (4, 1)), allowed: at least 2; one logit z for two classes is [0, z]"),
+    ([[1, 2], [3]], Y, "v: found something that is no array of numbers, allowed: rows of equal length"),
+    (V + 1j, Y, "v: found values of type complex128, allowed: real numbers"),
+    (V, Y[:3], "labels: found 3 labels for 4 rows of v, allowed: equally many"),
+    (V, np.eye(3)[Y], "labels: found shape (4, 3), allowed: (4,); of one-hot rows take argmax(1)"),
+    (V, Y[:, None], "labels: found shape (4, 1), allowed: (4,), one label for each row of v"),
+    (V, Y + 1, "labels: found 1 to 3, allowed: 0 to 2 (3 classes); they seem to count from 1: subtract 1"),
+    (V, Y - 1, "labels: found -1 to 1, allowed: 0 to 2 (3 classes); leave out examples without a label"),
+    (V, Y + 7, "labels: found 7 to 9, allowed: 0 to 2 (3 classes)"),
+    (V, Y + 0.5, "labels: found 0.5 at row 0, allowed: whole numbers 0 to 2"),
+    (V, Y * np.nan, "labels: found nan at row 0, allowed: whole numbers 0 to 2"),
+    (V, list("abca"), "labels: found values of type <U1, allowed: real numbers"),
+]
+
+
+@pytest.mark.parametrize(("v", "y", "message"), BAD)
+def test_unusable_says_found_and_allowed(v, y, message):
+    with pytest.raises(Unusable, match=says(message)):
+        labelled("v", v, y)
