@@ -47,7 +47,5 @@ def spoilt(arrays: Mapping[str, object], rows: int = 4000) -> pd.DataFrame:
     for i, (kind, fn) in enumerate(CORRUPTIONS.items()):
         after = fn(v.astype(np.float32), y.astype(np.int64), np.random.default_rng(i))
         said = diagnose(after, y)
-        found.append(
-            {"done": fn.__doc__.split("\n")[0], "meant": EXPECTED[kind], "found": ", ".join(said.codes)}
-        )
+        found.append({"done": fn.__doc__.split("\n")[0], "meant": EXPECTED[kind], "found": ", ".join(said.codes)})
     return pd.DataFrame(found)

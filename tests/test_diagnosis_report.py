@@ -18,6 +18,7 @@ from kdstudy.diagnosis.api import Diagnosis, diagnose
 from kdstudy.diagnosis.report import recommended_range
 from kdstudy.diagnosis_page import page
 
+
 @pytest.fixture(params=EXTREMES)
 def extreme(request) -> Diagnosis:
     """Diagnoses of all that can be given, and of hardly anything."""

@@ -27,7 +27,8 @@ def test_shares_over_temperatures_are_those_of_the_levels():
         found = levels[level]
         assert found["tau"] == taus
         assert found["share"] == pytest.approx([p[level] / sum(p.values()) for p in pieces], abs=1e-9)
-        assert all(low <= share <= high for low, share, high in zip(*(found[f"share{k}"] for k in ("_low", "", "_high"))))
+        intervals = zip(*(found[k] for k in ("share_low", "share", "share_high")))
+        assert all(low <= share <= high for low, share, high in intervals)
     assert levels["universe"]["mass"] == pytest.approx([float(shapes.left(v, y, tau).mean()) for tau in taus])
 
 

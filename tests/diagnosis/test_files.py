@@ -219,7 +219,8 @@ ONE = {"teacher_logits": [[1.0, 2.0]], "labels": [0]}
 @pytest.mark.parametrize(
     ("table", "metadata", "message"),
     [
-        ({"teacher_logits": [[1.0, 2.0], [1.0]]}, None, f"lists of different lengths in teacher_logits (1, 2), {LISTS}"),
+        ({"teacher_logits": [[1.0, 2.0], [1.0]]}, None, f"lists of different lengths in teacher_logits (1, 2), "
+         f"{LISTS}"),
         ({"teacher_logits": [[1.0, 2.0], None]}, None, f"lists of different lengths in teacher_logits (2, none), "
          f"{LISTS}"),
         ({"teacher_logits": [[[1.0]], [[2.0]]]}, None, f"lists of lists in teacher_logits, {LISTS}"),

@@ -4,7 +4,7 @@ A statistic is a number, or None where it is not defined: every rule must do wit
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats as scipy_stats

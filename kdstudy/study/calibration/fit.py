@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from kdstudy.core import paths
 from kdstudy.diagnosis.predicates import NEAR
@@ -68,8 +69,9 @@ def fit(table: pd.DataFrame, taught: pd.DataFrame) -> dict[str, float]:
     """
     kinds = dict(tuple(with_untypical(table).groupby("kind")))
     healthy, shuffled = kinds["healthy"], kinds["shuffled"]
-    idle = pd.concat([kinds["random"], kinds["weak"]]).query("kappa < @NEAR")
-    learnt = kinds["memorised"].query("accuracy_gap > @FALL")
+    untrained = pd.concat([kinds["random"], kinds["weak"]])
+    idle = untrained[untrained["kappa"] < NEAR]
+    learnt = kinds["memorised"][kinds["memorised"]["accuracy_gap"] > FALL]
     limits = CHOSEN | {
         "saturated_mass": between(kinds["saturated"]["mass_right"], healthy["mass_right"]),
         "memorised_gap": _digits(1 / between(1 / learnt["mass_gap"], 1 / healthy["mass_gap"].clip(lower=1e-3))),
@@ -97,18 +99,20 @@ def smoothed(positive: pd.DataFrame, healthy: pd.DataFrame) -> dict[str, float]:
     of hard labels, typical or not, even if both are relaxed by three tenths; of those that catch at least nine tenths
     of the most, the strictest of `pinned`, then of `spread`.
     """
-    best: list[tuple[float, float, float]] = []
-    for pinned in np.arange(0.3, 0.951, 0.005):
-        for spread in np.arange(0.4, 4.01, 0.05):
-            if not _alarms(healthy, pinned / GUARD, spread * GUARD).any():
-                best.append((float(_alarms(positive, pinned, spread).mean()), pinned, -spread))
-    most = max(caught for caught, *_ in best)
-    _, pinned, spread = max((b for b in best if b[0] >= 0.9 * most), key=lambda b: b[1:])
-    return {"smoothed_pinned": round(float(pinned), 3), "smoothed_spread": round(-float(spread), 3)}
+    pinned, spread = np.arange(0.3, 0.951, 0.005), np.arange(0.4, 4.01, 0.05)
+    caught = _alarms(positive, pinned, spread)
+    caught[_alarms(healthy, pinned / GUARD, spread * GUARD) > 0] = -1
+    good = caught >= 0.9 * caught.max()
+    strictest = np.flatnonzero(good.any(1))[-1]
+    limit = spread[np.flatnonzero(good[strictest])[0]]
+    return {"smoothed_pinned": round(float(pinned[strictest]), 3), "smoothed_spread": round(float(limit), 3)}
 
 
-def _alarms(rows: pd.DataFrame, pinned: float, spread: float) -> pd.Series:
-    return (rows["pinned"] > pinned) & ((rows["spread"] < spread) | (rows["classes"] == 2))
+def _alarms(rows: pd.DataFrame, pinned: Float[np.ndarray, " P"], spread: Float[np.ndarray, " S"]) -> np.ndarray:
+    """Share of the rows that each pair of limits calls smoothed, (P, S)."""
+    alike = rows["pinned"].to_numpy() > pinned[:, None]
+    even = (rows["spread"].to_numpy() < spread[:, None]) | (rows["classes"].to_numpy() == 2)
+    return alike.astype(float) @ even.T.astype(float) / len(rows)
 
 
 def temperatures(taught: pd.DataFrame) -> dict[str, float]:
