@@ -169,7 +169,7 @@ def _finish(figure: Figure, ax: Axes | None, d: Diagnosis, note: str = "") -> Fi
 
 
 def by_code(rates: pd.DataFrame) -> pd.DataFrame:
-    """Of `calibration.fit.rates`, code by code: teachers that should have it and do, and healthy ones that have it."""
+    """Of `fit.rates`, code by code: teachers that should have it and do, and healthy ones that have it."""
     plain, rows = rates[rates["kind"] == "healthy"], []
     for code in dict.fromkeys(rates["meant"]):
         mine = rates[rates["meant"] == code]
@@ -181,7 +181,7 @@ def by_code(rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def alarms(rates: pd.DataFrame) -> Figure:
-    """Of `calibration.fit.rates`, kind by code: percent of a kind's teachers that have a code; what is meant is framed."""
+    """Of `fit.rates`, kind by code: percent of a kind's teachers that have a code; what is meant is framed."""
     codes = [c for c in rates.columns if c not in ("kind", "n", "meant")]
     share = rates[codes].to_numpy(dtype=float) / rates[["n"]].to_numpy()
     figure, axes = style.panels([""], height=0.9 + 0.27 * len(rates))

@@ -137,7 +137,7 @@ def _for_each_class(name: str, values: object, classes: int, unit: str, allowed:
 def labelled(
     name: str, logits: object, labels: object, labels_name: str = "labels", classes: int | None = None
 ) -> LabelledLogits:
-    """Logits (called `name` in errors) and their labels, checked; `classes`: how many there must be. Raises Unusable."""
+    """Logits (called `name` in errors) and labels, checked; `classes`: how many there must be. Raises Unusable."""
     values, dtype = _checked_logits(name, logits, classes)
     y = _checked_labels(labels_name, labels, *values.shape, name)
     raw = inspect(values)

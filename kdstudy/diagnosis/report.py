@@ -1,4 +1,4 @@
-"""A diagnosis in words: what was given, what a level means, what follows; and all of it as a summary for the terminal."""
+"""A diagnosis in words: what was given, what a level means, what follows; and a summary for the terminal."""
 
 import pandas as pd
 from rich.console import Console, Group, RenderableType

@@ -22,14 +22,14 @@ def strict(value: object) -> str:
 def test_shares_over_temperatures_are_those_of_the_levels():
     levels, v, y = diagnose(V, Y, tau=3).levels, torch.tensor(V).double(), torch.tensor(Y)
     taus = sorted([*TAUS, 3.0])
-    pieces = [shapes.parts((v / tau).softmax(-1), y) for tau in taus]
+    pieces = [shapes.level_split((v / tau).softmax(-1), y) for tau in taus]
     for level in ("universe", "domain", "instance"):
         found = levels[level]
         assert found["tau"] == taus
         assert found["share"] == pytest.approx([p[level] / sum(p.values()) for p in pieces], abs=1e-9)
         intervals = zip(*(found[k] for k in ("share_low", "share", "share_high")))
         assert all(low <= share <= high for low, share, high in intervals)
-    assert levels["universe"]["mass"] == pytest.approx([float(shapes.left(v, y, tau).mean()) for tau in taus])
+    assert levels["universe"]["mass"] == pytest.approx([float(shapes.off_label_mass(v, y, tau).mean()) for tau in taus])
 
 
 def test_what_each_level_says():

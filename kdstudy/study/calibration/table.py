@@ -19,7 +19,7 @@ DIGITS = 6  # of statistics in the table
 
 
 def collect(store: Store | None = None) -> pd.DataFrame:
-    """One row for each teacher and each spoilt one: what it is, its statistics, and its codes that have no fitted limit.
+    """One row for each teacher and each spoilt one: what it is, its statistics, its codes without a fitted limit.
 
     Runs that the store lacks are trained, a data set at a time.
     """
