@@ -12,21 +12,15 @@ import torch
 from torch import Tensor
 
 from kdstudy import datasets, executors, measures, training, treatments
+from kdstudy.core.registry import Registry
 from kdstudy.datasets import Dataset
 from kdstudy.spec import Data, Run, pairs, require
 from kdstudy.store import Record, Store
 
 Logits = dict[str, Tensor]
-COMPOSED: dict[str, Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]] = {}
+COMPOSED: Registry[Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]] = Registry("composed teacher")
+compose = COMPOSED.register
 SMALLEST = 1e-12  # a probability of 0 has no logit
-
-
-def compose(
-    fn: Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits],
-) -> Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]:
-    """Register `fn` under its own name."""
-    COMPOSED[fn.__name__] = fn
-    return fn
 
 
 def of(teacher: Run, name: str) -> Run:

@@ -7,9 +7,8 @@ data/downloads, and are downloaded there if they are in neither (data/README.md)
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -19,8 +18,10 @@ from torch import Tensor
 
 from kdstudy import clinc150 as clinc
 from kdstudy import images, own_data, pictures, treatments
+from kdstudy.core.paths import cache_folder
 from kdstudy.core.random import generator
-from kdstudy.downloads import cache_folder, fetch
+from kdstudy.core.registry import Registry, unknown
+from kdstudy.downloads import fetch
 from kdstudy.spec import Data, pairs, require
 from kdstudy.synthetic import synthetic
 
@@ -64,25 +65,23 @@ class Dataset:
 
 
 Parts = dict[str, object]  # Dataset's fields by name, a split as (x, y); "source" if not the splits are hashed
-DATASETS: dict[str, Callable[..., Parts]] = {}
+DATASETS: Registry[Callable[..., Parts]] = Registry("data set", OWN)
 
 
-def dataset(fn: Callable[..., Parts]) -> Callable[..., Parts]:
-    """Register `fn` under its own name; its keyword-only arguments are the data set's options."""
-    DATASETS[fn.__name__] = fn
-    return fn
+def dataset(fn: Callable[..., Parts] | None = None, *, grouped: bool = False) -> Callable[..., object]:
+    """Register `fn` under its own name; its keyword-only arguments are the data set's options.
+
+    `@dataset(grouped=True)` says that its classes have super-classes, so that it need not be loaded to know.
+    """
+    if fn is None:
+        return partial(dataset, grouped=grouped)
+    fn.grouped = grouped
+    return DATASETS.register(fn)
 
 
 def names() -> list[str]:
     """Every data set there is."""
     return list(DATASETS)
-
-
-def _known(name: str, there: Iterable[str], what: str, other: str = "") -> None:
-    if name not in there:
-        near = get_close_matches(name, there, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{what}: {', '.join(there)}{other}{hint}")
 
 
 def is_own(name: str) -> bool:
@@ -92,10 +91,7 @@ def is_own(name: str) -> bool:
 
 def maker(name: str) -> Callable[..., Parts]:
     """The function that makes a data set; ValueError with the names there are if it is none, nor a path."""
-    if is_own(name):
-        return partial(own_data.parts, name)
-    _known(name, DATASETS, f"data set {name!r} is unknown; there are", OWN)
-    return DATASETS[name]
+    return partial(own_data.parts, name) if is_own(name) else DATASETS[name]
 
 
 def options(name: str) -> dict[str, object]:
@@ -107,7 +103,8 @@ def check(data: Data) -> None:
     """ValueError unless the data set and all its options are known; values are checked by `load`."""
     known = dict.fromkeys([*options(data.name), *TREATMENTS])
     for key, _ in data.options:
-        _known(key, known, f"data set {data.name!r} has no option {key!r}; it has")
+        if key not in known:
+            raise unknown(f"data set {data.name!r} has no option {key!r}; it has", key, known)
 
 
 def variant(name: str, **given: object) -> Data:
@@ -130,7 +127,7 @@ def grouped(data: Data) -> bool:
     """Whether the classes have super-classes; a user's own data are read to know."""
     if is_own(data.name) or "merge" in dict(data.options):
         return load(data).superclass is not None
-    return data.name in ("synthetic", "clinc150", "tiny_imagenet", "cifar100")
+    return getattr(maker(data.name), "grouped", False)
 
 
 @lru_cache(maxsize=6)
@@ -221,16 +218,16 @@ def _digest(*parts: object) -> str:
     return sha.hexdigest()[:16]
 
 
-dataset(synthetic)
+dataset(synthetic, grouped=True)
 dataset(images.digits)
 dataset(images.fashion_mnist)
 dataset(images.fashion_images)
-dataset(pictures.tiny_imagenet)
+dataset(pictures.tiny_imagenet, grouped=True)
 dataset(pictures.cifar10)
-dataset(pictures.cifar100)
+dataset(pictures.cifar100, grouped=True)
 
 
-@dataset
+@dataset(grouped=True)
 def clinc150(*, variant: str = "full", features: int = 256) -> Parts:
     """15 000 (`variant` "small": 7 500, "imbalanced": 10 525) / 3 000 / 4 500 sentences of 150 intents.
 

@@ -1,14 +1,12 @@
 """A set's files: where they are looked for, their digests, their download."""
 
 import hashlib
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kdstudy import clinc150 as clinc
-
-ROOT = Path(__file__).parents[1]
+from kdstudy.core import paths
 
 
 class DataError(RuntimeError):
@@ -67,21 +65,9 @@ REMEDY = (
 )
 
 
-def cache_folder() -> Path:
-    """$KDSTUDY_CACHE, else data/downloads of a checkout, else the user's cache folder."""
-    if chosen := os.environ.get("KDSTUDY_CACHE"):
-        return Path(chosen).expanduser()
-    if (ROOT / "data" / "README.md").is_file():
-        return ROOT / "data" / "downloads"
-    import pooch
-
-    return Path(pooch.os_cache("kdstudy"))
-
-
 def places(name: str) -> list[Path]:
     """The folders that a set's files are looked for in; the last is our own, which downloads go to."""
-    folder, yours = SOURCES[name][0], os.environ.get("KDSTUDY_DATA")
-    return [Path(p).expanduser() / folder for p in (yours, cache_folder()) if p]
+    return [p / SOURCES[name][0] for p in (paths.data_folder(), paths.cache_folder()) if p]
 
 
 def at_hand(name: str) -> bool:

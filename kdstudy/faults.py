@@ -24,15 +24,15 @@ FAULTS = ("fault_class_mean", "fault_no_tau2", "fault_softmax_twice", "fault_det
 @condition
 def fault_class_mean(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
     """soft = alpha p^tau / C: KLDivLoss's default mean, over batch and classes. Tf-KD (issues 5, 41), DeiT (61)."""
-    goal = targets.kd(teacher, label, ctx, tau=tau, alpha=alpha)
-    return replace(goal, soft=goal.soft / ctx.classes)
+    target = targets.kd(teacher, label, ctx, tau=tau, alpha=alpha)
+    return replace(target, soft=target.soft / ctx.classes)
 
 
 @condition
 def fault_no_tau2(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
     """soft = alpha p^tau / tau^2: the factor tau^2 left out. IntelLabs distiller (issue 122)."""
-    goal = targets.kd(teacher, label, ctx, tau=tau, alpha=alpha)
-    return replace(goal, soft=goal.soft / tau**2)
+    target = targets.kd(teacher, label, ctx, tau=tau, alpha=alpha)
+    return replace(target, soft=target.soft / tau**2)
 
 
 @condition
@@ -52,8 +52,8 @@ def fault_detached(teacher: Logits, label: Labels, ctx: Context, *, tau: float =
 
     There both sides of the divergence were the teacher's; a detached student in the teacher's place does the same.
     """
-    goal = targets.kd(teacher, label, ctx, tau=tau, alpha=alpha)
-    return replace(goal, soft=goal.soft.new_zeros(goal.soft.shape))
+    target = targets.kd(teacher, label, ctx, tau=tau, alpha=alpha)
+    return replace(target, soft=target.soft.new_zeros(target.soft.shape))
 
 
 @condition
@@ -74,8 +74,8 @@ def fault_student_cooled(
 
     Its authors used tau = 1, where it is right, and their code divides both (issue 11).
     """
-    goal = targets.kd(teacher, label, ctx, tau=tau, alpha=alpha)
-    return replace(goal, soft=alpha * teacher.softmax(-1))
+    target = targets.kd(teacher, label, ctx, tau=tau, alpha=alpha)
+    return replace(target, soft=alpha * teacher.softmax(-1))
 
 
 @condition
@@ -84,8 +84,8 @@ def fault_argmax(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2
 
     Against q at tau = 1 it is a method of its own, hard distillation: Touvron et al. 2021.
     """
-    goal = targets.kd(teacher, label, ctx, tau=tau, alpha=alpha)
-    return replace(goal, soft=alpha * one_hot(teacher.argmax(-1), ctx.classes).to(goal.soft))
+    target = targets.kd(teacher, label, ctx, tau=tau, alpha=alpha)
+    return replace(target, soft=alpha * one_hot(teacher.argmax(-1), ctx.classes).to(target.soft))
 
 
 def nlls(logits: Float[np.ndarray, "N C"], label: Int[np.ndarray, " N"]) -> dict[str, float]:

@@ -7,23 +7,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdstudy.core.registry import Registry
+
 SPLITS = ("train", "validation", "test")
 BINS = 15
 
-MEASURES: dict[str, Callable[..., Tensor]] = {}
-WITH_TEACHER: dict[str, Callable[..., Tensor]] = {}
-
-
-def measure(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Register a measure of (logits, labels)."""
-    MEASURES[fn.__name__] = fn
-    return fn
-
-
-def measure_with_teacher(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Register a measure of (logits, labels, teacher logits)."""
-    WITH_TEACHER[fn.__name__] = fn
-    return fn
+MEASURES: Registry[Callable[..., Tensor]] = Registry("measure")  # of (logits, labels)
+WITH_TEACHER: Registry[Callable[..., Tensor]] = Registry("measure with teacher")  # of (logits, labels, teacher logits)
+measure, measure_with_teacher = MEASURES.register, WITH_TEACHER.register
 
 
 @measure

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from kdstudy import clinc150 as clinc
+from kdstudy.core.paths import cache_folder
 from kdstudy.core.random import generator
-from kdstudy.downloads import cache_folder
 from kdstudy.own_files import content, few, images, is_folder, lines, pixels, place, problem, split_of, table
 from kdstudy.spec import require
 

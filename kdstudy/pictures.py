@@ -14,8 +14,9 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from kdstudy.core.paths import cache_folder
 from kdstudy.core.random import generator
-from kdstudy.downloads import SOURCES, DataError, cache_folder, fetch_any, places
+from kdstudy.downloads import SOURCES, DataError, fetch_any, places
 from kdstudy.spec import require
 
 Parts = dict[str, object]

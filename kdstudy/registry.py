@@ -3,12 +3,12 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdstudy.core.registry import Registry
 from kdstudy.objective import Target
 from kdstudy.spec import Condition, pairs
 
@@ -28,21 +28,12 @@ class Context:
     seed: int = 0
 
 
-CONDITIONS: dict[str, Callable[..., Target]] = {}
-
-
-def condition(fn: Callable[..., Target]) -> Callable[..., Target]:
-    """Register `fn` under its own name."""
-    CONDITIONS[fn.__name__] = fn
-    return fn
+CONDITIONS: Registry[Callable[..., Target]] = Registry("condition")
+condition = CONDITIONS.register
 
 
 def named(name: str) -> Callable[..., Target]:
     """The condition called `name`; ValueError with the names there are if none is."""
-    if name not in CONDITIONS:
-        near = get_close_matches(name, CONDITIONS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"condition {name!r} is unknown; there are: {', '.join(CONDITIONS)}{hint}")
     return CONDITIONS[name]
 
 

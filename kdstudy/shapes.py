@@ -115,15 +115,15 @@ def level_split(rho: Float[Tensor, "N C"], label: Int[Tensor, " N"]) -> dict[str
     return {level: float((d**2).sum(-1).mean()) for level, d in pieces.items()}
 
 
-def taught_distribution(goal: Target) -> Float[Tensor, "N C"]:
+def taught_distribution(target: Target) -> Float[Tensor, "N C"]:
     """The distribution a condition teaches: its soft part where it has one, else its hard part."""
-    part = goal.soft if goal.soft.any() else goal.hard
+    part = target.soft if target.soft.any() else target.hard
     return part / part.sum(-1, keepdim=True).clamp(min=torch.finfo(part.dtype).tiny)
 
 
-def target_summary(goal: Target, label: Int[Tensor, " N"]) -> dict[str, float]:
+def target_summary(target: Target, label: Int[Tensor, " N"]) -> dict[str, float]:
     """What is taught on the training set: mean mass off the label, mean entropy (nats), and its `level_split`."""
-    rho = taught_distribution(goal)
+    rho = taught_distribution(target)
     values = {"mass": without_label(rho, label).sum(-1).mean(), "entropy": torch.special.entr(rho).sum(-1).mean()}
     return {f"target_{k}": float(v) for k, v in (values | level_split(rho, label)).items()}
 

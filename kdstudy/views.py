@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from kdstudy.core.paths import cache_folder
 from kdstudy.core.random import generator
-from kdstudy.downloads import cache_folder
 
 PAD = 4
 AT_ONCE = 500  # images shown to a network that is only asked

@@ -138,15 +138,6 @@ def test_a_wrong_file_that_cannot_be_renamed_is_reported(cache, monkeypatch):
     assert (folder / "data_full.json").read_bytes() == b"half"
 
 
-def test_where_downloads_go(tmp_path, monkeypatch):
-    assert datasets.cache_folder() == tmp_path / "cache"
-    monkeypatch.delenv("KDSTUDY_CACHE")
-    monkeypatch.setattr(downloads, "ROOT", tmp_path / "installed")
-    assert datasets.cache_folder() == Path(pooch.os_cache("kdstudy"))
-    put(tmp_path / "installed" / "data", {"README.md": b""})
-    assert datasets.cache_folder() == tmp_path / "installed" / "data" / "downloads"
-
-
 def test_at_hand(tmp_path, monkeypatch):
     monkeypatch.setenv("KDSTUDY_CACHE", str(tmp_path / "own"))
     monkeypatch.delenv("KDSTUDY_DATA", raising=False)
