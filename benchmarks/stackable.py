@@ -43,7 +43,7 @@ def forward(net: nets.Net, p: Weights, x: Tensor, ops: Ops) -> Tensor:
             x = conv(x, at, layer)
         elif isinstance(layer, nets.Residual):
             inner = F.relu(norm(conv(x, f"{at}.first", layer.first), f"{at}.norm1"))
-            beside = x if layer.short is None else norm(conv(x, f"{at}.short", layer.short), f"{at}.norm3")
+            beside = x if layer.shortcut is None else norm(conv(x, f"{at}.shortcut", layer.shortcut), f"{at}.norm3")
             x = F.relu(norm(conv(inner, f"{at}.second", layer.second), f"{at}.norm2") + beside)
         else:
             x = F.relu(norm(x, at))

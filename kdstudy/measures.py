@@ -50,16 +50,16 @@ def reliability(logits: Float[Tensor, "N C"], label: Int[Tensor, " N"]) -> Float
     top, guess = logits.softmax(-1).amax(-1), logits.argmax(-1)  # probabilities may round to a tie
     inner = [b / BINS for b in range(1, BINS)]  # torch.linspace is an ulp off
     edges = torch.tensor(inner, dtype=top.dtype, device=top.device)
-    at = torch.bucketize(top, edges)
+    bin_of = torch.bucketize(top, edges)
     rows = torch.stack([torch.ones_like(top), top, (guess == label).to(top)]).double()
-    return torch.zeros(3, BINS, dtype=torch.float64, device=top.device).index_add(1, at, rows)
+    return torch.zeros(3, BINS, dtype=torch.float64, device=top.device).index_add(1, bin_of, rows)
 
 
 @measure
 def ece(logits: Float[Tensor, "N C"], label: Int[Tensor, " N"]) -> Float[Tensor, ""]:
     """Expected calibration error: sum over bins of (n_b / N) |accuracy_b - confidence_b|. Naeini et al. 2015."""
-    _, sure, right = reliability(logits, label)
-    return (right - sure).abs().sum() / len(label)
+    _, confidence, correct = reliability(logits, label)
+    return (correct - confidence).abs().sum() / len(label)
 
 
 @measure_with_teacher

@@ -22,9 +22,9 @@ from kdstudy.spec import require
 ALLOWED = "'cnn32', 'resnet20' (depth 6n + 2), 'wrn-16-2' (depth 6n + 4, width), 'torchvision:resnet18'"
 
 
-def conv(into: int, out: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
+def conv(inputs: int, out: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
     """A convolution without bias that keeps the picture's size at stride 1."""
-    return nn.Conv2d(into, out, size, stride, size // 2, bias=False)
+    return nn.Conv2d(inputs, out, size, stride, size // 2, bias=False)
 
 
 class Norm(nn.BatchNorm2d):
@@ -47,33 +47,33 @@ class Norm(nn.BatchNorm2d):
 class Residual(nn.Module):
     """Two convolutions beside a shortcut, ReLU after the sum. He et al. 2016."""
 
-    def __init__(self, into: int, out: int, stride: int) -> None:
+    def __init__(self, inputs: int, out: int, stride: int) -> None:
         super().__init__()
-        self.first, self.norm1 = conv(into, out, stride=stride), Norm(out)
+        self.first, self.norm1 = conv(inputs, out, stride=stride), Norm(out)
         self.second, self.norm2 = conv(out, out), Norm(out)
-        same = stride == 1 and into == out
-        self.short, self.norm3 = (None, None) if same else (conv(into, out, 1, stride), Norm(out))
+        same = stride == 1 and inputs == out
+        self.shortcut, self.norm3 = (None, None) if same else (conv(inputs, out, 1, stride), Norm(out))
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's picture."""
-        beside = x if self.short is None else self.norm3(self.short(x), relu=False)
-        return self.norm2(self.second(self.norm1(self.first(x))), beside)
+        shortcut = x if self.shortcut is None else self.norm3(self.shortcut(x), relu=False)
+        return self.norm2(self.second(self.norm1(self.first(x))), shortcut)
 
 
 class PreActivation(nn.Module):
     """Batch norm and ReLU before each of two convolutions; a shortcut that changes shape starts behind the first."""
 
-    def __init__(self, into: int, out: int, stride: int) -> None:
+    def __init__(self, inputs: int, out: int, stride: int) -> None:
         super().__init__()
-        self.norm1, self.first = Norm(into), conv(into, out, stride=stride)
+        self.norm1, self.first = Norm(inputs), conv(inputs, out, stride=stride)
         self.norm2, self.second = Norm(out), conv(out, out)
-        self.short = None if into == out else conv(into, out, 1, stride)
+        self.shortcut = None if inputs == out else conv(inputs, out, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's picture."""
-        ready = self.norm1(x)
-        beside = x if self.short is None else self.short(ready)
-        return beside + self.second(self.norm2(self.first(ready)))
+        normalised = self.norm1(x)
+        shortcut = x if self.shortcut is None else self.shortcut(normalised)
+        return shortcut + self.second(self.norm2(self.first(normalised)))
 
 
 class Net(nn.Module):
@@ -88,9 +88,9 @@ class Net(nn.Module):
 
     def forward(self, x: Float[Tensor, "B ch h w"]) -> Float[Tensor, "B C"]:
         """Logits."""
-        seen = self.features(x)
+        features = self.features(x)
         with torch.autocast(x.device.type, enabled=False):
-            return self.classifier(seen.mean((2, 3), dtype=self.classifier.weight.dtype))
+            return self.classifier(features.mean((2, 3), dtype=self.classifier.weight.dtype))
 
 
 def cnn(width: int, channels: int, classes: int) -> Net:
@@ -100,13 +100,13 @@ def cnn(width: int, channels: int, classes: int) -> Net:
     return Net(nn.Sequential(*layers), sizes[-1], classes)
 
 
-def stages(block: Callable[[int, int, int], nn.Module], blocks: int, into: int, widths: tuple[int, ...]) -> list:
+def stages(block: Callable[[int, int, int], nn.Module], blocks: int, inputs: int, widths: tuple[int, ...]) -> list:
     """Three stages of blocks; the second and third halve the picture."""
     layers = []
     for stage, width in enumerate(widths):
         for i in range(blocks):
-            layers.append(block(into, width, 2 if stage and i == 0 else 1))
-            into = width
+            layers.append(block(inputs, width, 2 if stage and i == 0 else 1))
+            inputs = width
     return layers
 
 
@@ -136,13 +136,13 @@ def maker(name: str) -> Callable[[int, int], nn.Module]:
     kind, _, rest = name.partition(":")
     if kind == "torchvision":
         return lambda channels, classes: vision(rest, channels, classes)
-    if (found := re.fullmatch(r"cnn(\d+)", name)) and int(found[1]):
-        return lambda channels, classes: cnn(int(found[1]), channels, classes)
-    if (found := re.fullmatch(r"resnet(\d+)", name)) and int(found[1]) >= 8 and int(found[1]) % 6 == 2:
-        return lambda channels, classes: resnet(int(found[1]), channels, classes)
-    found = re.fullmatch(r"wrn-(\d+)-(\d+)", name)
-    require(bool(found) and int(found[1]) >= 10 and int(found[1]) % 6 == 4 and int(found[2]) > 0, "net", name, ALLOWED)
-    return lambda channels, classes: wrn(int(found[1]), int(found[2]), channels, classes)
+    if (match := re.fullmatch(r"cnn(\d+)", name)) and int(match[1]):
+        return lambda channels, classes: cnn(int(match[1]), channels, classes)
+    if (match := re.fullmatch(r"resnet(\d+)", name)) and int(match[1]) >= 8 and int(match[1]) % 6 == 2:
+        return lambda channels, classes: resnet(int(match[1]), channels, classes)
+    match = re.fullmatch(r"wrn-(\d+)-(\d+)", name)
+    require(bool(match) and int(match[1]) >= 10 and int(match[1]) % 6 == 4 and int(match[2]) > 0, "net", name, ALLOWED)
+    return lambda channels, classes: wrn(int(match[1]), int(match[2]), channels, classes)
 
 
 def build(name: str, channels: int, classes: int, seed: int) -> nn.Module:

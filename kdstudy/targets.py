@@ -171,8 +171,8 @@ def topk(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alph
     p = (teacher / tau).softmax(-1)
     kept = p.topk(min(int(k), ctx.classes), -1).indices
     small = p.scatter(-1, kept, 0.0)
-    even = small.sum(-1, keepdim=True) / max(ctx.classes - int(k), 1)
-    return _distil(even.expand_as(p).scatter(-1, kept, p.gather(-1, kept)), label, ctx, alpha)
+    shared = small.sum(-1, keepdim=True) / max(ctx.classes - int(k), 1)
+    return _distil(shared.expand_as(p).scatter(-1, kept, p.gather(-1, kept)), label, ctx, alpha)
 
 
 # ---------------------------------------------------------------- controls: each destroys what it names
@@ -200,8 +200,8 @@ def cwtm(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 1.0, alph
 
     Confidence-weighted by teacher max, Furlanello et al. 2018, with p_t in place of max p.
     """
-    kept = 1 - shapes.off_label_mass(teacher, label, tau)
-    return _hard_only(_labels(label, ctx) * (1 - alpha + alpha * kept / kept.mean())[:, None])
+    confidence = 1 - shapes.off_label_mass(teacher, label, tau)
+    return _hard_only(_labels(label, ctx) * (1 - alpha + alpha * confidence / confidence.mean())[:, None])
 
 
 @condition
