@@ -1,14 +1,59 @@
-"""Calling somebody's loss on crafted batches: values, gradients, and whatever goes wrong as a finding."""
+"""Measuring somebody's loss on crafted batches: values, gradients, and whatever goes wrong as a finding."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdstudy.losscheck.fit import Batch, Measured
+from kdstudy.core.random import generator
 from kdstudy.losscheck.report import finding
-from kdstudy.losscheck.variants import KDLoss, Loss
+from kdstudy.losscheck.variants import Form, KDLoss, Loss
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A crafted batch: student and teacher logits, labels, and another student of the same teacher."""
+
+    z: Float[Tensor, "B C"]
+    v: Float[Tensor, "B C"]
+    y: Int[Tensor, " B"]
+    other: Float[Tensor, "B C"]
+
+
+def draw_batch(size: int, classes: int, spread: float) -> Batch:
+    """Normal logits of that standard deviation, whose numbers float32 holds exactly."""
+    g = generator(size, f"probe:{classes}")
+    z, v, other = (spread * torch.randn(3, size, classes, generator=g)).double()
+    return Batch(z, v, torch.randint(classes, (size,), generator=g), other)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a function gave on a batch: its gradient at the student's logits, its value, and the other student's."""
+
+    batch: Batch
+    gradient: Float[Tensor, "B C"]
+    value: float
+    other_value: float
+    cache: dict = field(default_factory=dict, repr=False, compare=False)
+
+    def parts(self, form: Form, loss: KDLoss) -> Float[Tensor, "2 BC"]:
+        """Gradients of a form's hard and soft part at the student's logits."""
+        soft = replace(form, hard="right", smoothing=0.0)
+        keys = [("hard", form.hard, form.smoothing, loss.tau), ("soft", soft, loss.tau)]
+        for part, key in enumerate(keys):
+            if key not in self.cache:
+                z = self.batch.z.clone().requires_grad_()
+                values = loss.parts(form, z, self.batch.v, self.batch.y)
+                self.cache[key] = torch.autograd.grad(values[part], z)[0].flatten()
+        return torch.stack([self.cache[key] for key in keys])
+
+    def difference(self, loss: KDLoss) -> float:
+        """|measured - stated| / |stated| of the gradient."""
+        weights = torch.tensor(loss.weights.at(*self.gradient.shape), dtype=torch.float64)
+        stated = weights @ self.parts(Form(), loss)
+        return float((self.gradient.flatten() - stated).norm() / stated.norm())
 
 
 class Stop(Exception):

@@ -10,8 +10,8 @@ import torch
 
 from kdstudy.core.findings import Finding
 from kdstudy.losscheck import explain, fit
-from kdstudy.losscheck.call import Caller, Stop, name_of
-from kdstudy.losscheck.fit import ROUGH, Batch, Explanation, Measured, draw_batch
+from kdstudy.losscheck.call import Batch, Caller, Measured, Stop, draw_batch, name_of
+from kdstudy.losscheck.fit import ROUGH, Explanation
 from kdstudy.losscheck.report import LossReport, finding
 from kdstudy.losscheck.variants import Form, KDLoss, Loss
 from kdstudy.spec import require

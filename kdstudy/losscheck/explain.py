@@ -3,42 +3,39 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from kdstudy.core.findings import Finding
-from kdstudy.losscheck.fit import ROUGH, Explanation, Measured, as_tensor
+from kdstudy.losscheck.call import Measured
+from kdstudy.losscheck.fit import ROUGH, Explanation
 from kdstudy.losscheck.report import finding
 from kdstudy.losscheck.variants import KDLoss
 
 Evidence = dict[str, object]
 
 
-def _pair(weights: Float[Tensor, "2"]) -> str:
-    hard, soft = weights.tolist()
+def _in_words(hard: float, soft: float) -> str:
     return f"{hard:.4g} hard, {soft:.4g} soft"
 
 
 def _weight_faults(found: Explanation, one: Measured, loss: KDLoss) -> list[tuple[str, str, Evidence]]:
     """Code, part and evidence of each fault of an explanation's weights."""
-    fitted, stated, faults = found.fitted[0], as_tensor(loss), []
-    both = {"measured": _pair(fitted), "expected": _pair(stated)}
+    shape, faults = one.batch.z.shape, []
+    fitted, stated = found.fitted[0].tolist(), loss.weights.at(*shape)
+    both = {"measured": _in_words(*fitted), "expected": _in_words(*stated)}
     if "other_weights" in found.codes:
-        alpha = _other_alpha(fitted, loss)
+        alpha = _other_alpha(*fitted, loss)
         other = ("other_alpha", "both", {"measured": alpha, "expected": loss.alpha})
         return [("other_weights", "both", both) if alpha is None else other]
     for factor in found.weights.faults if found.weights else ():
         k = 0 if factor.part == "hard" else 1
-        ratio = float(fitted[k] / stated[k]) if stated[k] else float("inf")
-        words = f"{factor.words} = {factor.of(*one.batch.z.shape):.4g}"
-        single = {"measured": ratio, "expected": 1.0, "factor": words}
+        ratio = fitted[k] / stated[k] if stated[k] else float("inf")
+        single = {"measured": ratio, "expected": 1.0, "factor": f"{factor.words} = {factor.of(*shape):.4g}"}
         faults.append((factor.code, factor.part, single if factor.words else both))
     return faults
 
 
-def _other_alpha(weights: Float[Tensor, "2"], loss: KDLoss) -> float | None:
+def _other_alpha(hard: float, soft: float, loss: KDLoss) -> float | None:
     """The alpha that both weights agree on, if they do."""
-    hard, soft = weights.tolist()
     agree = 0 <= 1 - hard <= 1 and abs(soft - (1 - hard) * loss.scale) <= ROUGH * abs(soft)
     return float(f"{1 - hard:.6g}") if agree else None
 

@@ -6,69 +6,20 @@ explanation by the fewest faults wins.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from kdstudy.core.random import generator
+from kdstudy.losscheck.call import Measured
 from kdstudy.losscheck.variants import OTHER_METHODS, Form, FormFault, KDLoss, Weights, forms, weightings
 
 MOST = 2  # faults of form at once
 ROUGH = 1e-3  # as close as a loss with an epsilon or a clamp may be
 TEMPERATURES = np.geomspace(0.1, 100, 61)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A crafted batch: student and teacher logits, labels, and another student of the same teacher."""
-
-    z: Float[Tensor, "B C"]
-    v: Float[Tensor, "B C"]
-    y: Int[Tensor, " B"]
-    other: Float[Tensor, "B C"]
-
-
-def draw_batch(size: int, classes: int, spread: float) -> Batch:
-    """Normal logits of that standard deviation, whose numbers float32 holds exactly."""
-    g = generator(size, f"probe:{classes}")
-    z, v, other = (spread * torch.randn(3, size, classes, generator=g)).double()
-    return Batch(z, v, torch.randint(classes, (size,), generator=g), other)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a function gave on a batch: its gradient at the student's logits, its value, and the other student's."""
-
-    batch: Batch
-    gradient: Float[Tensor, "B C"]
-    value: float
-    other_value: float
-    cache: dict = field(default_factory=dict, repr=False, compare=False)
-
-    def parts(self, form: Form, loss: KDLoss) -> Float[Tensor, "2 BC"]:
-        """Gradients of a form's hard and soft part at the student's logits."""
-        soft = replace(form, hard="right", smoothing=0.0)
-        keys = [("hard", form.hard, form.smoothing, loss.tau), ("soft", soft, loss.tau)]
-        for part, key in enumerate(keys):
-            if key not in self.cache:
-                z = self.batch.z.clone().requires_grad_()
-                values = loss.parts(form, z, self.batch.v, self.batch.y)
-                self.cache[key] = torch.autograd.grad(values[part], z)[0].flatten()
-        return torch.stack([self.cache[key] for key in keys])
-
-    def difference(self, loss: KDLoss) -> float:
-        """|measured - stated| / |stated| of the gradient."""
-        stated = as_tensor(loss) @ self.parts(Form(), loss)
-        return float((self.gradient.flatten() - stated).norm() / stated.norm())
-
-
-def as_tensor(loss: KDLoss) -> Float[Tensor, "2"]:
-    """The weights that a loss is meant to have."""
-    return torch.tensor([loss.weights.hard, loss.weights.soft], dtype=torch.float64)
 
 
 def least_squares(columns: Float[Tensor, "K N"], gradient: Float[Tensor, "N"]) -> tuple[Float[Tensor, "K"], float]:
@@ -209,7 +160,8 @@ def decomposed(one: Measured, loss: KDLoss) -> dict[str, float]:
     """The measured gradient by parts: factors on hard, soft and reversed soft part as they are meant, and the rest."""
     right, reverse = one.parts(Form(), loss), one.parts(Form(soft="reverse"), loss)[1:]
     weights, residual = least_squares(torch.cat([right, reverse]), one.gradient.flatten())
-    stated = as_tensor(loss)[[0, 1, 1]]
-    hard, soft, reversed_ = torch.where(stated > 0, weights / stated, weights).tolist()
+    w_hard, w_soft = loss.weights.at(*one.batch.z.shape)
+    stated = zip(weights.tolist(), (w_hard, w_soft, w_soft))
+    hard, soft, reversed_ = (weight / meant if meant > 0 else weight for weight, meant in stated)
     return {"difference": one.difference(loss), "hard": hard, "soft": soft, "reversed": reversed_,
             "residual": residual}  # fmt: skip

@@ -84,21 +84,21 @@ class FormFault:
     changes: dict[str, object]
 
 
-def _on_each_side(code: str, suffix: str, value: object) -> list[FormFault]:
-    """The same fault of the student, of the teacher, and of both."""
-    student, teacher = {f"student{suffix}": value}, {f"teacher{suffix}": value}
-    sides = {"student": student, "teacher": teacher, "student and teacher": student | teacher}
-    return [FormFault(code, side, changes) for side, changes in sides.items()]
-
-
-RAW = {"student": "raw", "teacher": "raw"}
+SIDES = ("student", "teacher")
+RAW = dict.fromkeys(SIDES, "raw")
 FORM_FAULTS = [
     FormFault("tau_on_student_only", "soft", {"teacher": "raw"}),
     FormFault("tau_on_teacher_only", "soft", {"student": "raw"}),
     FormFault("tau_not_applied", "soft", RAW),
-    *_on_each_side("softmax_twice", "", "probabilities"),
-    *_on_each_side("softmax_twice", "", "probabilities, softened"),
-    *_on_each_side("softmax_over_batch", "_axis", 0),
+    FormFault("softmax_twice", "student", {"student": "probabilities"}),
+    FormFault("softmax_twice", "teacher", {"teacher": "probabilities"}),
+    FormFault("softmax_twice", "student and teacher", dict.fromkeys(SIDES, "probabilities")),
+    FormFault("softmax_twice", "student", {"student": "probabilities, softened"}),
+    FormFault("softmax_twice", "teacher", {"teacher": "probabilities, softened"}),
+    FormFault("softmax_twice", "student and teacher", dict.fromkeys(SIDES, "probabilities, softened")),
+    FormFault("softmax_over_batch", "student", {"student_axis": 0}),
+    FormFault("softmax_over_batch", "teacher", {"teacher_axis": 0}),
+    FormFault("softmax_over_batch", "student and teacher", {"student_axis": 0, "teacher_axis": 0}),
     FormFault("reversed_kl", "soft", {"soft": "reverse"}),
     FormFault("log_missing", "soft", {"soft": "no log"}),
     FormFault("log_target_mismatch", "soft", {"soft": "probabilities as logs"}),

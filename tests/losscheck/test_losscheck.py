@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from kdstudy import check_loss, targets
-from kdstudy.losscheck.fit import draw_batch
+from kdstudy.losscheck.call import draw_batch
 from kdstudy.losscheck.report import WORDS, finding
 from kdstudy.losscheck.variants import FORM_FAULTS, HARD_TERMS, INPUTS, Form, KDLoss, forms, weightings
 from kdstudy.registry import Context
