@@ -57,7 +57,7 @@ def writable(output: str) -> Path:
 
 def write(found: Diagnosis, target: Path) -> None:
     """Write the report."""
-    from kdstudy.diagnosis_page import page
+    from kdstudy.figures.report_page import page
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

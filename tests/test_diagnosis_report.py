@@ -13,10 +13,11 @@ import pytest
 from diagnoses import EXTREMES, NASTY, given
 from logit_files import example
 
-from kdstudy import book, figures_diagnosis
+from kdstudy import book
 from kdstudy.diagnosis.api import Diagnosis, diagnose
 from kdstudy.diagnosis.report import recommended_range
-from kdstudy.diagnosis_page import page
+from kdstudy.figures.chapters import diagnose as drawn
+from kdstudy.figures.report_page import page
 
 
 @pytest.fixture(params=EXTREMES)
@@ -60,16 +61,16 @@ def test_a_browser_shows_it_in_both_schemes_and_on_a_phone(tmp_path):
 
 def test_shares_are_drawn_as_they_are():
     d = given()
-    ax = figures_diagnosis.shares(d).axes[0]
-    drawn = {line.get_label(): line.get_ydata() for line in ax.lines if not line.get_label().startswith("_")}
-    assert drawn.keys() == {"universe", "domain", "instance"}
-    for level, values in drawn.items():
+    ax = drawn.shares(d).axes[0]
+    curves = {c.get_label(): c[0].get_ydata() for c in ax.containers}
+    assert curves.keys() == {"universe", "domain", "instance"}
+    for level, values in curves.items():
         np.testing.assert_array_equal(values, d.levels[level]["share"])
 
 
 def test_the_recommended_range_is_shaded():
     d = given()
-    [span] = figures_diagnosis.leaves(d).axes[0].patches
+    [span] = drawn.leaves(d).axes[0].patches
     low, high = span.get_x(), span.get_x() + span.get_width()
     assert low == pytest.approx(max(d.tau["low"], 0.5 / 1.15))
     assert high == pytest.approx(min(d.tau["high"], 16 * 1.15))
@@ -77,7 +78,7 @@ def test_the_recommended_range_is_shaded():
 
 def test_one_recommended_temperature_is_a_line():
     d = replace(given(), tau={"low": 1.0, "high": 1.0, "reason": "why"})
-    ax = figures_diagnosis.leaves(d).axes[0]
+    ax = drawn.leaves(d).axes[0]
     assert not ax.patches and [1.0, 1.0] in [list(line.get_xdata()) for line in ax.lines]
     assert recommended_range(d) == "1 (why)"
 
@@ -85,16 +86,16 @@ def test_one_recommended_temperature_is_a_line():
 def test_classes_are_drawn_by_super_class():
     whole = example()
     d = diagnose(**whole, superclass=[1, 0, 1, 0, 1], class_names=list("abcde"))
-    ax = figures_diagnosis.similarity(d).axes[0]
+    ax = drawn.similarity(d).axes[0]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "c", "e", "b", "d"]
     shown = ax.images[0].get_array().filled(np.nan)
     assert shown[0, 1] == d.similarity[0, 2]
 
 
 def test_figures_say_why_they_are_empty(extreme):
-    for draw in (figures_diagnosis.leaves, figures_diagnosis.shares, figures_diagnosis.similarity,
-                 figures_diagnosis.weights):  # fmt: skip
+    for draw in (drawn.leaves, drawn.shares, drawn.similarity,
+                 drawn.weights):  # fmt: skip
         figure = draw(extreme)
         figure.canvas.draw()
-        drawn = any(ax.has_data() for ax in figure.axes)
-        assert drawn or figure.texts[0].get_text().startswith("nothing to draw: ")
+        has_data = any(ax.has_data() for ax in figure.axes)
+        assert has_data or figure.texts[0].get_text().startswith("nothing to draw: ")

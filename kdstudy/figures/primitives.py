@@ -48,7 +48,7 @@ def value_axis(ax: Axes, measure: str, difference: str = "", which: str = "y") -
         (ax.axhline if which == "y" else ax.axvline)(0, color="0.3", lw=0.8)
 
 
-def log_ticks(ax: Axes, values: Sequence[float], label: str) -> None:
+def log_ticks(ax: Axes, values: Sequence[float] | stats.Values, label: str) -> None:
     """A logarithmic x axis with a tick at each value, named where there is room."""
     ax.set_xscale("log")
     names, last = [], 0.0

@@ -104,7 +104,7 @@ def ramp(values: Iterable[float], name: str = "{:g}") -> dict[float, Look]:
     return _ramped(values, np.linspace(0, 1, len(values)), name)
 
 
-def _ramped(values: Sequence[float], places: Sequence[float], name: str) -> dict[float, Look]:
+def _ramped(values: Sequence[float], places: Iterable[float], name: str) -> dict[float, Look]:
     colours = mpl.colormaps["plasma"](0.05 + 0.8 * np.asarray(places))
     return {v: Look(c, MARKERS[i % len(MARKERS)], name.format(v)) for i, (v, c) in enumerate(zip(values, colours))}
 
@@ -113,6 +113,7 @@ def _ramped(values: Sequence[float], places: Sequence[float], name: str) -> dict
 
 SETTINGS = {  # column -> what an axis of it says, whether it is logarithmic
     "tau": ("temperature τ", True),
+    "top": ("highest τ searched", True),
     "epsilon": ("ε", True),
     "hidden_units": ("hidden units", True),
     "classes": ("classes", True),

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from kdstudy import factorial
 from kdstudy.figures.style import condition_name
 from kdstudy.study.measures import measure
 
@@ -21,6 +22,18 @@ def listing(frame: pd.DataFrame, digits: int = 4) -> Styler:
 def in_order(values: Iterable[object]) -> list:
     """Each value once, in the order in which it first appears."""
     return list(dict.fromkeys(values))
+
+
+def by_dataset(rows: pd.DataFrame, order: Iterable[str]) -> pd.DataFrame:
+    """The rows with data sets in the order in which they first appear in `order`."""
+    names = in_order(order)
+    return rows.sort_values("dataset", key=lambda d: d.map(names.index), kind="stable", ignore_index=True)
+
+
+def complete(frame: pd.DataFrame, conditions: Sequence[str] = factorial.CONDITIONS) -> pd.DataFrame:
+    """The runs of the data sets that have all of these conditions."""
+    have = frame.groupby("dataset")["condition"].agg(set)
+    return frame[frame["dataset"].isin([name for name, found in have.items() if {*conditions} <= found])]
 
 
 def sign(row: Mapping[str, object]) -> str:

@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import figures_fewclasses as drawn
 from kdstudy import runs
+from kdstudy.figures.chapters import few_classes as drawn
+from kdstudy.figures.shared.effects import heat_penalties
 from kdstudy.published import Classes
+from kdstudy.study.theory import with_classes
 
 LEFT = (2, 3, 6)
 GAIN = {2: 0.0, 3: 0.01, 6: 0.03}  # of class shape over matched smoothing
@@ -38,7 +40,7 @@ def table(seeds: int = 3, datasets: tuple[str, ...] = ("digits", "mine"), condit
 def finer(merged: pd.DataFrame) -> pd.DataFrame:
     """KD of the merged classes from a teacher of all, with its planted gain and a domain share of its own."""
     frame = merged[(merged["condition"] == "kd") & (merged["options"] != "{}")]
-    gain = drawn.counted(frame)["classes"].map(FINER)
+    gain = with_classes(frame)["classes"].map(FINER)
     return frame.assign(test_accuracy=frame["test_accuracy"] + gain, target_domain=0.3, target_universe=0.6)
 
 
@@ -47,8 +49,8 @@ def six_classes(monkeypatch):
     monkeypatch.setattr(runs, "classes", lambda name: Classes(tuple("abcdef")))
 
 
-def by_classes(rows: pd.DataFrame, level: str, dataset: str = "mine") -> pd.Series:
-    return rows[(rows["dataset"] == dataset) & (rows["level"] == level)].set_index("classes")["mean"]
+def by_classes(rows: pd.DataFrame, level: object, by: str = "level", dataset: str = "mine") -> pd.Series:
+    return rows[(rows["dataset"] == dataset) & (rows[by] == level)].set_index("classes")["difference"]
 
 
 def test_planted_levels_come_back_at_each_number_of_classes():
@@ -58,10 +60,10 @@ def test_planted_levels_come_back_at_each_number_of_classes():
 
 
 def test_the_class_shape_is_compared_at_equal_temperature():
-    rows, looks = drawn.heated(drawn.shape(table()))
-    assert list(looks) == ["τ = 1", "τ = 4"] and len(rows) == 2 * 2 * 3
-    np.testing.assert_allclose(by_classes(rows, "τ = 1").loc[list(LEFT)], [0, 0.01, 0.03], atol=1e-12)
-    assert drawn.shape(table(conditions=["hard"])).empty
+    rows = drawn.class_shape(table())
+    assert sorted(set(rows["tau"])) == [1, 4] and len(rows) == 2 * 2 * 3
+    np.testing.assert_allclose(by_classes(rows, 1, "tau").loc[list(LEFT)], [0, 0.01, 0.03], atol=1e-12)
+    assert drawn.class_shape(table(conditions=["hard"])).empty
 
 
 def test_the_remedy_is_compared_with_both_where_classes_were_merged():
@@ -84,13 +86,15 @@ def test_what_both_teachers_hold_is_shown_at_one_temperature():
 def test_teachers_are_told_apart_by_what_they_were_taught():
     own = table(conditions=["hard"])
     both = pd.concat([own, own.assign(options=[options(2, '"composed": "finer"')] * len(own), test_accuracy=1.0)])
-    row = drawn.known(both).loc[("mine", 2)]
+    row = drawn.teacher_accuracy(both).loc[("mine", 2)]
     assert row["all-class teacher"] == 1 and row["merged-class teacher"] == pytest.approx(0.71) and row["n"] == 3
-    assert np.isnan(drawn.known(both).loc[("mine", 6), "all-class teacher"])
+    assert np.isnan(drawn.teacher_accuracy(both).loc[("mine", 6), "all-class teacher"])
 
 
 def test_the_highest_temperature_costs_what_was_planted():
-    found = drawn.heat(table()).set_index(["dataset", "classes"])["difference"]
+    found = heat_penalties(with_classes(table()), ["dataset", "classes"]).set_index(["dataset", "classes"])[
+        "difference"
+    ]
     np.testing.assert_allclose(found, 0.001, atol=1e-12)
     assert list(found.index) == [(d, c) for d in ("digits", "mine") for c in LEFT]
 
@@ -99,12 +103,11 @@ def test_the_highest_temperature_costs_what_was_planted():
 @pytest.mark.parametrize("datasets", [("digits",), ("digits", "mine")])
 def test_every_figure_draws(seeds, datasets):
     merged = table(seeds, datasets)
-    shape, looks = drawn.heated(drawn.shape(merged))
     figures = [
         drawn.taught(merged, "domain_share"),
-        drawn.against(drawn.at_best(merged), merged),
-        drawn.against(shape, merged, looks=looks),
-        drawn.against(drawn.remedies(merged, finer(merged)), merged, looks=drawn.SHADES),
+        drawn.against_classes(drawn.at_best(merged), merged),
+        drawn.against_classes(drawn.class_shape(merged), merged),
+        drawn.against_classes(drawn.remedies(merged, finer(merged)), merged),
     ]
     counts = [[len(ax.containers) for ax in f.axes if ax.get_visible()] for f in figures]
     assert counts == [[n] * len(datasets) for n in (2, 4, 2, 3)]
@@ -115,8 +118,7 @@ def test_every_figure_draws(seeds, datasets):
 
 def test_without_the_conditions_an_empty_figure_says_why():
     hard = table(conditions=["hard"])
-    shape, looks = drawn.heated(drawn.shape(hard))
-    empty = [drawn.taught(hard, "domain_share"), drawn.against(shape, hard, looks=looks)]
+    empty = [drawn.taught(hard, "domain_share"), drawn.against_classes(drawn.class_shape(hard), hard)]
     why = "nothing to draw: no data set has the conditions that this compares"
     assert [f.texts[0].get_text() for f in empty] == [why, why]
 
@@ -126,5 +128,5 @@ def test_without_merged_classes_there_is_no_remedy_to_show():
     none = finer(merged)
     rows = drawn.remedies(merged, none[["key", "dataset", "options", "condition", "seed"]])
     assert rows.empty and drawn.carried(merged, none[["key", "dataset", "options", "condition"]]).empty
-    figure = drawn.against(rows, merged, looks=drawn.SHADES)
+    figure = drawn.against_classes(rows, merged)
     assert figure.texts[0].get_text() == "nothing to draw: no data set has the conditions that this compares"

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import derived, diagnose, figures_silent, known_bugs, runs, stats
+from kdstudy import derived, diagnose, known_bugs, runs, stats
+from kdstudy.figures.chapters import silent_bugs
 
 LOSS = {"kd": 0.0, "fault_no_tau2": 0.02, "fault_detached": 0.3}  # at tau = 4; a tenth of it at tau = 1
 
@@ -32,17 +33,17 @@ def study(seeds: int = 4, sets: tuple[str, ...] = ("a", "b")) -> pd.DataFrame:
 
 
 def test_costs_are_those_planted_at_the_best_and_at_one_setting():
-    found = figures_silent.costs(study(), 4.0, 0.9).set_index(["setting", "dataset", "condition"])["difference"]
+    found = silent_bugs.costs(study(), 4.0, 0.9).set_index(["setting", "dataset", "condition"])["difference"]
     assert len(found) == 2 * 2 * 2
     for d in "ab":
         for fault in ("fault_no_tau2", "fault_detached"):
-            assert found[figures_silent.BEST, d, fault] == pytest.approx(-LOSS[fault] / 10, abs=5e-4)
-            assert found[figures_silent.FIXED, d, fault] == pytest.approx(-LOSS[fault], abs=5e-4)
+            assert found[silent_bugs.BEST, d, fault] == pytest.approx(-LOSS[fault] / 10, abs=5e-4)
+            assert found[silent_bugs.FIXED, d, fault] == pytest.approx(-LOSS[fault], abs=5e-4)
 
 
 def test_intervals_of_a_setting_hold_together():
     frame = study()
-    found = figures_silent.against(stats.tuned(frame), "kd", list(LOSS), "test_accuracy")
+    found = silent_bugs.differences(stats.tuned(frame), "kd", list(LOSS), "test_accuracy")
     assert set(found["condition"]) == {"fault_no_tau2", "fault_detached"}
     best = stats.tuned(frame)
     gap = stats.difference(best[best["dataset"] == "b"], {"condition": "fault_detached"}, {"condition": "kd"},
@@ -53,22 +54,22 @@ def test_intervals_of_a_setting_hold_together():
 
 
 def test_one_setting_has_untuned_hard_labels_beside_it():
-    found = figures_silent.fixed(study(2), 4.0, 0.9)
+    found = silent_bugs.at_setting(study(2), 4.0, 0.9)
     assert set(found["condition"]) == {"hard", *LOSS} and not found.duplicated(["dataset", "condition", "seed"]).any()
     assert set(found["weight_decay"]) == {0.0} and set(found["tau"].dropna()) == {4.0}
     plain = study(2)[lambda f: f["condition"] == "hard"].drop(columns=["tau", "alpha"])
-    assert set(figures_silent.fixed(plain, 4.0, 0.9)["weight_decay"]) == {0.0}
+    assert set(silent_bugs.at_setting(plain, 4.0, 0.9)["weight_decay"]) == {0.0}
 
 
 @pytest.mark.parametrize("seeds", [1, 4])
 @pytest.mark.parametrize("sets", [("a",), ("a", "b")])
 def test_costs_are_drawn_where_they_lie(seeds, sets):
-    figure = figures_silent.cost(study(seeds, sets), 4.0, 0.9)
+    figure = silent_bugs.cost(study(seeds, sets), 4.0, 0.9)
     drawn = [ax for ax in figure.axes if ax.get_visible()]
     assert [ax.get_title() for ax in drawn] == list(sets)
-    points = {c.get_label(): c[0].get_xdata() for c in drawn[0].containers}
-    assert points[figures_silent.FIXED] == pytest.approx([-0.02, -0.3], abs=1e-3)
-    assert points[figures_silent.BEST] == pytest.approx([-0.002, -0.03], abs=1e-3)
+    points = [(c.get_label(), float(c[0].get_xdata()[0])) for c in drawn[0].containers]
+    for setting, costs in ((silent_bugs.FIXED, [-0.02, -0.3]), (silent_bugs.BEST, [-0.002, -0.03])):
+        assert [x for label, x in points if label == setting] == pytest.approx(costs, abs=1e-3)
     assert [t.get_text() for t in drawn[0].get_yticklabels()] == ["no τ²", "student detached"]
     assert drawn[0].get_xscale() == "symlog" and f"n = {seeds} seeds" in figure.texts[-1].get_text()
     assert "svg" in print_figure(figure, "svg")
@@ -76,20 +77,20 @@ def test_costs_are_drawn_where_they_lie(seeds, sets):
 
 def test_small_costs_have_a_linear_axis():
     mild = study()[lambda f: f["condition"] != "fault_detached"]
-    assert figures_silent.cost(mild, 4.0, 0.9).axes[0].get_xscale() == "linear"
+    assert silent_bugs.cost(mild, 4.0, 0.9).axes[0].get_xscale() == "linear"
 
 
 @pytest.mark.parametrize("kept", [["hard"], ["kd"], ["hard", "fault_no_tau2"], []])
 def test_without_kd_or_a_fault_there_is_nothing_to_draw(kept):
     frame = study()[lambda f: f["condition"].isin(kept)]
-    figure = figures_silent.cost(frame, 4.0, 0.9)
+    figure = silent_bugs.cost(frame, 4.0, 0.9)
     assert figure.texts[0].get_text() == "nothing to draw: it needs KD and a planted fault"
-    assert figures_silent.told(figures_silent.costs(frame, 4.0, 0.9)) == "No fault is among the runs."
+    assert silent_bugs.costs_in_words(silent_bugs.costs(frame, 4.0, 0.9)) == "No fault is among the runs."
 
 
 def test_what_was_not_run_at_the_setting_leaves_the_best():
-    found = figures_silent.costs(study(), 2.0, 0.9)
-    assert set(found["setting"]) == {figures_silent.BEST}
+    found = silent_bugs.costs(study(), 2.0, 0.9)
+    assert set(found["setting"]) == {silent_bugs.BEST}
 
 
 def test_costs_in_words_follow_their_intervals():
@@ -98,7 +99,7 @@ def test_costs_in_words_follow_their_intervals():
         {"dataset": "a", "setting": "x", "condition": c, "low": low, "high": high} for c, low, high in rows
     )
     expected = "- a, x: cost: no τ²; neither can be told: student detached; gain: teacher's argmax"
-    assert figures_silent.told(frame) == expected
+    assert silent_bugs.costs_in_words(frame) == expected
 
 
 def test_shares_of_what_was_taught_are_those_of_the_targets(monkeypatch):
@@ -107,20 +108,20 @@ def test_shares_of_what_was_taught_are_those_of_the_targets(monkeypatch):
     teachers = pd.DataFrame({"key": ["t"]})
     held = {k: np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]) for k in [*frame["key"], "t"]}
     monkeypatch.setattr(runs, "arrays", lambda f, name: {k: held[k] for k in f["key"]})
-    found = figures_silent.taught(figures_silent.fixed(frame, 4.0, 0.9), {"teachers": teachers})
+    found = silent_bugs.taught(silent_bugs.at_setting(frame, 4.0, 0.9), {"teachers": teachers})
     assert {c for _, c in found.index} == set(LOSS)
     row = found.loc[("a", "fault_no_tau2")]
     assert (row["domain_share"], row["instance_share"], row["geometry"]) == pytest.approx((0.3, 0.1, 1.0))
     assert derived.DERIVED["domain_share"](frame, {}).iloc[0] == pytest.approx(0.3)
-    assert figures_silent.taught(frame.iloc[:0], {}).empty
+    assert silent_bugs.taught(frame.iloc[:0], {}).empty
 
 
 def test_known_bugs_are_those_of_the_catalogue():
-    assert list(figures_silent.known()["fault"]) == [bug.name for bug in known_bugs.KNOWN_BUGS]
+    assert list(silent_bugs.bugs_seen()["fault"]) == [bug.name for bug in known_bugs.KNOWN_BUGS]
 
 
 def test_the_example_is_a_fair_teacher_whose_reordered_rows_are_found():
-    logits, label = figures_silent.example()
+    logits, label = silent_bugs.example()
     assert logits.shape == (len(label), 10) and (logits.argmax(1) == label).mean() > 0.9
     assert "misaligned" not in diagnose(logits, label).codes
     assert "misaligned" in diagnose(logits[::-1].copy(), label).codes

@@ -6,7 +6,9 @@ import pytest
 import teacher_tables
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import figures_teachers, figures_toogood, runs
+from kdstudy import runs
+from kdstudy.figures.chapters import too_good_teacher as drawn
+from kdstudy.figures_teachers import described, each_tuned, heard
 
 
 @pytest.fixture(autouse=True)
@@ -24,18 +26,18 @@ def tables(seeds: int) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
         "study": kd[(of == "32,20") & ~cross], "largest": kd[of == "32,60"], "early": kd[of == "32,2"],
         "crossfitted": kd[cross], "assistant": kd[of == "8,20"], "grid": kd[~cross],
     }  # fmt: skip
-    return parts, figures_teachers.described(plain[~plain["key"].str.startswith("X")], parts["study"])
+    return parts, described(plain[~plain["key"].str.startswith("X")], parts["study"])
 
 
 def best(parts, teachers) -> pd.DataFrame:
-    grid = figures_teachers.heard(parts["grid"], teachers, {"size": "size", "length": "length"})
-    return figures_teachers.each_tuned(grid, ["size", "length"])
+    grid = heard(parts["grid"], teachers, {"size": "size", "length": "length"})
+    return each_tuned(grid, ["size", "length"])
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_students_stand_at_their_teachers_accuracy(seeds):
     parts, teachers = tables(seeds)
-    figure = figures_toogood.against(best(parts, teachers), teachers, {"assistant": parts["assistant"]})
+    figure = drawn.against(best(parts, teachers), teachers, {"assistant": parts["assistant"]})
     right = 0.5 + 0.032 + 0.06 + 0.01 * np.mean(range(seeds))
     at = [tuple(float(v[0]) for v in line.get_data()) for line in figure.axes[1].get_lines() if len(line.get_xdata())]
     assert len(at) == 6 + 1
@@ -48,11 +50,11 @@ def test_students_stand_at_their_teachers_accuracy(seeds):
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_amounts_are_those_taught_at_the_own_width(seeds):
     parts, teachers = tables(seeds)
-    figure = figures_toogood.amounts(parts["grid"], teachers, parts["crossfitted"])
-    drawn = [c.lines[0].get_ydata(orig=False) for c in figure.axes[0].containers]
-    np.testing.assert_allclose(drawn, [[0.2, 0.05], [2, 0.5], [6, 1.5], [2, 0.5]])
+    figure = drawn.amounts(parts["grid"], teachers, parts["crossfitted"])
+    taught = [c.lines[0].get_ydata(orig=False) for c in figure.axes[0].containers]
+    np.testing.assert_allclose(taught, [[0.2, 0.05], [2, 0.5], [6, 1.5], [2, 0.5]])
     assert figure.legends[0].get_texts()[-1].get_text() == "cross-fitted"
-    without = figures_toogood.amounts(parts["grid"], teachers, parts["crossfitted"][:0])
+    without = drawn.amounts(parts["grid"], teachers, parts["crossfitted"][:0])
     assert len(without.axes[0].containers) == 3
     assert "svg" in print_figure(figure, "svg")
 
@@ -60,16 +62,14 @@ def test_amounts_are_those_taught_at_the_own_width(seeds):
 def test_targets_are_counted_once_for_all_weights():
     parts, _ = tables(2)
     two = pd.concat([parts["study"], parts["study"].assign(alpha=0.5)])
-    assert len(figures_toogood.once(two)) == len(parts["study"])
+    assert len(drawn._once(two)) == len(parts["study"])
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_students_follow_accuracy_and_not_a_constant(seeds):
     parts, teachers = tables(seeds)
     teachers = teachers.assign(law_1=np.nan, sure_train=-teachers["test_accuracy"])
-    found = figures_toogood.follows(
-        best(parts, teachers), teachers, ["test_accuracy", "sure_train", "sure_test", "law_1"]
-    )
+    found = drawn.follows(best(parts, teachers), teachers, ["test_accuracy", "sure_train", "sure_test", "law_1"])
     assert list(found["measure"]) == ["test accuracy", "sure train"] * 2
     np.testing.assert_allclose(found["correlation"], [1, -1, 1, -1])
     assert set(found["teachers"]) == {6} and set(found["n"]) == {seeds}
@@ -79,9 +79,7 @@ def test_teachers_of_each_part_are_those_its_best_students_listen_to():
     parts, teachers = tables(3)
     worse = parts["study"].assign(validation_accuracy=0.0, teacher_epochs=20.0)
     parts["early"] = pd.concat([parts["early"].assign(teacher_epochs=2.0), worse])
-    found = figures_toogood.listened(
-        parts | {"assistant": parts["assistant"][:0]}, teachers, ["epochs", "test_accuracy"]
-    )
+    found = drawn.listened(parts | {"assistant": parts["assistant"][:0]}, teachers, ["epochs", "test_accuracy"])
     assert found["epochs"].unstack(0).to_dict() == {
         d: {"own": 20.0, "widest, longest": 60.0, "fewer epochs": 2.0} for d in teacher_tables.DATASETS
     } and set(found["n"]) == {3}  # fmt: skip
@@ -91,8 +89,8 @@ def test_what_is_missing_is_said():
     parts, teachers = tables(2)
     narrow = parts["grid"][parts["grid"]["teacher"].isin(teachers[teachers["size"] < 1]["key"])]
     said = [
-        figures_toogood.against(best(parts, teachers)[:0], teachers, {}),
-        figures_toogood.amounts(narrow, teachers, parts["crossfitted"]),
+        drawn.against(best(parts, teachers)[:0], teachers, {}),
+        drawn.amounts(narrow, teachers, parts["crossfitted"]),
     ]
     assert [f.texts[0].get_text().removeprefix("nothing to draw: ") for f in said] == [
         "no KD student is among the runs",

@@ -6,7 +6,8 @@ import pytest
 from IPython.core.pylabtools import print_figure
 from scipy import stats as scipy_stats
 
-from kdstudy import claims, scoreboard, stats, wording
+from kdstudy import claims, stats, wording
+from kdstudy.figures.chapters import scoreboard
 
 EVERY = {c.id: c for c in claims.load()}
 

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import figures, figures_speed, speed, speed_ways
+from kdstudy import figures, speed, speed_ways
+from kdstudy.figures.chapters import speed as drawn
 from kdstudy.store import ROOT
 
 CPU = {"device": "cpu", "hardware": "Chip", "cores": 2, "torch": "2.11", "load": 0.1}
@@ -168,25 +169,25 @@ def test_tables_name_the_hardware_only_where_it_varies():
 
 def test_figures_say_hardware_n_and_versions():
     table = speed.compared(distil(), "images", "plain loop")
-    drawn = [
-        figures_speed.ratios(table, distil(), ["side", "against"]),
-        figures_speed.ways(ways().assign(repeat=lambda f: f["repeat"] + 1)),
-        figures_speed.fractions(ways().assign(repeat=lambda f: f["repeat"] + 1), ceilings()),
-        figures_speed.growth(growth()),
+    figures_drawn = [
+        drawn.ratios(table, distil(), ["side", "against"]),
+        drawn.ways(ways().assign(repeat=lambda f: f["repeat"] + 1)),
+        drawn.fractions(ways().assign(repeat=lambda f: f["repeat"] + 1), ceilings()),
+        drawn.growth(growth()),
     ]
-    for figure, n in zip(drawn, (3, 3, 3, 2)):
+    for figure, n in zip(figures_drawn, (3, 3, 3, 2)):
         said = " ".join(figure.texts[-1].get_text().split())
-        assert said.startswith(f"Chip, 2 cores, torch 2.11 · n = {n} timings · load before them 0.1 to 0.1 · ")
+        assert said.startswith(f"Chip, 2 cores, torch 2.11 · n = {n} timings · load before them 0.1 to 0.1 ")
         assert "svg" in print_figure(figure, "svg")
-    assert [t.get_text() for t in drawn[0].axes[0].get_yticklabels()] == ["warm, against plain loop"]
-    heights = [p.get_width() for p in drawn[2].axes[0].patches]
-    np.testing.assert_allclose(heights, [37.5, 12.5, 25, 75])
+    assert [t.get_text() for t in figures_drawn[0].axes[0].get_yticklabels()] == ["warm, against plain loop"]
+    heights = [p.get_width() for p in figures_drawn[2].axes[0].patches]
+    np.testing.assert_allclose(heights, [75, 25, 12.5, 37.5])
 
 
 def test_nothing_measured_is_said():
     none = speed.rows("none")
-    for figure in (figures_speed.ratios(speed.stacked(none), none, []), figures_speed.ways(none),
-                   figures_speed.fractions(none, none), figures_speed.growth(none)):  # fmt: skip
+    for figure in (drawn.ratios(speed.stacked(none), none, []), drawn.ways(none),
+                   drawn.fractions(none, none), drawn.growth(none)):  # fmt: skip
         assert figure.texts[0].get_text().startswith("nothing to draw: ")
 
 

@@ -8,10 +8,10 @@ from html import escape
 import matplotlib
 from matplotlib.figure import Figure
 
-from kdstudy import figures_diagnosis as figures
-from kdstudy import style
 from kdstudy.diagnosis import report
 from kdstudy.diagnosis.api import Diagnosis, Finding
+from kdstudy.figures import style
+from kdstudy.figures.chapters import diagnose as figures
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5b6169; --page: #fff; --card: #f5f6f8; --line: #d9dce1;
@@ -76,10 +76,8 @@ def _finding(f: Finding) -> str:
 def _table(d: Diagnosis) -> str:
     """The levels over τ."""
     frame = report.level_table(d)
-    head = "".join(f"<th>{escape(name)}</th>" for name in frame.columns)
-    rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in frame.itertuples(index=False))
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f'<div class="wide"><table class="levels"><tr>{head}</tr>{body}</table></div>' if len(frame) else ""
+    table = frame.to_html(index=False, border=0, classes="levels") if len(frame) else ""
+    return table and f'<div class="wide">{table}</div>'
 
 
 def _level(d: Diagnosis, level: str) -> str:

@@ -7,30 +7,30 @@ import pandas as pd
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
 from kdstudy import datasets, derived, faults, stats
+from kdstudy.figures.primitives import dots
+from kdstudy.figures.style import BLUE, RED, Look, as_percent, condition_name
+from kdstudy.figures.tables import by_dataset
 from kdstudy.known_bugs import KNOWN_BUGS
 from kdstudy.spec import Data
-from kdstudy.style import AXES, BLUE, NAMES, RED, finish, nothing, panels
-from kdstudy.wording import words
 
 BEST, FIXED = "each at its best", "all at one setting"
-LOOKS = {BEST: (BLUE, "o", -0.15), FIXED: (RED, "s", 0.15)}
+LOOKS = {BEST: Look(BLUE, "o", BEST), FIXED: Look(RED, "s", FIXED)}
 COLUMNS = ["dataset", "condition", "setting", "difference", "low", "high", "n"]
 TAUGHT = ["target_mass", "domain_share", "instance_share", "test_agreement", "test_teacher_kl"]
 
 
-def known() -> pd.DataFrame:
-    """The catalogue as a table: fault, where it was seen, what it did there, and which level of knowledge it takes."""
+def bugs_seen() -> pd.DataFrame:
+    """The known bugs as a table: fault, where it was seen, what it did there, and which level of knowledge it takes."""
     return pd.DataFrame(
         {"fault": b.name, "seen in": b.seen, "consequence there": b.consequence, "takes": b.takes} for b in KNOWN_BUGS
     )
 
 
-def fixed(study: pd.DataFrame, tau: float, alpha: float) -> pd.DataFrame:
+def at_setting(study: pd.DataFrame, tau: float, alpha: float) -> pd.DataFrame:
     """All conditions of a teacher at one setting, and hard labels at the least weight decay, which is theirs."""
     plain = study["condition"] == "hard"
     least = plain & (study["weight_decay"] == study.loc[plain, "weight_decay"].min())
@@ -38,7 +38,7 @@ def fixed(study: pd.DataFrame, tau: float, alpha: float) -> pd.DataFrame:
     return study[least | taught]
 
 
-def against(frame: pd.DataFrame, control: str, treatments: Sequence[str], measure: str) -> pd.DataFrame:
+def differences(frame: pd.DataFrame, control: str, treatments: Sequence[str], measure: str) -> pd.DataFrame:
     """Paired differences of each treatment from the control on each data set; all intervals hold together."""
     names = [c for c in treatments if c in set(frame["condition"])]
     sides = [frame[frame["condition"].isin([c, control])].assign(treatment=c) for c in names]
@@ -50,55 +50,37 @@ def against(frame: pd.DataFrame, control: str, treatments: Sequence[str], measur
 
 
 def costs(study: pd.DataFrame, tau: float, alpha: float, measure: str = "test_accuracy") -> pd.DataFrame:
-    """Each fault less KD, each at its setting best on validation and all at one setting: the columns COLUMNS.
+    """Each fault minus KD, each at its setting best on validation and all at one setting: the columns COLUMNS.
 
     The intervals of a setting hold together over faults and data sets.
     """
     if study.empty:
         return pd.DataFrame(columns=COLUMNS)
-    frames = ((BEST, stats.tuned(study)), (FIXED, fixed(study, tau, alpha)))
-    parts = [against(frame, "kd", faults.FAULTS, measure).assign(setting=name) for name, frame in frames]
+    frames = ((BEST, stats.tuned(study)), (FIXED, at_setting(study, tau, alpha)))
+    parts = [differences(frame, "kd", faults.FAULTS, measure).assign(setting=name) for name, frame in frames]
     return pd.concat([p for p in parts if len(p)] or parts, ignore_index=True)[COLUMNS]
 
 
 def cost(study: pd.DataFrame, tau: float, alpha: float, measure: str = "test_accuracy") -> Figure:
     """What each fault costs beside KD, at its best and at one setting: a panel a data set, a row a fault."""
     found = costs(study, tau, alpha, measure)
-    if found.empty:
-        return nothing("it needs KD and a planted fault")
-    rows = [c for c in faults.FAULTS if c in set(found["condition"])]
-    figure, axes = panels(list(dict.fromkeys(found["dataset"])), height=1.1 + 0.24 * len(rows), sharey=True)
-    for dataset, ax in axes.items():
-        for setting, (colour, marker, shift) in LOOKS.items():
-            mine = found[(found["dataset"] == dataset) & (found["setting"] == setting)]
-            dots(ax, mine, np.array([rows.index(c) for c in mine["condition"]]) + shift, colour, marker, setting)
-        scale(ax, found, measure)
-        ax.set_yticks(range(len(rows)), [NAMES[c] for c in rows])
-        ax.set_ylim(len(rows) - 0.5, -0.5)
-    handles, labels = next(iter(axes.values())).get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.995), ncols=2, fontsize=8)
-    used = study[study["condition"].isin([*rows, "kd"])]
-    note = f"jointly over each colour · one setting: τ = {tau:g}, α = {alpha:g}"
-    return finish(figure, used, f"less KD, paired by seed · bars: 95 % t intervals, {note}")
+    found = found.sort_values("condition", key=lambda c: c.map(list(faults.FAULTS).index), kind="stable")
+    note = "less KD, paired by seed · bars: 95 % t intervals, jointly over each colour"
+    used = study[study["condition"].isin([*found["condition"], "kd"])]
+    return dots(by_dataset(found, study["dataset"]), used, "condition", lambda row: LOOKS[row["setting"]],
+                measure=measure, side_by_side="setting", named=True,
+                decorate=lambda ax, _: _far(ax, found["difference"].abs().max()),
+                note=f"{note} · one setting: τ = {tau:g}, α = {alpha:g}",
+                why="it needs KD and a planted fault")  # fmt: skip
 
 
-def dots(ax: Axes, rows: pd.DataFrame, y: np.ndarray, colour: object, marker: str, label: str) -> None:
-    """Differences with their intervals; one seed has none."""
-    error = np.abs(rows[["low", "high"]].to_numpy(float).T - rows["difference"].to_numpy(float))
-    ax.errorbar(rows["difference"], y, xerr=np.where(np.isfinite(error), error, 0), color=colour, marker=marker, ms=4,
-                ls="", elinewidth=1.2, label=label)  # fmt: skip
-
-
-def scale(ax: Axes, rows: pd.DataFrame, measure: str) -> None:
-    """An axis of differences, 0 marked; linear to 2 points on each side, logarithmic beyond if some lie far beyond."""
-    ax.axvline(0, color="0.3", lw=0.8)
-    if (far := rows["difference"].abs().max()) > 0.2:
+def _far(ax: Axes, largest: float) -> None:
+    """An axis of differences that is linear to 2 points on each side, logarithmic beyond if some lie far beyond."""
+    if largest > 0.2:
         ax.set_xscale("symlog", linthresh=0.02)
         ax.set_xticks([-1, -0.1, -0.02, 0, 0.02])
-        ax.set_xlim(-1.2 * max(far, 0.5), 0.06)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}"))
-    label = AXES.get(measure, words(measure)).replace("(%)", "(points)")
-    ax.set_xlabel(f"difference in {label}", fontsize=8)
+        ax.set_xlim(-1.2 * max(largest, 0.5), 0.06)
+        ax.xaxis.set_major_formatter(as_percent)
 
 
 def taught(frame: pd.DataFrame, tables: derived.Tables) -> pd.DataFrame:
@@ -115,14 +97,13 @@ def taught(frame: pd.DataFrame, tables: derived.Tables) -> pd.DataFrame:
     return stats.levels(ready, [*TAUGHT, "geometry", "train_accuracy"])
 
 
-def told(rows: pd.DataFrame) -> str:
-    """Which faults cost accuracy, which gain, and which cannot be told from none, by setting and data set: Markdown."""
+def costs_in_words(rows: pd.DataFrame) -> str:
+    """Which faults cost accuracy, which gain, and which can be told from neither, by setting and data set: Markdown."""
     lines = []
     for (setting, dataset), group in rows.groupby(["setting", "dataset"], sort=False):
         signs = np.select([group["high"] < 0, group["low"] > 0], ["cost", "gain"], "neither can be told")
-        parts = [
-            f"{sign}: {', '.join(NAMES[c] for c in group['condition'][signs == sign])}" for sign in dict.fromkeys(signs)
-        ]
+        parts = [f"{sign}: {', '.join(map(condition_name, group['condition'][signs == sign]))}"
+                 for sign in dict.fromkeys(signs)]  # fmt: skip
         lines.append(f"- {dataset}, {setting}: {'; '.join(parts)}")
     return "\n".join(lines) or "No fault is among the runs."
 

@@ -10,21 +10,23 @@ from conftest import SMALL
 from IPython.core.pylabtools import print_figure
 from matplotlib.figure import Figure
 
-from kdstudy import datasets, derived, figures_mislabelled, figures_noise, figures_unequal, plans, runs, stats
+from kdstudy import datasets, derived, plans, runs, stats
+from kdstudy.figures.chapters import noise
 from kdstudy.spec import Data, pairs
+from kdstudy.study.theory import smoothed_label_kl, unchanged_share
 
 GAIN = {"hard": 0.0, "label_smoothing_matched": 0.02, "kd": 0.03}  # over hard labels at weight decay 0.01
 
 
-def rows(dataset: str, noise: float, seeds: int, condition: str, better: float, **setting: float) -> list[dict]:
+def rows(dataset: str, share: float, seeds: int, condition: str, better: float, **setting: float) -> list[dict]:
     """One row a seed; KD gains a further tenth of the noise."""
-    gain = better + GAIN[condition] + (0.1 * noise if condition == "kd" else 0.0)
-    options = json.dumps({"noise": noise} if noise else {})
+    gain = better + GAIN[condition] + (0.1 * share if condition == "kd" else 0.0)
+    options = json.dumps({"noise": share} if share else {})
     fields = {"tau": np.nan, "alpha": np.nan, "weight_decay": 0.0, "hidden": "6", "device": "CPU", "stale": False}
     return [
         fields | setting | {
-            "key": f"{dataset} {condition} {noise} {setting} {s}", "dataset": dataset, "options": options,
-            "condition": condition, "seed": s, "test_accuracy": 0.6 - noise / 2 + gain + s / 100,
+            "key": f"{dataset} {condition} {share} {setting} {s}", "dataset": dataset, "options": options,
+            "condition": condition, "seed": s, "test_accuracy": 0.6 - share / 2 + gain + s / 100,
             "validation_accuracy": 0.6 + gain, "train_accuracy": 0.9,
         }
         for s in range(seeds)
@@ -48,20 +50,20 @@ def tables(seeds: int = 3, noises: tuple[float, ...] = (0.0, 0.4), sets: tuple[s
 
 
 def test_gaps_are_those_planted_for_the_tuned_and_the_untuned_baseline():
-    found = figures_noise.gaps(tables()).set_index(["dataset", "noise", "pair"])["difference"]
+    found = noise.gaps(tables()).set_index(["dataset", "noise", "pair"])["difference"]
     assert len(found) == 2 * 2 * 4
     for d in "ab":
-        for noise, extra in ((0.0, 0.0), (0.4, 0.04)):
-            assert found[d, noise, "kd − hard"] == pytest.approx(0.03 + extra)
-            assert found[d, noise, "kd − untuned"] == pytest.approx(0.08 + extra)
-            assert found[d, noise, "label_smoothing_matched − hard"] == pytest.approx(0.02)
-            assert found[d, noise, "label_smoothing_matched − untuned"] == pytest.approx(0.07)
+        for share, extra in ((0.0, 0.0), (0.4, 0.04)):
+            assert found[d, share, "kd − hard"] == pytest.approx(0.03 + extra)
+            assert found[d, share, "kd − untuned"] == pytest.approx(0.08 + extra)
+            assert found[d, share, "label_smoothing_matched − hard"] == pytest.approx(0.02)
+            assert found[d, share, "label_smoothing_matched − untuned"] == pytest.approx(0.07)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("sets", [("a",), ("a", "b")])
 def test_gains_are_drawn_where_they_lie(seeds, sets):
-    figure = figures_noise.gains(tables(seeds, sets=sets))
+    figure = noise.gains(tables(seeds, sets=sets))
     drawn = [ax for ax in figure.axes if ax.get_visible()]
     assert [ax.get_title() for ax in drawn] == list(sets)
     kd = next(c for c in drawn[0].containers if c.get_label() == "KD − tuned")
@@ -76,15 +78,15 @@ def said(figure: Figure) -> str:
 
 def test_one_amount_of_noise_or_one_condition_leaves_nothing_to_draw():
     one = tables(noises=(0.4,))
-    assert said(figures_noise.levels(one)) == "the runs hold one amount of noise"
+    assert said(noise.accuracies(one)) == "the runs hold one amount of noise"
     why = "it needs hard labels, another condition and two amounts of noise"
-    assert said(figures_noise.gains(one)) == why
+    assert said(noise.gains(one)) == why
     plain = {k: f[f["condition"] == "hard"] for k, f in tables().items()}
-    assert said(figures_noise.gains(plain)) == why
-    assert said(figures_noise.remedies(plain)) == "KD is not among the runs"
-    assert figures_noise.alphas(figures_noise.weighed(plain)).empty
+    assert said(noise.gains(plain)) == why
+    assert said(noise.remedies(plain)) == "KD is not among the runs"
+    assert noise.weight_changes(noise.by_weight(plain)).empty
     alone = {k: f[f["condition"] == "kd"] for k, f in tables().items()}
-    assert "svg" in print_figure(figures_noise.levels(alone), "svg")
+    assert "svg" in print_figure(noise.accuracies(alone), "svg")
 
 
 def test_a_larger_weight_is_worth_what_was_planted():
@@ -92,11 +94,11 @@ def test_a_larger_weight_is_worth_what_was_planted():
     cross = given["noisy"][given["noisy"]["condition"] == "kd"]
     heavy = cross["test_accuracy"] + 0.02 * (cross["alpha"] == 0.9)
     given["crossfitted"] = cross.assign(test_accuracy=heavy)
-    found = figures_noise.alphas(figures_noise.weighed(given)).set_index(["dataset", "teacher"])
+    found = noise.weight_changes(noise.by_weight(given)).set_index(["dataset", "teacher"])
     assert found.index.is_unique and set(found["alpha"]) == {0.9} and set(found["less"]) == {0.5}
     assert found.loc[("a", "kd"), "difference"] == pytest.approx(0.01)
     assert found.loc[("a", "crossfitted"), "difference"] == pytest.approx(0.03)
-    ax = figures_noise.remedies(given).axes[0]
+    ax = noise.remedies(given).axes[0]
     lines = {c.get_label(): c[0].get_ydata() for c in ax.containers}
     assert lines["KD, cross-fitted teacher"] - lines["KD"] == pytest.approx([0.0, 0.02])
 
@@ -108,14 +110,14 @@ def test_smoothed_labels_are_as_far_from_the_law_as_their_wrong_ones():
     high, low = 0.7 + 0.3 / classes, 0.3 / classes
     expected = wrong * (high - low) * np.log(high / low)
     assert 0 < wrong < 0.5
-    assert figures_mislabelled.smoothed_labels("synthetic", json.dumps(given)) == pytest.approx(expected)
-    assert figures_mislabelled.smoothed_labels("synthetic", json.dumps(SMALL)) == 0
+    assert smoothed_label_kl("synthetic", json.dumps(given)) == pytest.approx(expected)
+    assert smoothed_label_kl("synthetic", json.dumps(SMALL)) == 0
 
 
 def test_ceiling_is_the_share_of_labels_that_noise_leaves():
     clean, noisy = (datasets.load(Data("synthetic", pairs(n))).train.y for n in ({}, {"noise": 0.4}))
-    assert figures_mislabelled.ceiling(0.4, 20) == pytest.approx(float((noisy == clean).double().mean()), abs=0.02)
-    assert figures_mislabelled.ceiling(np.array([0.0, 1.0]), 20) == pytest.approx([1, 1 / 20])
+    assert unchanged_share(0.4, 20) == pytest.approx(float((noisy == clean).double().mean()), abs=0.02)
+    assert unchanged_share(np.array([0.0, 1.0]), 20) == pytest.approx([1, 1 / 20])
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +142,9 @@ def study(folder, own_store, monkeypatch):
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_every_figure_of_a_study_is_drawn(study, seeds):
     held = study(seeds)
-    thirds = figures_unequal.unequal(held)
-    drawn = [figures_mislabelled.memorised(held), figures_mislabelled.distance(held), figures_noise.levels(held),
-             figures_noise.gains(held), figures_noise.remedies(held), figures_unequal.tails(thirds)]  # fmt: skip
+    thirds = noise.unequal(held)
+    drawn = [noise.memorised(held), noise.distance(held), noise.accuracies(held),
+             noise.gains(held), noise.remedies(held), noise.tails(thirds)]  # fmt: skip
     for figure in drawn:
         assert "svg" in print_figure(figure, "svg") and not said(figure).startswith("nothing")
         assert f"n = {seeds} seeds" in figure.texts[-1].get_text()
@@ -150,15 +152,15 @@ def test_every_figure_of_a_study_is_drawn(study, seeds):
 
 def test_what_a_study_shows_of_teachers_is_what_their_logits_say(study):
     held = study(2)
-    shown = figures_mislabelled.portrait(held)
-    teachers = figures_noise.at(held["teachers"])
+    shown = noise.portrait(held)
+    teachers = noise.with_noise(held["teachers"])
     noisy = teachers[(teachers["noise"] == 0.4) & (teachers["composed"] == "")]
     row = shown.loc[("synthetic", "its own", 0.4)]
     assert row["train_accuracy"] == pytest.approx(noisy["train_accuracy"].mean()) and row["n"] == 2
     assert row["law_2"] == pytest.approx(derived.anatomies(noisy)["law_2"].mean())
     assert row["unchanged"] == pytest.approx(1 - 0.4 * 19 / 20)
-    assert not set(held["imbalanced"]["teacher"]) & set(figures_mislabelled.noisy_teachers(held)["key"])
-    ax = figures_mislabelled.distance(held).axes[0]
+    assert not set(held["imbalanced"]["teacher"]) & set(noise.noisy_teachers(held)["key"])
+    ax = noise.distance(held).axes[0]
     lines = {c.get_label(): c[0].get_ydata() for c in ax.containers}
     assert lines["teacher, τ = 2"][-1] == pytest.approx(row["law_2"])
     assert lines["cross-fitted, τ = 1"] == pytest.approx([shown.loc[("synthetic", "crossfitted", 0.4), "law_1"]])
@@ -168,23 +170,23 @@ def test_without_a_law_there_is_no_distance(study, monkeypatch):
     held = study(1)
     blind = lambda frame: pd.DataFrame(np.nan, frame.index, ["law_1", "law_2", "law_4", "sure_train"])  # noqa: E731
     monkeypatch.setattr(derived, "anatomies", blind)
-    assert said(figures_mislabelled.distance(held)) == "no data set among the runs knows the law of its labels"
-    assert "law_1" not in figures_mislabelled.portrait(held)
+    assert said(noise.distance(held)) == "no data set among the runs knows the law of its labels"
+    assert "law_1" not in noise.portrait(held)
 
 
 def test_thirds_are_means_over_classes_and_the_rarest_as_the_claim_has_it(study):
     held = study(2)
     best = stats.tuned(held["imbalanced"])
-    found = figures_unequal.thirds(best, held)
+    found = noise.thirds(best, held)
     tail = found[found["third"] == "rarest"].set_index("key")["third_accuracy"]
     assert tail[best["key"]].to_list() == pytest.approx(derived.tail_accuracy(best, held).to_list())
-    sizes = figures_unequal.sizes(held).iloc[0]
+    sizes = noise.sizes(held).iloc[0]
     assert sizes["classes"] == 20 and 9 < sizes["commonest"] / sizes["rarest"] < 11
     whole = found.assign(sum=found["third_accuracy"] * found["third"].map({"rarest": 6, "middle": 8, "commonest": 6}))
     each = runs.arrays(best, "per_class")
     means = {k: float((each[k][0] / each[k][1]).mean()) for k in best["key"]}
     assert means == pytest.approx((whole.groupby("key")["sum"].sum() / 20).to_dict())
-    by = figures_unequal.by_third(figures_unequal.unequal(held))
+    by = noise.by_third(noise.unequal(held))
     assert {"hard", "untuned", "kd", "teacher"} <= set(by.index.get_level_values("condition")) and set(by["n"]) == {2}
 
 
@@ -193,11 +195,11 @@ def test_gains_on_thirds_are_paired_and_drawn(monkeypatch):
         {"dataset": "a", "condition": c, "seed": s, "third": t, "third_accuracy": 0.5 + s / 10 + gain * sign,
          "hidden": "6", "device": "CPU", "stale": False}
         for c, gain in (("hard", 0.0), ("kd", 0.1)) for s in range(3)
-        for t, sign in zip(figures_unequal.THIRDS, (-1, 0, 1))
+        for t, sign in zip(noise.THIRDS, (-1, 0, 1))
     )  # fmt: skip
-    found = figures_unequal.third_gains(frame).set_index("third")["difference"]
+    found = noise.third_gains(frame).set_index("third")["difference"]
     assert found.to_dict() == pytest.approx({"rarest": -0.1, "middle": 0.0, "commonest": 0.1})
-    (line,) = figures_unequal.tails(frame).axes[0].containers
+    (line,) = noise.tails(frame).axes[0].containers
     assert line[0].get_ydata() == pytest.approx([-0.1, 0.0, 0.1])
     alone = frame[frame["condition"] == "kd"]
-    assert said(figures_unequal.tails(alone)) == "hard labels and another condition are not both among the runs"
+    assert said(noise.tails(alone)) == "hard labels and another condition are not both among the runs"
