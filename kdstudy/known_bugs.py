@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdstudy.core.findings import Report
 from kdstudy.core.random import generator
-from kdstudy.diagnosis import Diagnosis, diagnose
-from kdstudy.losscheck import LossReport, check_loss
+from kdstudy.diagnosis import diagnose
+from kdstudy.losscheck import check_loss
 from kdstudy.losscheck.variants import Form, KDLoss, Loss, weightings
 
 
@@ -42,7 +43,7 @@ class Bug:
         """The function that finds it."""
         return "check_loss" if self.loss else "diagnose"
 
-    def report(self, teacher: object, label: object, tau: float, alpha: float) -> LossReport | Diagnosis:
+    def report(self, teacher: object, label: object, tau: float, alpha: float) -> Report:
         """What its tool finds, run now on the bug planted into a loss of C classes or into these logits (N, C)."""
         teacher = torch.as_tensor(teacher)
         if self.loss:
