@@ -5,31 +5,22 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import reference_statistics as reference
 import torch
-from conftest import says
 from healthy_teacher import GROUP, V, Y
 
-from kdstudy import diagnose, shapes
-from kdstudy.diagnosis.api import TAUS, Unusable
+from kdstudy import diagnose
+from kdstudy.diagnosis.api import TAUS
 
 RNG = np.random.default_rng(11)
 
 
-def strict(value: object) -> str:
-    return json.dumps(value, allow_nan=False)
-
-
-def test_shares_over_temperatures_are_those_of_the_levels():
-    levels, v, y = diagnose(V, Y, tau=3).levels, torch.tensor(V).double(), torch.tensor(Y)
-    taus = sorted([*TAUS, 3.0])
-    pieces = [shapes.level_split((v / tau).softmax(-1), y) for tau in taus]
-    for level in ("universe", "domain", "instance"):
-        found = levels[level]
+def test_levels_are_listed_over_temperatures_and_the_one_in_use():
+    levels, taus = diagnose(V, Y, tau=3).levels, sorted([*TAUS, 3.0])
+    pieces = [reference.shares(V, Y, tau) for tau in taus]
+    for level, found in levels.items():
         assert found["tau"] == taus
-        assert found["share"] == pytest.approx([p[level] / sum(p.values()) for p in pieces], abs=1e-9)
-        intervals = zip(*(found[k] for k in ("share_low", "share", "share_high")))
-        assert all(low <= share <= high for low, share, high in intervals)
-    assert levels["universe"]["mass"] == pytest.approx([float(shapes.off_label_mass(v, y, tau).mean()) for tau in taus])
+        assert found["share"] == pytest.approx([p[level] for p in pieces], abs=1e-9)
 
 
 def test_what_each_level_says():
@@ -64,7 +55,7 @@ def test_super_classes_may_have_names_and_domain_says_why_there_is_no_test():
 def test_everything_is_json_and_html_is_escaped():
     found = diagnose(V, Y, class_names=["<b>"] * 12, superclass=GROUP, student_logits=V, tau=2)
     whole = found.as_dict()
-    assert json.loads(found.as_json()) == json.loads(strict(whole)) == whole
+    assert json.loads(found.as_json()) == whole
     assert whole.keys() == {"ok", "facts", "levels", "tau", "findings"}
     assert tuple(f["code"] for f in whole["findings"]) == found.codes
     assert "<b>" not in found._repr_html_() and "healthy" in found._repr_html_()
@@ -86,21 +77,8 @@ def test_any_numbers_are_diagnosed(fill, shape):
     other = {"student_logits": v, "heldout_teacher_logits": v, "heldout_labels": y, "student_val_logits": v}
     for given in ({}, other | {"superclass": np.zeros(shape[1]), "tau": 2}):
         found = diagnose(v, y, **given)
-        assert found.codes and strict(found.as_dict())
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_random_shapes_scales_and_holes_are_diagnosed(seed):
-    rng = np.random.default_rng(seed)
-    n, c = int(rng.integers(1, 40)), int(rng.integers(2, 12))
-    v = rng.standard_normal((n, c)) * 10 ** rng.uniform(-8, 8)
-    with np.errstate(over="ignore"):
-        v = v.astype(rng.choice([np.float16, np.float32, np.float64]))
-    v[rng.random((n, c)) < 0.05 * (seed % 3)] = rng.choice([np.nan, np.inf, -np.inf])
-    student, tau = rng.standard_normal((n, c)), float(rng.uniform(0.1, 9))
-    found = diagnose(v, rng.integers(c, size=n), student_logits=student, tau=tau)
-    assert strict(found.as_dict())
-    assert found.facts["rows_left_out"] == int((~np.isfinite(v).all(1)).sum())
+        assert found.codes and found.as_json()
+        assert found.facts["rows_left_out"] == int((~np.isfinite(v).all(1)).sum())
 
 
 def test_rows_that_either_lacks_are_left_out_of_both():
@@ -108,29 +86,6 @@ def test_rows_that_either_lacks_are_left_out_of_both():
     v[:10, 0], z[5:20, 0] = np.nan, np.nan
     one, two = diagnose(v, Y, student_logits=z), diagnose(V[20:], Y[20:], student_logits=z[20:])
     assert one.levels["instance"]["student_weights"] == two.levels["instance"]["student_weights"]
-
-
-NAMES, GROUPS = "a list of 12 names, one for each class", "12, the super-class of each class in order"
-REFUSED = [
-    ({"tau": 0}, "tau: found 0, allowed: a number from 0.001 to 1000"),
-    ({"class_names": ["a"]}, f"class_names: found 1 names, allowed: {NAMES}"),
-    ({"class_names": "abc"}, f"class_names: found str, allowed: {NAMES}"),
-    ({"superclass": [0]}, f"superclass: found 1 entries, allowed: {GROUPS}"),
-    ({"superclass": np.array(3)}, f"superclass: found int, allowed: {GROUPS}"),
-    ({"student_logits": V[:, :3]}, "student_logits: found 3 classes, allowed: 12, as teacher_logits have"),
-    ({"student_logits": V[:7]}, "labels: found 1200 labels for 7 rows of student_logits, allowed: equally many"),
-    ({"heldout_teacher_logits": V}, "heldout_teacher_logits: found without labels, allowed: together with "
-                                    "heldout_labels"),
-    ({"heldout_labels": Y}, "heldout_labels: found without logits, allowed: together with heldout_teacher_logits"),
-    ({"heldout_teacher_logits": V, "heldout_labels": Y[:5]}, "heldout_labels: found 5 labels for 1200 rows of "
-                                                             "heldout_teacher_logits, allowed: equally many"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("given", "message"), REFUSED)
-def test_refusals_say_found_and_allowed(given, message):
-    with pytest.raises(Unusable, match=says(message)):
-        diagnose(V, Y, **given)
 
 
 def test_class_names_that_are_a_generator_or_an_array_are_read():

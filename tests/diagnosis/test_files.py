@@ -162,25 +162,26 @@ def test_a_damaged_member(tmp_path):
     refused(path, f"a file that is cut off or broken ({why}), allowed: a whole one; {SAVE}")
 
 
-ROWS, NUMBERS = np.array([[1.0], [2.0, 3.0]], dtype=object), "number the classes 0, 1, ... and give their names as"
-PICKLED = [
-    ({"teacher_logits": ROWS, "labels": [0, 1]}, "teacher_logits, allowed: numbers or text; save np.asarray(rows, "
-                                                 "dtype=np.float32)"),
-    ({"class_names": np.array(NAMES, dtype=object)}, "class_names, allowed: numbers or text; save np.array(names, "
-                                                     "dtype=str)"),
-]  # fmt: skip
-NO_NUMBERS = [
-    ({"labels": np.array(["cat"] * 300)}, f"str96 in labels, such as 'cat', allowed: numbers; {NUMBERS} class_names"),
-    ({"tau": [1, 2]}, "2 values in tau, allowed: one temperature"),
-    ({"class_names": np.array([b"\xff"] * 5)}, r"a class name that is not UTF-8 (b'\xff'), allowed: UTF-8"),
-]
+ROWS, TEXT = np.array([[1.0], [2.0, 3.0]], dtype=object), "allowed: numbers or text; save"
+OBJECTS, TODO = "Python objects (pickled) in", "number the classes 0, 1, ... and give their names as class_names"
 
 
 @pytest.mark.parametrize(
-    ("arrays", "message"), [*((a, f"Python objects (pickled) in {m}") for a, m in PICKLED), *NO_NUMBERS]
+    ("name", "value", "message"),
+    [
+        (
+            "teacher_logits",
+            ROWS,
+            f"{OBJECTS} teacher_logits, {TEXT} np.asarray(rows, dtype=np.float32)",
+        ),
+        ("class_names", ROWS, f"{OBJECTS} class_names, {TEXT} np.array(names, dtype=str)"),
+        ("labels", ["cat"] * 300, f"str96 in labels, such as 'cat', allowed: numbers; {TODO}"),
+        ("tau", [1, 2], "2 values in tau, allowed: one temperature"),
+        ("class_names", [b"\xff"] * 5, r"a class name that is not UTF-8 (b'\xff'), allowed: UTF-8"),
+    ],
 )
-def test_values_that_are_no_numbers(tmp_path, arrays, message):
-    np.savez(tmp_path / "a.npz", **example() | arrays)
+def test_values_that_are_no_numbers(tmp_path, name, value, message):
+    np.savez(tmp_path / "a.npz", **example() | {name: np.array(value)})
     refused(tmp_path / "a.npz", message)
 
 
@@ -211,34 +212,27 @@ def test_an_empty_archive(tmp_path):
     refused(tmp_path / "a.npz", f"no arrays, {MISSING}")
 
 
-LISTS = "allowed: C numbers in each row"
-SPLITS = "train, heldout, held-out, held_out, validation, val, valid, dev, test"
 ONE = {"teacher_logits": [[1.0, 2.0]], "labels": [0]}
+ROW, HELD = "allowed: C numbers in each row", "rows with split = heldout, or --heldout FILE"
+SPLITS = "train, heldout, held-out, held_out, validation, val, valid, dev, test"
+TABLES = [
+    ({"teacher_logits": [[1.0, 2.0], [1.0]]}, f"lists of different lengths in teacher_logits (1, 2), {ROW}"),
+    ({"teacher_logits": [[1.0, 2.0], None]}, f"lists of different lengths in teacher_logits (2, none), {ROW}"),
+    ({"teacher_logits": [[[1.0]], [[2.0]]]}, f"lists of lists in teacher_logits, {ROW}"),
+    ({"labels_0": [1, 2], "labels_2": [1, 2]}, "columns labels_... without number 1, allowed: 0, 1, ... without a gap"),
+    ({"labels_0": [[1], [2]]}, "lists in labels_0, allowed: numbers in labels_0, or lists in one column"),
+    (ONE | {"split": ["new"]}, f"split 'new', allowed: {SPLITS}"),
+    (ONE | {"class_names": ["a"]}, "class_names as a column, allowed in .parquet: JSON in the file's metadata"),
+    (ONE | {"heldout_labels": [0]}, f"heldout_labels as a column, allowed in .parquet: {HELD}"),
+    (ONE | {"tau": "four"}, "metadata tau that is no JSON, allowed: a list, or a number for tau"),
+]
 
 
-@pytest.mark.parametrize(
-    ("table", "metadata", "message"),
-    [
-        ({"teacher_logits": [[1.0, 2.0], [1.0]]}, None, f"lists of different lengths in teacher_logits (1, 2), "
-         f"{LISTS}"),
-        ({"teacher_logits": [[1.0, 2.0], None]}, None, f"lists of different lengths in teacher_logits (2, none), "
-         f"{LISTS}"),
-        ({"teacher_logits": [[[1.0]], [[2.0]]]}, None, f"lists of lists in teacher_logits, {LISTS}"),
-        ({"teacher_logits_0": [1.0, 2.0], "teacher_logits_2": [1.0, 2.0]}, None, "columns teacher_logits_... without "
-         "number 1, allowed: 0, 1, ... without a gap"),
-        ({"teacher_logits_0": [[1.0], [2.0]]}, None, "lists in teacher_logits_0, allowed: numbers in "
-         "teacher_logits_0, or lists in one column"),
-        (ONE | {"split": ["new"]}, None, f"split 'new', allowed: {SPLITS}"),
-        (ONE | {"class_names": ["a"]}, None, "class_names as a column, allowed in .parquet: JSON in the file's "
-         "metadata"),
-        (ONE | {"heldout_labels": [0]}, None, "heldout_labels as a column, allowed in .parquet: rows with split = "
-         "heldout, or --heldout FILE"),
-        (ONE, {"tau": "four"}, "metadata tau that is no JSON, allowed: a list, or a number for tau"),
-    ],
-)  # fmt: skip
-def test_columns_that_do_not_fit(tmp_path, table, metadata, message):
-    table = pa.table({"labels": [0, 1]} | table).replace_schema_metadata(metadata)
-    pq.write_table(table, tmp_path / "a.parquet")
+@pytest.mark.parametrize(("columns", "message"), TABLES)
+def test_columns_that_do_not_fit(tmp_path, columns, message):
+    metadata = {k: v for k, v in columns.items() if k == "tau"}
+    table = pa.table({k: v for k, v in columns.items() if k != "tau"})
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "a.parquet")
     refused(tmp_path / "a.parquet", message)
 
 

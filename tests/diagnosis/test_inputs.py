@@ -6,6 +6,7 @@ import torch
 from conftest import says
 from reference_statistics import teacher
 
+from kdstudy import diagnose
 from kdstudy.diagnosis import inputs
 from kdstudy.diagnosis.inputs import Unusable, labelled, read_inputs
 from kdstudy.diagnosis.statistics.all import measure
@@ -70,25 +71,45 @@ def test_probabilities_are_read_as_their_logarithms():
 
 
 V, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 2, 0])
+TWO, NAMES, GROUPS = (
+    "one logit z for two classes is [0, z]",
+    "a list of 3 names, one for each class",
+    "3, the super-class",
+)
+LOGITS, LABELS, HELD = "teacher_logits", "labels", "heldout_teacher_logits"
 BAD = [
-    (V[0], Y, "v: found shape (3,), allowed: (N, C), one row for each example; one logit z for two classes is [0, z]"),
-    (V[:0], Y[:0], "v: found no rows (shape (0, 3)), allowed: at least 1 example"),
-    (V[:, :1], Y, "v: found 1 classes (shape (4, 1)), allowed: at least 2; one logit z for two classes is [0, z]"),
-    ([[1, 2], [3]], Y, "v: found something that is no array of numbers, allowed: rows of equal length"),
-    (V + 1j, Y, "v: found values of type complex128, allowed: real numbers"),
-    (V, Y[:3], "labels: found 3 labels for 4 rows of v, allowed: equally many"),
-    (V, np.eye(3)[Y], "labels: found shape (4, 3), allowed: (4,); of one-hot rows take argmax(1)"),
-    (V, Y[:, None], "labels: found shape (4, 1), allowed: (4,), one label for each row of v"),
-    (V, Y + 1, "labels: found 1 to 3, allowed: 0 to 2 (3 classes); they seem to count from 1: subtract 1"),
-    (V, Y - 1, "labels: found -1 to 1, allowed: 0 to 2 (3 classes); leave out examples without a label"),
-    (V, Y + 7, "labels: found 7 to 9, allowed: 0 to 2 (3 classes)"),
-    (V, Y + 0.5, "labels: found 0.5 at row 0, allowed: whole numbers 0 to 2"),
-    (V, Y * np.nan, "labels: found nan at row 0, allowed: whole numbers 0 to 2"),
-    (V, list("abca"), "labels: found values of type <U1, allowed: real numbers"),
+    (LOGITS, V[0], f"shape (3,), allowed: (N, C), one row for each example; {TWO}"),
+    (LOGITS, V[:0], "no rows (shape (0, 3)), allowed: at least 1 example"),
+    (LOGITS, V[:, :1], f"1 classes (shape (4, 1)), allowed: at least 2; {TWO}"),
+    (LOGITS, [[1, 2], [3]], "something that is no array of numbers, allowed: rows of equal length"),
+    (LOGITS, V + 1j, "values of type complex128, allowed: real numbers"),
+    (LABELS, Y[:3], "3 labels for 4 rows of teacher_logits, allowed: equally many"),
+    (LABELS, np.eye(3)[Y], "shape (4, 3), allowed: (4,); of one-hot rows take argmax(1)"),
+    (LABELS, Y[:, None], "shape (4, 1), allowed: (4,), one label for each row of teacher_logits"),
+    (LABELS, Y + 1, "1 to 3, allowed: 0 to 2 (3 classes); they seem to count from 1: subtract 1"),
+    (LABELS, Y - 1, "-1 to 1, allowed: 0 to 2 (3 classes); leave out examples without a label"),
+    (LABELS, Y + 7, "7 to 9, allowed: 0 to 2 (3 classes)"),
+    (LABELS, Y + 0.5, "0.5 at row 0, allowed: whole numbers 0 to 2"),
+    (LABELS, Y * np.nan, "nan at row 0, allowed: whole numbers 0 to 2"),
+    (LABELS, list("abca"), "values of type <U1, allowed: real numbers"),
+    ("tau", 0, "0, allowed: a number from 0.001 to 1000"),
+    ("class_names", ["a"], f"1 names, allowed: {NAMES}"),
+    ("class_names", "abc", f"str, allowed: {NAMES}"),
+    ("superclass", [0], f"1 entries, allowed: {GROUPS}"),
+    ("superclass", np.array(3), f"int, allowed: {GROUPS}"),
+    ("student_logits", V[:, :2], "2 classes, allowed: 3, as teacher_logits have"),
+    (HELD, V, "without labels, allowed: together with heldout_labels"),
+    ("heldout_labels", Y, f"without logits, allowed: together with {HELD}"),
 ]
 
 
-@pytest.mark.parametrize(("v", "y", "message"), BAD)
-def test_unusable_says_found_and_allowed(v, y, message):
-    with pytest.raises(Unusable, match=says(message)):
-        labelled("v", v, y)
+@pytest.mark.parametrize(("name", "value", "message"), BAD)
+def test_unusable_says_found_and_allowed(name, value, message):
+    with pytest.raises(Unusable, match=says(f"{name}: found {message}")):
+        diagnose(**{LOGITS: V, LABELS: Y} | {name: value})
+
+
+@pytest.mark.parametrize(("name", "other"), [("student_logits", LABELS), (HELD, "heldout_labels")])
+def test_labels_go_with_every_table(name, other):
+    with pytest.raises(Unusable, match=says(f"{other}: found 4 labels for 2 rows of {name}, allowed: equally many")):
+        diagnose(V, Y, **{name: V[:2]} | ({other: Y} if other != LABELS else {}))
