@@ -74,7 +74,7 @@ V, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 2, 0])
 TWO, NAMES, GROUPS = (
     "one logit z for two classes is [0, z]",
     "a list of 3 names, one for each class",
-    "3, the super-class",
+    "3, the super-class of each class in order",
 )
 LOGITS, LABELS, HELD = "teacher_logits", "labels", "heldout_teacher_logits"
 BAD = [
