@@ -14,7 +14,8 @@ BINS = 15
 
 MEASURES: Registry[Callable[..., Tensor]] = Registry("measure")  # of (logits, labels)
 WITH_TEACHER: Registry[Callable[..., Tensor]] = Registry("measure with teacher")  # of (logits, labels, teacher logits)
-measure, measure_with_teacher = MEASURES.register, WITH_TEACHER.register
+measure = MEASURES.register
+measure_with_teacher = WITH_TEACHER.register
 
 
 @measure

@@ -6,6 +6,7 @@ and knows which of its entries come from outside this package (they must travel 
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from functools import partial
 from typing import ClassVar, TypeVar
 
 PACKAGE = __name__.partition(".")[0]
@@ -46,14 +47,18 @@ class Registry(dict[str, T]):
     def __missing__(self, name: str) -> T:
         raise unknown(f"{self.kind} {name!r} is unknown; there are", name, self, self.other)
 
-    def register(self, entry: Fn) -> Fn:
+    def register(self, entry: Fn | None = None, **facts: object) -> Fn:
         """Add a function under its own name and return it: a decorator. A function registered again replaces itself.
 
-        ValueError for the name of one of this package's own entries, if `entry` comes from outside.
+        `facts` become its attributes: `@DATASETS.register(grouped=True)`. ValueError for the name of one of this
+        package's own entries, if `entry` comes from outside.
         """
+        if entry is None:
+            return partial(self.register, **facts)
         name = entry.__name__
         if name in self and is_outside(entry) and not is_outside(dict.__getitem__(self, name)):
             raise ValueError(f"{self.kind} {name!r} is {PACKAGE}'s own: give yours another name")
+        vars(entry).update(facts)
         self[name] = entry
         return entry
 

@@ -172,6 +172,7 @@ class Sources:
     def __init__(self, texts: Mapping[str, str], ignored: frozenset[str] = frozenset()) -> None:
         self.texts, self.ignored = dict(texts), ignored
         self.live: dict[str, object] = {}  # functions and classes from outside, by the reference that stands for them
+        self._digest = cache(self._uncached_digest)
         self._hash = cache(self._uncached_hash)
         self._parts = cache(self._uncached_parts)
         self._module = cache(self._uncached_module)
@@ -287,7 +288,7 @@ class Sources:
 
     def _silent(self, decorator: ast.expr, lookup: Lookup) -> bool:
         """Whether a decorator changes no number: it caches or registers."""
-        call = decorator.func if isinstance(decorator, ast.Call) else decorator
+        call = _called(decorator)
         return ast.unparse(call).split(".")[-1] in SILENT or self._registry(call, lookup) is not None
 
     def _stands(self, node: ast.expr, lookup: Lookup) -> str:
@@ -320,7 +321,9 @@ class Sources:
 
         ValueError if it cannot be found in the sources, or reaches deeper than DEPTH calls.
         """
-        root = self.reference(thing)
+        return self._digest(self.reference(thing))
+
+    def _uncached_digest(self, root: str) -> str:
         if self._far(root) > DEPTH:
             raise ValueError(f"{root} reaches deeper than {DEPTH} calls, allowed: less")
         return self._hash(root, DEPTH)[:12]
@@ -351,8 +354,12 @@ class Sources:
             for module in (m for m, text in self.texts.items() if "\n@" in text)
             for name, (node, *_) in self._module(module)[0].items()
             for decorator in getattr(node, "decorator_list", ())
-            if self._registry(decorator, self._lookup(module)) in known
+            if self._registry(_called(decorator), self._lookup(module)) in known
         }
+
+
+def _called(decorator: ast.expr) -> ast.expr:
+    return decorator.func if isinstance(decorator, ast.Call) else decorator
 
 
 def _makes(statement: ast.stmt, kind: str) -> bool:
