@@ -7,7 +7,6 @@ from IPython.core.pylabtools import print_figure
 
 from kdstudy import runs
 from kdstudy.figures.chapters import few_classes as drawn
-from kdstudy.figures.shared.effects import heat_penalties
 from kdstudy.published import Classes
 from kdstudy.study.theory import with_classes
 
@@ -91,14 +90,6 @@ def test_teachers_are_told_apart_by_what_they_were_taught():
     assert np.isnan(drawn.teacher_accuracy(both).loc[("mine", 6), "all-class teacher"])
 
 
-def test_the_highest_temperature_costs_what_was_planted():
-    found = heat_penalties(with_classes(table()), ["dataset", "classes"]).set_index(["dataset", "classes"])[
-        "difference"
-    ]
-    np.testing.assert_allclose(found, 0.001, atol=1e-12)
-    assert list(found.index) == [(d, c) for d in ("digits", "mine") for c in LEFT]
-
-
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("datasets", [("digits",), ("digits", "mine")])
 def test_every_figure_draws(seeds, datasets):
@@ -116,17 +107,12 @@ def test_every_figure_draws(seeds, datasets):
     assert all("svg" in print_figure(f, "svg") for f in figures)
 
 
-def test_without_the_conditions_an_empty_figure_says_why():
-    hard = table(conditions=["hard"])
-    empty = [drawn.taught(hard, "domain_share"), drawn.against_classes(drawn.class_shape(hard), hard)]
+def test_without_the_conditions_or_merged_classes_an_empty_figure_says_why():
+    hard, merged = table(conditions=["hard"]), table()[lambda t: t["options"] == "{}"]
+    none = finer(merged)[["key", "dataset", "options", "condition", "seed"]]
+    rows = drawn.remedies(merged, none)
+    assert rows.empty and drawn.carried(merged, none).empty
+    empty = [drawn.taught(hard, "domain_share"), drawn.against_classes(drawn.class_shape(hard), hard),
+             drawn.against_classes(rows, merged)]  # fmt: skip
     why = "nothing to draw: no data set has the conditions that this compares"
-    assert [f.texts[0].get_text() for f in empty] == [why, why]
-
-
-def test_without_merged_classes_there_is_no_remedy_to_show():
-    merged = table()[lambda t: t["options"] == "{}"]
-    none = finer(merged)
-    rows = drawn.remedies(merged, none[["key", "dataset", "options", "condition", "seed"]])
-    assert rows.empty and drawn.carried(merged, none[["key", "dataset", "options", "condition"]]).empty
-    figure = drawn.against_classes(rows, merged)
-    assert figure.texts[0].get_text() == "nothing to draw: no data set has the conditions that this compares"
+    assert [f.texts[0].get_text() for f in empty] == [why] * 3
