@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
-from kdstudy import cli
+from kdstudy.cli.main import app
 
 Arrays = dict[str, object]
 
@@ -50,7 +50,7 @@ def save(path: Path, **arrays: object) -> Path:
 
 def call(*words: object) -> Result:
     """`kdstudy diagnose` with these words."""
-    return CliRunner().invoke(cli.app, ["diagnose", *map(str, words)], env={"COLUMNS": "80"})
+    return CliRunner().invoke(app, ["diagnose", *map(str, words)], env={"COLUMNS": "80"})
 
 
 def strict(text: str) -> dict:

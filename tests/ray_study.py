@@ -10,7 +10,8 @@ import ray_hooks
 import typer
 from conftest import TINY
 
-from kdstudy import cli, executors, plans, ray_executor, runs
+from kdstudy import executors, plans, ray_executor, runs
+from kdstudy.cli.console import plainly
 from kdstudy.published import Published
 from kdstudy.spec import Run
 from kdstudy.store import Store
@@ -28,7 +29,7 @@ def main(address: str, store: str, hook: str, mark: str) -> None:
     executors.WIDEST = WIDTH
     ray_executor.task = ray_hooks.spoiled(getattr(ray_hooks, hook), Path(mark))
     try:
-        with cli.plainly():
+        with plainly():
             runs.ask(study(), f"ray:{address}", Store(store), Published(f"{store}.none"))
     except typer.Exit as ended:
         sys.exit(ended.exit_code)

@@ -5,7 +5,8 @@ import pytest
 from conftest import tiny_run
 from test_claims import planted
 
-from kdstudy import book, claims, figures, notebooks, plans, publish, reproduce, runs, stats, style, wording
+from kdstudy import claims, figures, plans, runs, stats, style, wording
+from kdstudy.book import build, notebooks, publish, reproduce
 from kdstudy.published import Published
 from kdstudy.setups import setup
 from kdstudy.store import Record, Store
@@ -31,7 +32,7 @@ def test_a_chapter_asks_its_conditions_of_convolutional_networks_too(chapter):
 def test_without_images_nothing_is_asked_of_them(chapter):
     parts = plans.PLANS[chapter](images=[])
     assert parts["images"] == parts["image_teachers"] == []
-    assert notebooks.parameters(book.chapters()[chapter])["images"].default == SETS
+    assert notebooks.parameters(build.chapters()[chapter])["images"].default == SETS
 
 
 def test_the_baseline_is_searched_as_widely_on_images():

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from kdstudy import cli
+from kdstudy.cli.main import app
 from kdstudy.store import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -105,7 +105,7 @@ def test_documents_name_commands_that_exist(document):
     code = "\n".join(re.findall(r"(?s)```.*?```|`[^`\n]+`", read(document)))
     made = set(re.findall(r"(?m)(?:^|`)make (\w+)", code))
     asked = set(re.findall(r"(?m)(?:^|`)kdstudy ([a-z]+)", code))
-    commands = {c.name or c.callback.__name__.replace("_", "-") for c in cli.app.registered_commands}
+    commands = {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands}
     assert made <= set(targets())
     assert asked <= commands
 

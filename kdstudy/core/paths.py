@@ -56,6 +56,11 @@ def published(part: str) -> Path:
     )
 
 
+def study_root() -> Path:
+    """The folder that holds `book` and `data`, from which chapters name files."""
+    return published("book").parent
+
+
 def results_folder() -> Path:
     """$KDSTUDY_RESULTS, else the published results; data/results under the root if there are none."""
     there = (p for p in (ROOT / "data/results", SHIPPED / "data/results") if p.is_dir())

@@ -13,7 +13,7 @@ import pytest
 from diagnoses import EXTREMES, NASTY, given
 from logit_files import example
 
-from kdstudy import book
+from kdstudy.book.offline import offline_report
 from kdstudy.diagnosis.api import Diagnosis, diagnose
 from kdstudy.diagnosis.report import recommended_range
 from kdstudy.figures.chapters import diagnose as drawn
@@ -29,7 +29,7 @@ def extreme(request) -> Diagnosis:
 def test_a_page_stands_alone(extreme, tmp_path):
     text = page(extreme, "a <file> & more.npz")
     (tmp_path / "index.html").write_text(text, "utf-8")
-    assert book.offline_report(tmp_path) == []
+    assert offline_report(tmp_path) == []
     assert "<script" not in text and "http-equiv" not in text
     assert "What this teacher can tell: a &lt;file&gt; &amp; more.npz" in text
     assert text.count("<figure>") == 4

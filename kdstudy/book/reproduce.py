@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from kdstudy import book, executors, notebooks, plans, runs, stats
+from kdstudy import executors, plans, runs, stats
+from kdstudy.book import build, notebooks
 from kdstudy.downloads import at_hand
 from kdstudy.published import Published
 from kdstudy.spec import Run
@@ -18,7 +19,7 @@ NOT_COMPARED = ("seconds", "version")
 
 def candidates(chapter: str, published: Published) -> tuple[list[Run], list[str]]:
     """The chapter's published perceptrons that can be trained here, and the data sets left out."""
-    defaults = {k: p.default for k, p in notebooks.parameters(book.chapters()[chapter]).items()}
+    defaults = {k: p.default for k, p in notebooks.parameters(build.chapters()[chapter]).items()}
     asked = [r for r in plans.every(chapter, **defaults) if r.recipe.net == "mlp"]
     known = published.rows([r.key for r in asked])
     here = {name: at_hand(name) for name in {r.data.name for r in asked}}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import tiny_run
 
-from kdstudy import plans, publish, runs
+from kdstudy import plans, runs
+from kdstudy.book import publish
 from kdstudy.published import Classes, Published
 from kdstudy.spec import Data, Run
 from kdstudy.store import Store

@@ -7,7 +7,8 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from kdstudy import book, cli
+from kdstudy.book import build
+from kdstudy.cli import claims, conditions, console, main, run, stored
 
 PARAMETERS = """\
 dataset: str | list[str] = "synthetic"  # data sets
@@ -27,19 +28,20 @@ def small_book(tmp_path, monkeypatch) -> dict[str, Path]:
     for path in known.values():
         cell = nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
         nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
-    monkeypatch.setattr(book, "chapters", lambda: known)
+    monkeypatch.setattr(build, "chapters", lambda: known)
     return known
 
 
 def shell(monkeypatch, capsys):
     """Call the command as a shell does; returns (exit code, standard output, standard error)."""
-    monkeypatch.setattr(cli, "out", Console(width=300))
-    monkeypatch.setattr(cli, "err", Console(width=300, stderr=True))
+    for module in (claims, conditions, run, stored):
+        monkeypatch.setattr(module, "out", Console(width=300))
+    monkeypatch.setattr(console, "err", Console(width=300, stderr=True))
 
     def call(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["kdstudy", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         return (ended.value.code, *capsys.readouterr())
 
     return call

@@ -12,11 +12,12 @@ import yaml
 from tiny_notebooks import cells, printed, write
 
 import kdstudy
-from kdstudy import book
-from kdstudy.store import ROOT
+from kdstudy.book import build, notebooks
+from kdstudy.book.offline import offline_report
+from kdstudy.core.paths import ROOT
 
 CHAPTERS = sorted((ROOT / "book/chapters").glob("*.ipynb"))
-MODULES = {"book", "claims", "derived", "diagnosis", "diagnosis_example", "factorial", "faults", "figures",
+MODULES = {"book", "claims", "derived", "diagnosis", "factorial", "faults", "figures",
            "figures_capacity", "figures_classes", "figures_decomposition", "figures_domain", "figures_instance",
            "figures_levels", "figures_search", "figures_teachers", "identities", "known_bugs", "mantel", "plans",
            "reproduce", "runs", "spec", "speed", "speed_ways", "stats", "study", "wording"}  # fmt: skip
@@ -78,10 +79,10 @@ def test_chapter_explains_its_parameters(path):
     assert len(tagged) == 1
     assignments = [n for n in ast.parse(tagged[0].source).body if not isinstance(n, ast.Import | ast.ImportFrom)]
     assert all(isinstance(n, ast.AnnAssign) for n in assignments)
-    known = book.parameters(path)
+    known = notebooks.parameters(path)
     assert list(known) == [ast.unparse(n.target) for n in assignments]
     assert [name for name, p in known.items() if not p.help] == []
-    book.check(path, {name: p.default for name, p in known.items()})
+    notebooks.check(path, {name: p.default for name, p in known.items()})
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
@@ -97,14 +98,14 @@ def test_table_of_contents_names_every_page():
     toc = yaml.safe_load((ROOT / "book/_toc.yml").read_text("utf-8"))
     pages = {p.relative_to(ROOT / "book").with_suffix("").as_posix() for p in (ROOT / "book/pages").glob("*.md")}
     here = {f"chapters/{p.stem}" for p in CHAPTERS} | pages | {"intro"}
-    assert set(book._files(toc)) == here
-    assert sorted(book.chapters().values()) == CHAPTERS
+    assert set(build._files(toc)) == here
+    assert sorted(build.chapters().values()) == CHAPTERS
 
 
 def test_build(root, monkeypatch):
     monkeypatch.setenv("GITHUB_REPOSITORY", "somebody/study")
     monkeypatch.setenv("GITHUB_SERVER_URL", "https://forge.example")
-    page = book.build(root, {"tiny": {"a": 41}})
+    page = build.build(root, {"tiny": {"a": 41}})
     text = (page.parent / "chapters/tiny.html").read_text("utf-8")
     assert page == root / "book/_build/html/index.html"
     assert "42\n" in text
@@ -118,23 +119,23 @@ def test_build(root, monkeypatch):
 def test_build_stops_at_a_failing_chapter(root):
     write(root / "book/chapters/tiny.ipynb", "a: int = 2  # a number", "1 / 0")
     kept = root / "book/_stage/book/chapters/tiny.ipynb"
-    with pytest.raises(book.BookError, match="(?s)^chapter tiny failed in cell 3, In .2.*ZeroDivisionError"):
-        book.build(root)
+    with pytest.raises(build.BookError, match="(?s)^chapter tiny failed in cell 3, In .2.*ZeroDivisionError"):
+        build.build(root)
     assert kept.exists()
 
 
 def test_build_stops_at_a_warning(root):
     write(root / "book/chapters/tiny.ipynb", "a: int = 2  # a number", title="# Tiny\n\n{cite:t}`nobody1900`")
-    with pytest.raises(book.BookError, match='could not find bibtex key "nobody1900"'):
-        book.build(root)
+    with pytest.raises(build.BookError, match='could not find bibtex key "nobody1900"'):
+        build.build(root)
 
 
 def test_render(root, tmp_path):
-    done = book.execute(root / "book/chapters/tiny.ipynb", tmp_path / "out/other.ipynb", {"a": 6}, root=root)
-    page = book.render(done, root)
+    done = notebooks.execute(root / "book/chapters/tiny.ipynb", tmp_path / "out/other.ipynb", {"a": 6}, root=root)
+    page = build.render(done, root)
     assert page == tmp_path / "out/other/index.html"
     assert "7\n" in (page.parent / "chapters/other.html").read_text("utf-8")
-    assert book.offline_report(page.parent) == []
+    assert offline_report(page.parent) == []
 
 
 PAGE = """<link rel="stylesheet" href="here.css"><link rel="canonical" href="https://a.example/">
@@ -152,7 +153,7 @@ def test_offline_report_finds_what_pages_load(tmp_path):
     (tmp_path / "here.css").write_text("@import url(https://i.example/i.css); p { src: url('fonts/none.woff2') }")
     (tmp_path / "a b.png").write_bytes(b"")
     (tmp_path / "index.html").write_text(PAGE)
-    assert book.offline_report(tmp_path) == [
+    assert offline_report(tmp_path) == [
         "here.css: css loads https://i.example/i.css",
         "here.css: css misses fonts/none.woff2",
         "index.html: link loads //b.example/icon.png",

@@ -7,14 +7,15 @@ import numpy as np
 import pandas as pd
 
 from kdstudy import plans
+from kdstudy.core import paths
 from kdstudy.datasets import load
 from kdstudy.diagnosis.api import diagnose
 from kdstudy.spec import Run
-from kdstudy.store import ROOT, Store
+from kdstudy.store import Store
 from kdstudy.study.calibration.table import logits
 from kdstudy.study.calibration.teachers import CORRUPTIONS, EXPECTED
 
-EXAMPLE = ROOT / "data/results/example_teacher.npz"
+EXAMPLE = paths.ROOT / "data/results/example_teacher.npz"
 
 
 def student() -> Run:

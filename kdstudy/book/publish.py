@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from kdstudy import factorial, figures_decomposition, plans, runs, stats, style
+from kdstudy.core import paths
 from kdstudy.datasets import load
 from kdstudy.published import Classes, Published
 from kdstudy.spec import Data, Run
-from kdstudy.store import ROOT, Record, Store
+from kdstudy.store import Record, Store
 
-FIGURE = ROOT / "book/_static/ladder.png"  # the README's
+FIGURE = paths.ROOT / "book/_static/ladder.png"  # the README's
 
 
 def best(frame: pd.DataFrame) -> pd.Series:
@@ -82,7 +83,7 @@ def everything(executor: str = "local", published: Published | None = None) -> I
     """Publish every chapter at its default parameters, each run of the working store, else of the results `published`
     before; what neither has is trained first. Without `published` all that the store lacks is trained.
     """
-    published = published or Published(ROOT / "data/store/none")
+    published = published or Published(paths.store_file().with_name("none"))
     done: set[str] = set()
     data: dict[str, Data] = {}
     for chapter, plan in plans.PLANS.items():

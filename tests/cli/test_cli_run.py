@@ -7,7 +7,8 @@ import pytest
 from command import shell, small_book
 from tiny_files import NAMES
 
-from kdstudy import cli, runs, targets
+from kdstudy import runs
+from kdstudy.cli import run
 
 chapters = pytest.fixture(autouse=True)(small_book)
 kdstudy = pytest.fixture(shell)
@@ -18,7 +19,7 @@ def asked(monkeypatch) -> list[tuple[list[runs.Run], dict]]:
     """What `run` asks for, without training or executing."""
     calls = []
     monkeypatch.setattr(runs, "ask", lambda wanted, **options: calls.append((wanted, options)))
-    monkeypatch.setattr(cli, "execute", lambda chapter, target, values: print(chapter, target, values))
+    monkeypatch.setattr(run, "execute", lambda chapter, target, values: print(chapter, target, values))
     return calls
 
 
@@ -159,8 +160,8 @@ def test_an_interrupt_says_what_is_kept(kdstudy, monkeypatch):
     ],
 )
 def test_parameters_as_papermill_takes_them(words, expected):
-    assert cli.joined(words.split()) == expected.split()
+    assert run.joined(words.split()) == expected.split()
 
 
 def test_papermill_values_may_hold_spaces_and_equals_signs():
-    assert cli.joined(["-p", "seeds", "[1, 2]", "-p", "dataset", "a=b"]) == ["-p", "seeds=[1, 2]", "-p", "dataset=a=b"]
+    assert run.joined(["-p", "seeds", "[1, 2]", "-p", "dataset", "a=b"]) == ["-p", "seeds=[1, 2]", "-p", "dataset=a=b"]

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from conftest import tiny_run
 
-from kdstudy import datasets, diagnose, diagnosis_example
+from kdstudy import datasets, diagnose
+from kdstudy.book import example_teacher
 from kdstudy.diagnosis.files import read
 from kdstudy.figures.chapters import diagnose as drawn
 from kdstudy.store import Store
@@ -14,7 +15,7 @@ from kdstudy.study.calibration.table import logits
 
 def test_the_file_holds_what_the_runs_left(tmp_path):
     run, store = tiny_run("kd"), Store(tmp_path / "own.sqlite")
-    found, names = read(str(diagnosis_example.write(tmp_path / "a.npz", run, store)))
+    found, names = read(str(example_teacher.write(tmp_path / "a.npz", run, store)))
     left, data = logits([run.teacher, run], store), datasets.load(run.data)
     wanted = {
         "teacher_logits": left[run.teacher.key]["logits_train"], "student_logits": left[run.key]["logits_train"],
@@ -29,7 +30,7 @@ def test_the_file_holds_what_the_runs_left(tmp_path):
 
 
 def test_the_committed_example_is_small_and_of_the_run_it_names():
-    path, run = diagnosis_example.EXAMPLE, diagnosis_example.student()
+    path, run = example_teacher.EXAMPLE, example_teacher.student()
     found, data = read(str(path))[0], datasets.load(run.data)
     assert path.stat().st_size < 500_000
     assert (run.condition.name, run.seed, run.teacher.condition.name) == ("kd", 0, "hard")
@@ -38,7 +39,7 @@ def test_the_committed_example_is_small_and_of_the_run_it_names():
 
 
 def test_the_example_spoilt_has_the_codes_that_are_meant():
-    frame = diagnosis_example.spoilt(read(str(diagnosis_example.EXAMPLE))[0])
+    frame = example_teacher.spoilt(read(str(example_teacher.EXAMPLE))[0])
     assert len(frame) == 10
     assert list(frame["found"]) == list(frame["meant"])
 

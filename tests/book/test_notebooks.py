@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from tiny_notebooks import printed, write
 
-from kdstudy import book, notebooks
+from kdstudy.book import notebooks
 
 FIRST = """tau: float | list[float] = 4.0  # temperature
 dataset: str = "digits"  # a data set
@@ -22,12 +22,12 @@ hidden: int | None = None  # units"""
 
 def test_parameters(tmp_path):
     path = write(tmp_path / "tiny.ipynb", FIRST)
-    assert list(book.parameters(path).values()) == [
-        book.Parameter("tau", "float | list[float]", 4.0, "temperature"),
-        book.Parameter("dataset", "str", "digits", "a data set"),
-        book.Parameter("seeds", "int | list[int]", [0, 1], "seeds, = the unit"),
-        book.Parameter("quick", "bool", False, "whether to hurry"),
-        book.Parameter("hidden", "int | None", None, "units"),
+    assert list(notebooks.parameters(path).values()) == [
+        notebooks.Parameter("tau", "float | list[float]", 4.0, "temperature"),
+        notebooks.Parameter("dataset", "str", "digits", "a data set"),
+        notebooks.Parameter("seeds", "int | list[int]", [0, 1], "seeds, = the unit"),
+        notebooks.Parameter("quick", "bool", False, "whether to hurry"),
+        notebooks.Parameter("hidden", "int | None", None, "units"),
     ]
 
 
@@ -40,7 +40,7 @@ def test_parameters(tmp_path):
     ],
 )  # fmt: skip
 def test_parse(text, value):
-    found = book.parse("x", text)
+    found = notebooks.parse("x", text)
     assert found == value
     assert type(found) is type(value)
 
@@ -48,7 +48,7 @@ def test_parse(text, value):
 def test_parse_refuses():
     message = "parameter x: found '[1, 2', allowed: YAML such as 3, 0.5, kd or [1, 2]"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        book.parse("x", "[1, 2")
+        notebooks.parse("x", "[1, 2")
 
 
 GOOD = [
@@ -59,7 +59,7 @@ GOOD = [
 
 @pytest.mark.parametrize("given", GOOD, ids=str)
 def test_check_accepts(tmp_path, given):
-    book.check(write(tmp_path / "tiny.ipynb", FIRST), given)
+    notebooks.check(write(tmp_path / "tiny.ipynb", FIRST), given)
 
 
 NAMES = "allowed: tau, dataset, seeds, quick, hidden"
@@ -84,7 +84,7 @@ BAD = [
 @pytest.mark.parametrize(("given", "message"), BAD, ids=[str(b[0]) for b in BAD])
 def test_check_refuses(tmp_path, given, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        book.check(write(tmp_path / "tiny.ipynb", FIRST), given)
+        notebooks.check(write(tmp_path / "tiny.ipynb", FIRST), given)
 
 
 def test_execute_runs_this_interpreter(tmp_path, monkeypatch):
@@ -96,7 +96,7 @@ def test_execute_runs_this_interpreter(tmp_path, monkeypatch):
     path = write(tmp_path / "tiny.ipynb", "a: int | None = 2  # a number", "import os, sys\nprint(a, sys.executable)",
                  "print(os.getcwd())")  # fmt: skip
     told, output = [], tmp_path / "new/out.ipynb"
-    assert book.execute(path, output, {"a": 5}, lambda *step: told.append(step), root=tmp_path) == output
+    assert notebooks.execute(path, output, {"a": 5}, lambda *step: told.append(step), root=tmp_path) == output
     assert printed(output) == f"5 {sys.executable}\n{tmp_path}\n"
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert "input_path" not in output.read_text("utf-8")
@@ -106,15 +106,15 @@ def test_execute_runs_this_interpreter(tmp_path, monkeypatch):
 def test_execute_drops_widgets(tmp_path):
     path = write(tmp_path / "tiny.ipynb", "a: int = 2  # a number")
     notebook = nbformat.read(path, as_version=4)
-    notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    notenotebooks.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
     nbformat.write(notebook, path)
-    assert "widgets" not in nbformat.read(book.execute(path, tmp_path / "out.ipynb"), as_version=4).metadata
+    assert "widgets" not in nbformat.read(notebooks.execute(path, tmp_path / "out.ipynb"), as_version=4).metadata
 
 
 def test_execute_says_which_cell_failed(tmp_path):
     path = write(tmp_path / "tiny.ipynb", "a: int = 2  # a number", "print(a)", "raise ValueError('asked, found')")
     with pytest.raises(notebooks.NotebookError) as caught:
-        book.execute(path, tmp_path / "out.ipynb")
+        notebooks.execute(path, tmp_path / "out.ipynb")
     first, *_, last = str(caught.value).splitlines()
     assert first == f"chapter tiny failed in cell 4, In [3]; what was executed is kept in {tmp_path / 'out.ipynb'}"
     assert last == "ValueError: asked, found"

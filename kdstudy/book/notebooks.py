@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from kdstudy.store import ROOT
+from kdstudy.core.paths import study_root
 
 LAST = 8  # lines of a traceback that are shown
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -127,9 +127,10 @@ def execute(
     output: Path,
     parameters: Mapping[str, object] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    root: Path = ROOT,
+    root: Path | None = None,
 ) -> Path:
-    """Execute a notebook with these parameters, with `root` as working folder, and write it to `output`.
+    """Execute a notebook with these parameters, with `root` (by default the folder with the
+    book and its data) as working folder, and write it to `output`.
 
     `progress` is told the code cells done and all there are. Raises NotebookError if a cell fails;
     `output` then holds what was executed.
@@ -142,10 +143,11 @@ def execute(
     papermill.log.logger.setLevel("ERROR")  # it takes annotations with | for unknown names; `check` knows better
     told = progress and (lambda **_: progress(next(done), count))
     output.parent.mkdir(parents=True, exist_ok=True)
+    place = {"metadata": {"path": str(root or study_root())}}
     try:
         result = papermill.execute_notebook(
             notebook, output, dict(parameters or {}), kernel_name="python3", language="python", progress_bar=False,
-            kernel_manager_class=_kernel(), resources={"metadata": {"path": str(root)}}, on_cell_executed=told,
+            kernel_manager_class=_kernel(), resources=place, on_cell_executed=told,
         )  # fmt: skip
     except (papermill.PapermillExecutionError, DeadKernelError) as error:
         raise NotebookError(_failure(notebook, output, error)) from error

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from logit_files import answered, call, example, save, strict
 
-from kdstudy import cli, diagnose
+from kdstudy import diagnose
+from kdstudy.cli import run
 from kdstudy.diagnosis.files import read
 
 
@@ -120,7 +121,7 @@ def test_a_file_that_is_of_no_use(tmp_path):
 def test_a_name_that_is_no_unicode(tmp_path):
     """In a process of its own: Python keeps such bytes of a path as lone surrogates."""
     path = os.fsencode(tmp_path) + b"/\xff.npz"
-    command = [sys.executable, "-c", "from kdstudy.cli import main; main()", "diagnose", path]
+    command = [sys.executable, "-c", "from kdstudy.cli.main import main; main()", "diagnose", path]
     env = os.environ | {"PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, env=env)
     assert (done.returncode, done.stdout) == (2, b"")
@@ -129,4 +130,4 @@ def test_a_name_that_is_no_unicode(tmp_path):
 
 def test_the_chapters_file_is_taken_from_the_folder_one_is_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.given("diagnose", [("path", "my.npz")]) == {"path": str(tmp_path / "my.npz")}
+    assert run.parsed("diagnose", [("path", "my.npz")]) == {"path": str(tmp_path / "my.npz")}

@@ -1,0 +1,48 @@
+"""`kdstudy claims`: every claim with its verdict, computed once for each state of results, claims and code."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from kdstudy.cli.console import out, plainly
+from kdstudy.core import paths
+
+SOURCES = (".py", ".toml", ".json")
+
+
+def list_claims() -> None:
+    """Print every claim with its verdict on the published parameters."""
+    with plainly():
+        out.print(sentences(), markup=False, highlight=False, soft_wrap=True)
+
+
+def sentences() -> str:
+    """The verdicts in words: those kept beside the working store if nothing has changed since, else computed now."""
+    kept = paths.store_file().with_name("claims.json")
+    if kept.exists() and (held := json.loads(kept.read_text("utf-8")))["state"] == state():
+        return held["text"]
+    from kdstudy import claims, wording
+    from kdstudy.store import Store
+
+    Store()  # a new one is a file more
+    before = state()
+    text = wording.sentences(claims.board()[0])
+    kept.write_text(json.dumps({"state": before, "text": text}), "utf-8")
+    return text
+
+
+def state() -> str:
+    """A digest of all that verdicts depend on: the package's sources, the published results, the working store."""
+    files = [p for p in paths.PACKAGE.rglob("*") if p.suffix in SOURCES and paths.SHIPPED not in p.parents]
+    files += [p for p in paths.results_folder().glob("*") if p.is_file()]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return f"{digest.hexdigest()} {_stamp(paths.store_file())}"
+
+
+def _stamp(path: Path) -> str:
+    """When a file, which may be large, was changed last, and its size."""
+    if not path.exists():
+        return "none"
+    return f"{path} {path.stat().st_mtime_ns} {path.stat().st_size}"

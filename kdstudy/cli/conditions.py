@@ -1,0 +1,62 @@
+"""`kdstudy conditions`: what a student can be taught, read from the sources, which are not imported."""
+
+import ast
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.markup import escape
+
+from kdstudy.cli.console import out, plainly
+from kdstudy.core.paths import PACKAGE
+
+
+def list_conditions() -> None:
+    """List the conditions with their parameters and formulas."""
+    with plainly():
+        for function in found():
+            parameters = ", ".join(f"{name} = {value}" for name, value in defaults(function).items())
+            formula = (ast.get_docstring(function) or "without a docstring").splitlines()[0]
+            out.print(f"[bold]{function.name}[/] ({parameters})\n    {escape(formula)}", highlight=False)
+
+
+def found() -> Iterator[ast.FunctionDef]:
+    """Every function under `@condition`: of this package, then of the plugins in $KDSTUDY_PLUGINS."""
+    for path in (*sorted(PACKAGE.rglob("*.py")), *plugins()):
+        if "condition\ndef " in (text := path.read_text("utf-8")):
+            yield from (f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef) and _registered(f))
+
+
+def plugins() -> list[Path]:
+    """The files that $KDSTUDY_PLUGINS names, by their paths or as modules; ValueError for what is neither."""
+    return [_source(name) for name in os.environ.get("KDSTUDY_PLUGINS", "").split(os.pathsep) if name]
+
+
+def _source(name: str) -> Path:
+    """The file of a plugin."""
+    if name.endswith(".py"):
+        path = Path(name).expanduser()
+    else:
+        module = importlib.util.find_spec(name)
+        path = Path(module.origin) if module and module.origin else Path(name)
+    if not path.is_file():
+        raise ValueError(f"KDSTUDY_PLUGINS: found {name!r}, allowed: .py files and modules that can be imported")
+    return path
+
+
+def defaults(function: ast.FunctionDef) -> dict[str, str]:
+    """Names and defaults of a condition's parameters, its keyword-only arguments."""
+    pairs = zip(function.args.kwonlyargs, function.args.kw_defaults)
+    return {argument.arg: _number(default) for argument, default in pairs}
+
+
+def _number(default: ast.expr | None) -> str:
+    """A default as it is read: 2.0 as 2, a name as itself."""
+    text = "" if default is None else ast.unparse(default)
+    return f"{default.value:g}" if isinstance(default, ast.Constant) and isinstance(default.value, float) else text
+
+
+def _registered(function: ast.FunctionDef) -> bool:
+    """Whether a function stands under `@condition` or `@anything.condition`."""
+    return any(ast.unparse(decorator).rpartition(".")[2] == "condition" for decorator in function.decorator_list)

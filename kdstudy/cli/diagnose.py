@@ -1,0 +1,73 @@
+"""`kdstudy diagnose`: a file of somebody's logits, read, diagnosed and reported."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from kdstudy.diagnosis.api import Diagnosis
+
+
+def diagnose(
+    file: Annotated[str, typer.Argument(help="Logits and labels: .npz, .safetensors or .parquet.")],
+    tau: Annotated[str | None, typer.Option(help="The temperature in use; else the file's, if it has one.")] = None,
+    heldout: Annotated[str | None, typer.Option(help="A second file: held-out examples.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a summary.")] = False,
+    output: Annotated[str | None, typer.Option("-o", help="Write a report to this .html file.")] = None,
+) -> None:
+    """Say what a teacher's logits hold and what is wrong with them; exit code 1 for errors, 2 for a file of no use."""
+    target = None if output is None else _writable(output)
+    temperature = None if tau is None else _temperature(tau)
+    from kdstudy.diagnosis.api import Unusable, diagnose_file
+    from kdstudy.diagnosis.report import print_summary
+
+    try:
+        diagnosis = diagnose_file(file, heldout, temperature)
+    except Unusable as error:
+        _refuse(error)
+    if target is not None:
+        _write(diagnosis, target)
+    if as_json:
+        typer.echo(diagnosis.as_json())
+    else:
+        print_summary(diagnosis, Console(highlight=False))
+        if target is not None:
+            typer.echo(f"\nreport {target}")
+    raise typer.Exit(0 if diagnosis.ok else 1)
+
+
+def _refuse(message: object) -> NoReturn:
+    """End with one sentence and exit code 2."""
+    Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
+
+
+def _temperature(text: str) -> float:
+    """A temperature given as text, a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    return value if 0 < value < math.inf else _refuse(f"--tau: found {text!r}, allowed: a number above 0")
+
+
+def _writable(output: str) -> Path:
+    """The report's path, an .html file."""
+    target = Path(output).expanduser()
+    if target.suffix.lower() not in (".html", ".htm") or target.is_dir():
+        _refuse(f"-o: found {output!r}, allowed: the name of a file that ends in .html")
+    return target
+
+
+def _write(diagnosis: "Diagnosis", target: Path) -> None:
+    """Write the report."""
+    from kdstudy.figures.report_page import page
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(page(diagnosis, diagnosis.facts["file"]), "utf-8")
+    except OSError as error:
+        _refuse(f"-o: {target} cannot be written ({error.strerror}); name another file")

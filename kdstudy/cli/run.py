@@ -1,0 +1,148 @@
+"""`kdstudy run`, `quick` and `full`: chapters executed with parameters of one's own, or all that they need trained."""
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdstudy.book import build, notebooks
+from kdstudy.cli.console import out, plainly
+from kdstudy.core import paths
+
+if TYPE_CHECKING:
+    from kdstudy.spec import Run
+
+QUICK = {"dataset": "synthetic, digits", "tau": [1.0, 4.0], "alpha": [0.9], "epsilon": [0.1, 0.4],
+         "weight_decay": [0.0, 1e-3], "seeds": 5, "images": []}  # fmt: skip
+OPTION = re.compile(r"--?[a-zA-Z]")
+Where = Annotated[str | None, typer.Option("--executor", help="Where to train: local, or ray for a Ray cluster.")]
+Address = Annotated[str | None, typer.Option(help="Of the Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT.")]
+
+
+def run(
+    chapter: Annotated[str, typer.Argument(help="A chapter's name, such as universe.")],
+    parameter: Annotated[list[str], typer.Option("-p", help="NAME=VALUE or NAME VALUE; values as YAML.")] = (),
+    dataset: Annotated[str | None, typer.Option(help="As -p dataset: a name, or a path to your own.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", help="Notebook to write; else out/CHAPTER.ipynb.")] = None,
+    executor: Where = None,
+    address: Address = None,
+) -> None:
+    """Execute a chapter with other parameters: trains what is missing, writes notebook and HTML page."""
+    with plainly():
+        pairs = [tuple(p.split("=", 1)) for p in parameter]
+        pairs += [("dataset", dataset)] if dataset else []
+        pairs += [("executor", chosen(executor, address))] if executor or address else []
+        values = parsed(chapter, pairs)
+        target = (output or paths.output_folder() / f"{chapter}.ipynb").resolve()
+        if target.suffix != ".ipynb":
+            raise ValueError(f"-o: found {str(output)!r}, allowed: the name of a notebook, which ends in .ipynb")
+        _train(needed(chapter, values), str(values.get("executor", "local")))
+        execute(chapter, target, values)
+
+
+def quick(executor: Where = None, address: Address = None) -> None:
+    """Train a small universe study from nothing and render its chapter."""
+    with plainly():
+        began, folder = time.perf_counter(), paths.output_folder() / "quick"
+        (folder / "runs.sqlite").unlink(missing_ok=True)
+        os.environ |= {"KDSTUDY_STORE": str(folder / "runs.sqlite"), "KDSTUDY_RESULTS": str(folder / "none")}
+        frame = _train(needed("universe", QUICK), chosen(executor, address))
+        execute("universe", folder / "universe.ipynb", QUICK)
+        minutes = (time.perf_counter() - began) / 60
+        out.print(f"{(frame['source'] == 'trained').sum()} students trained; {minutes:.1f} minutes")
+
+
+def full(
+    missing: Annotated[bool, typer.Option("--missing", help="Train only what is not published either.")] = False,
+    executor: Where = None,
+    address: Address = None,
+) -> None:
+    """Train every published run that the working store lacks, publish all, build the book."""
+    with plainly():
+        if paths.SHIPPED in paths.results_folder().parents:
+            raise ValueError("what is installed is not written to: set KDSTUDY_RESULTS to a folder, or KDSTUDY_ROOT "
+                             "to a checkout")  # fmt: skip
+        from kdstudy.book import example_teacher, publish
+        from kdstudy.published import Published
+
+        for path in publish.everything(chosen(executor, address), Published() if missing else None):
+            out.print(f"published {path}", soft_wrap=True)
+        out.print(f"picture {publish.picture()}", soft_wrap=True)
+        out.print(f"example {example_teacher.write()}", soft_wrap=True)
+        build.build()
+
+
+def chosen(executor: str | None, address: str | None) -> str:
+    """The executor with its address, as chapters name it; "local" if none is named."""
+    if address is not None and executor != "ray":
+        raise ValueError(f"--address: found {address!r}, allowed: an address together with --executor ray")
+    return f"ray:{address}" if address else executor or "local"
+
+
+def parsed(chapter: str, texts: list[tuple[str, str]]) -> dict[str, object]:
+    """`-p name value` pairs parsed and checked against the chapter's parameters cell."""
+    if empty := [name for name, *text in texts if not "".join(text).strip()]:
+        raise ValueError(f"parameter {empty[0]}: found no value, allowed: -p {empty[0]}=VALUE or -p {empty[0]} VALUE")
+    values = {name: notebooks.parse(name, text) for name, text in texts}
+    notebooks.check(notebook(chapter), values)
+    if "dataset" in values:  # notebooks are executed in another folder
+        values["dataset"] = _absolute(values["dataset"])
+    if "path" in values:
+        values["path"] = str(Path(str(values["path"])).expanduser().absolute())
+    return values
+
+
+def _absolute(given: object) -> list[str]:
+    """Data sets, with paths of the user's own from the root."""
+    from kdstudy import datasets, plans
+
+    own = datasets.is_own
+    return [str(Path(n).expanduser().absolute()) if own(n) else n for n in plans.several(given)]
+
+
+def notebook(chapter: str) -> Path:
+    """The chapter's notebook; ValueError with the chapters there are if there is none."""
+    known = build.chapters()
+    if chapter not in known:
+        raise ValueError(f"chapter {chapter!r} is unknown; there are: {', '.join(known)}")
+    return known[chapter]
+
+
+def needed(chapter: str, values: dict[str, object]) -> list["Run"]:
+    """The runs a chapter needs with these parameters; none for a chapter without a plan."""
+    from kdstudy import plans
+
+    defaults = {name: p.default for name, p in notebooks.parameters(notebook(chapter)).items()}
+    return plans.every(chapter, **(defaults | values))
+
+
+def _train(wanted: list["Run"], executor: str) -> object:
+    """The table of these runs; what is missing is trained."""
+    from kdstudy import runs
+
+    return runs.ask(wanted, executor=executor)
+
+
+def execute(chapter: str, target: Path, values: dict[str, object]) -> None:
+    """Execute a chapter into `target` and render it beside it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with out.status(f"executing {chapter}"):
+        notebooks.execute(notebook(chapter), target, values)
+        page = build.render(target)
+    out.print(f"notebook {target}\npage     {page}", soft_wrap=True)
+
+
+def joined(words: list[str]) -> list[str]:
+    """Papermill's `-p name value` rewritten as `-p name=value`."""
+    result, words = [], list(words)
+    while words:
+        word = words.pop(0)
+        if word in ("-p", "--parameters") and words and "=" not in words[0]:
+            name, value = words.pop(0), words.pop(0) if words and not OPTION.match(words[0]) else ""
+            result += ["-p", f"{name}={value}"]
+        else:
+            result.append("-p" if word == "--parameters" else word)
+    return result
