@@ -27,11 +27,12 @@ def build_book() -> None:
         build.build()
 
 
-def _version(asked: bool) -> None:
-    """Print the version and end."""
+def _version(asked: bool) -> bool:
+    """Print the version and end, if it is asked for."""
     if asked:
         typer.echo(f"kdstudy {kdstudy.__version__}")
         raise typer.Exit
+    return False
 
 
 @app.callback()

@@ -106,7 +106,7 @@ def test_execute_runs_this_interpreter(tmp_path, monkeypatch):
 def test_execute_drops_widgets(tmp_path):
     path = write(tmp_path / "tiny.ipynb", "a: int = 2  # a number")
     notebook = nbformat.read(path, as_version=4)
-    notenotebooks.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
     nbformat.write(notebook, path)
     assert "widgets" not in nbformat.read(notebooks.execute(path, tmp_path / "out.ipynb"), as_version=4).metadata
 

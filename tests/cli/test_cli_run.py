@@ -1,13 +1,16 @@
 """`kdstudy run` and the help: what it asks for, what it refuses and in which words, how it exits."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from command import shell, small_book
 from tiny_files import NAMES
 
-from kdstudy import runs
+from kdstudy import __version__, runs, targets
 from kdstudy.cli import run
 
 chapters = pytest.fixture(autouse=True)(small_book)
@@ -33,9 +36,40 @@ def test_without_words_it_explains_itself(kdstudy):
 def test_conditions_are_listed_with_defaults_and_formulas(kdstudy):
     code, out, _ = kdstudy("conditions")
     assert code == 0
-    assert "kd (tau = 2, alpha = 0.9)\n    rho = softmax(v / tau) with weight alpha" in out
-    assert "hard ()\n    rho = e_t: cross-entropy with the labels alone." in out
-    assert out.count("\n    ") == len(targets.CONDITIONS)
+    listed = re.findall(r"(?m)^(\w+) \\((.*)\\)\n    (.+)$", out)
+    assert {name: (said, formula) for name, said, formula in listed} == {
+        name: (", ".join(f"{k} = {v:g}" for k, v in targets.parameters(name).items()), fn.__doc__.splitlines()[0])
+        for name, fn in targets.CONDITIONS.items()
+    }  # read from the sources, and as those who import them see it
+
+
+def test_conditions_of_plugins_are_listed_too(kdstudy, tmp_path, monkeypatch):
+    text = 'from kdstudy import condition\n\n@condition\ndef mine(label, ctx, *, tau=3.0):\n    """Mine."""\n'
+    (tmp_path / "plug.py").write_text(text, "utf-8")
+    (tmp_path / "plugged.py").write_text(text.replace("mine", "yours").replace("@c", "@kdstudy.c"), "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("KDSTUDY_PLUGINS", os.pathsep.join([str(tmp_path / "plug.py"), "plugged"]))
+    assert kdstudy("conditions")[1].endswith("mine (tau = 3)\n    Mine.\nyours (tau = 3)\n    Mine.\n")
+    monkeypatch.setenv("KDSTUDY_PLUGINS", "absent")
+    message = "error: KDSTUDY_PLUGINS: found 'absent', allowed: .py files and modules that can be imported\n"
+    assert kdstudy("conditions")[2] == message
+
+
+@pytest.mark.parametrize(
+    "words", ["", "--help", "--version", "conditions", "run univers", "run universe -p seed=3", "runs --forget",
+              "run universe -p tau=hot", "runs --seed first", "diagnose a.npz --tau warm"],
+)  # fmt: skip
+def test_help_and_argument_errors_load_nothing_heavy(words):
+    code = (
+        "import sys\nfrom kdstudy.cli.main import main\ntry:\n    main()\nexcept SystemExit:\n"
+        "    print('\\nheavy:', *{'torch', 'scipy', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].strip() == "heavy:"
+
+
+def test_the_version(kdstudy):
+    assert kdstudy("--version") == (0, f"kdstudy {__version__}\n", "")
 
 
 def test_run_asks_for_the_runs_of_these_parameters(kdstudy, asked, tmp_path):

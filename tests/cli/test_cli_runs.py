@@ -1,6 +1,8 @@
 """`kdstudy runs` and publishing: what the store holds, listed, filtered, exported, forgotten."""
 
+import io
 import re
+import sys
 
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from command import shell, small_book
 from conftest import tiny_run
 
 from kdstudy import runs
+from kdstudy.published import Published
 from kdstudy.store import Record, Store
 
 chapters = pytest.fixture(autouse=True)(small_book)
@@ -83,10 +86,32 @@ def test_an_export_into_a_folder_that_is_not_there(kdstudy, three, tmp_path):
 
 
 def test_forget_removes_the_listed_runs_only(kdstudy, three):
-    code, out, _ = kdstudy("runs", "--condition", "kd", "--forget")
+    code, out, _ = kdstudy("runs", "--condition", "kd", "--forget", "--yes")
     assert code == 0
-    assert out.splitlines()[-1] == "forgotten in the working store; published results are files in data/results"
+    assert three[2].key in out and three[0].key not in out
+    assert out.splitlines()[-1] == "1 runs forgotten in the working store; published results stay"
     assert set(Store().rows()) == {three[0].key, three[1].key, three[2].teacher.key}
+
+
+def test_forget_needs_a_filter_and_an_answer(kdstudy, three, monkeypatch):
+    message = "error: --forget: found no filter, allowed: --dataset, --condition, --seed, --stale, or --all\n"
+    assert kdstudy("runs", "--forget", "--yes") == (1, "", message)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    code, out, err = kdstudy("runs", "--forget", "--all")
+    assert code == 1 and len(Store().rows()) == 4
+    assert "Forget these 4 runs of" in out + err
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert kdstudy("runs", "--forget", "--all")[0] == 0
+    assert not Store().rows()
+
+
+def test_forget_keeps_teachers_of_published_students(kdstudy, three):
+    student = three[2]
+    Published().publish("universe", [Record(Store().rows([student.key])[student.key], {})])
+    out = kdstudy("runs", "--forget", "--all", "--yes")[1]
+    assert "1 more stay: published students listen to them" in out
+    assert set(Store().rows()) == {student.teacher.key}
+    assert set(Store().has([student.teacher.key], "logits_train")) == {student.teacher.key}
 
 
 def test_stale_runs_are_listed(kdstudy, three):
