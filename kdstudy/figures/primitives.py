@@ -141,7 +141,9 @@ def lines(
 def _dodged(ax: Axes, values: pd.Series, every: pd.Series, i: int, n: int) -> pd.Series:
     """The places of line i of n, side by side around the values."""
     step = i - (n - 1) / 2
-    return values * 1.04**step if ax.get_xscale() == "log" else values + 0.015 * step * (every.max() - every.min())
+    if ax.get_xscale() == "log":
+        return values * 1.04**step
+    return values + min(0.015, 0.06 / n) * step * (every.max() - every.min())
 
 
 def band(ax: Axes, values: stats.Values, how: Look) -> None:
