@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from kdstudy import factorial, figures_decomposition, plans, runs, stats, style
+from kdstudy import factorial, plans, runs, stats
 from kdstudy.core import paths
 from kdstudy.datasets import load
+from kdstudy.figures import use_style
+from kdstudy.figures.chapters import decomposition
 from kdstudy.published import Classes, Published
 from kdstudy.spec import Data, Run
 from kdstudy.store import Record, Store
@@ -110,8 +112,8 @@ def one(chapter: str, parts: dict[str, list[Run]], done: set[str], executor: str
 def picture() -> Path:
     """The README's figure, from the published results."""
     best = stats.tuned(runs.ask(plans.PLANS["decomposition"]()["study"]))
-    style.use_style()
-    rungs = figures_decomposition.of_grid(factorial.ladder, best)
+    use_style()
+    rungs = decomposition.of_grid(factorial.ladder, best)
     shown = best[best["condition"].isin(factorial.CONDITIONS)]
-    figures_decomposition.dots(rungs, shown).savefig(FIGURE, dpi=150, facecolor="white")
+    decomposition.effect_dots(rungs, shown).savefig(FIGURE, dpi=150, facecolor="white")
     return FIGURE

@@ -162,6 +162,11 @@ def sign_look(row: Mapping[str, object]) -> Look:
     return SIGNS[sign(row)]
 
 
+def condition_look(row: Mapping[str, object]) -> Look:
+    """How a row is drawn by its condition."""
+    return look(row["condition"])
+
+
 def row_dots(
     ax: Axes, rows: pd.DataFrame, row: str, names: Sequence[object], how: Callable[[Mapping], Look] = sign_look,
     shift: float = 0.0, scale: float = 1.0,
@@ -206,9 +211,9 @@ def dots(
 GAINS, LIKENESS = "PuOr_r", "RdBu_r"  # colour maps: differences around 0, correlations
 
 
-def strongest(values: pd.Series | np.ndarray, quantile: float = 0.75, least: float = 0.0) -> float:
+def strongest(values: pd.DataFrame | pd.Series | np.ndarray, quantile: float = 0.75, least: float = 0.0) -> float:
     """The size from which values have the strongest colours: a few extreme ones must not leave the rest white."""
-    return max(float(np.quantile(np.abs(np.asarray(values, float)), quantile)), least)
+    return max(float(np.nanquantile(np.abs(np.asarray(values, float)), quantile)), least)
 
 
 def heat(

@@ -1,6 +1,6 @@
 """Figures of the universe chapter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from kdstudy.figures.primitives import lines, reference
 from kdstudy.figures.style import as_percent
 
 
-def pooled(bins: Mapping[str, np.ndarray], keys: Sequence[str]) -> pd.DataFrame:
+def pooled(bins: Mapping[str, np.ndarray], keys: Iterable[str]) -> pd.DataFrame:
     """Reliability bins (count, confidence, correctness) added over runs; bins under 0.5 % left out."""
     count, sure, right = sum(bins[k] for k in keys)
     kept = count > 0.005 * count.sum()

@@ -10,7 +10,9 @@ from IPython.core.pylabtools import print_figure
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from kdstudy import claims, datasets, derived, figures_domain, figures_geometry, mantel, plans, runs, stats
+from kdstudy import claims, datasets, derived, figures, mantel, plans, runs, stats
+from kdstudy.figures.chapters import domain
+from kdstudy.figures.shared import geometry
 from kdstudy.published import Classes
 
 CONDITIONS = "hard, label_smoothing_matched, class_matched, kd_sim, class_permuted, kd"
@@ -43,19 +45,19 @@ def shared(folder, own_store, monkeypatch) -> None:
 def all_of_them(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
     """Every figure of the chapter."""
     study = tables["study"]
-    best = figures_domain.measured(stats.tuned(study), tables)
+    best = domain.measured(stats.tuned(study), tables)
     verdicts = claims.chapter("domain", {part: rows for part, rows in tables.items() if len(rows)})
     return {
-        "shares": figures_domain.shares(study, 0.9),
-        "heatmaps": figures_domain.heatmaps(best, tables, "synthetic"),
-        "levels": figures_domain.dots(best, "geometry_teacher"),
-        "differences": figures_domain.dots(best, "means_teacher", "hard"),
-        "accuracy": figures_domain.dots(best, "test_accuracy", "hard"),
-        "forest": figures_domain.forest(verdicts[verdicts["claim"].isin(["D1", "D1-class", "D1-super"])], tables),
-        "restated": figures_domain.restatements(figures_domain.restated("D1", tables, "means_teacher"), tables),
-        "followed": figures_domain.followed_geometry(study, tables, 0.9),
-        "gaps": figures_domain.gaps(study, SHAPES, CONTROL, "test_accuracy", 0.9),
-        "alike": figures_domain.alike(tables["alike"], 0.9),
+        "shares": domain.shares(study, 0.9),
+        "heatmaps": geometry.heatmaps(best, tables, "synthetic"),
+        "levels": domain.dots(best, "geometry_teacher"),
+        "differences": domain.dots(best, "means_teacher", "hard"),
+        "accuracy": domain.dots(best, "test_accuracy", "hard"),
+        "forest": figures.forest(verdicts[verdicts["claim"].isin(["D1", "D1-class", "D1-super"])], tables),
+        "restated": domain.restatements(domain.restated("D1", tables, "means_teacher"), tables),
+        "followed": domain.followed_geometry(study, tables, 0.9),
+        "gaps": domain.gaps(study, SHAPES, CONTROL, "test_accuracy", 0.9),
+        "alike": domain.alike(tables["alike"], 0.9),
     }
 
 
@@ -82,7 +84,7 @@ def test_two_classes_have_no_geometry_to_compare():
     assert said["levels"] == why and said["differences"] == why + " and hard labels"
     assert said["heatmaps"] == "synthetic has 2 classes, hence one pair: there is no structure to see"
     assert said.keys() == {"levels", "differences", "heatmaps", "forest", "restated", "followed"}
-    assert figures_domain.mantel_table(stats.tuned(tables["study"]), tables).empty
+    assert geometry.mantel_table(stats.tuned(tables["study"]), tables).empty
 
 
 @pytest.mark.parametrize("conditions", ["hard", "label_smoothing_matched, class_matched", "hard, kd"])
@@ -94,36 +96,36 @@ def test_missing_conditions_leave_figures_that_say_so(conditions):
     assert ("restated" in said) == ("hard, kd" != conditions)
     assert "heatmaps" not in said and "alike" not in said
     best = stats.tuned(tables["study"])
-    assert set(figures_domain.siblings(best, tables)["condition"]) >= set(best["condition"])
-    figures_domain.mantel_table(best, tables, 9)
-    figures_domain.both_ways(tables["study"], SHAPES, CONTROL, 0.9)
+    assert set(geometry.siblings(best, tables)["condition"]) >= set(best["condition"])
+    geometry.mantel_table(best, tables, 9)
+    domain.both_ways(tables["study"], SHAPES, CONTROL, 0.9)
 
 
 def test_without_superclasses_classes_are_clustered(monkeypatch):
     tables = answered()
     monkeypatch.setattr(runs, "classes", lambda name: Classes(tuple("abcdef")))
     best = stats.tuned(tables["study"])
-    drawn = figures_domain.heatmaps(best, tables, "synthetic")
-    assert "clustering of the teacher's" in drawn.texts[-1].get_text()
+    drawn = geometry.heatmaps(best, tables, "synthetic")
+    assert "clustering of the teacher's" in drawn.texts[-1].get_text().replace("\n", " ")
     assert sorted(t.get_text() for t in drawn.axes[0].get_yticklabels()) == list("abcdef")
-    assert figures_domain.siblings(best, tables).empty
-    assert list(figures_domain.mantel_table(best, tables, 9).columns) == [
+    assert geometry.siblings(best, tables).empty
+    assert list(geometry.mantel_table(best, tables, 9).columns) == [
         "dataset", "condition", "r, teacher", "p, teacher", "n", "permutations",
     ]  # fmt: skip
 
 
 def test_order_puts_alike_classes_beside_each_other():
     groups = np.array([0, 1, 0, 1, 0, 1])
-    at = figures_geometry.order(mantel.blocks(groups), None)
+    at = geometry.class_order(mantel.blocks(groups), None)
     assert list(groups[at]) in ([0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0])
-    assert figures_geometry.order(np.eye(6), groups.tolist()).tolist() == [0, 2, 4, 1, 3, 5]
+    assert geometry.class_order(np.eye(6), groups.tolist()).tolist() == [0, 2, 4, 1, 3, 5]
 
 
 def test_a_thousand_classes_are_drawn_without_labels():
     known = Classes(tuple(map(str, range(1000))), tuple(k // 50 for k in range(1000)), tuple("abcdefghijklmnopqrst"))
     figure = Figure()
     ax = figure.subplots()
-    figures_geometry.ticks(ax, known, figures_geometry.order(np.eye(1000), known.superclass), named=True)
+    geometry.name_classes(ax, known, geometry.class_order(np.eye(1000), known.superclass), named=True)
     assert ax.get_yticklabels() == [] and len(ax.lines) == 2 * 19
 
 
@@ -133,18 +135,18 @@ def test_similarities_are_means_over_seeds_and_siblings_means_over_pairs():
     kd = best[best["condition"] == "kd"]
     held = runs.arrays(kd, "similarity")
     mean = sum(held[k][0].astype(float) for k in kd["key"]) / len(kd)
-    assert mantel.upper(figures_geometry.similarities(best)["kd"]) == pytest.approx(mean)
+    assert mantel.upper(geometry.similarities(best)["kd"]) == pytest.approx(mean)
     groups = runs.classes("synthetic").superclass
     pairs = [(i, j) for i in range(6) for j in range(i + 1, 6)]
     near = np.mean([m for m, (i, j) in zip(mean, pairs) if groups[i] == groups[j]])
-    (row,) = figures_domain.siblings(kd, tables).query("condition == 'kd'").to_dict("records")
+    (row,) = geometry.siblings(kd, tables).query("condition == 'kd'").to_dict("records")
     assert row["rows within"] == pytest.approx(near) and row["n"] == 2
 
 
 def test_mantel_table_agrees_with_the_measure():
     tables = answered()
-    best = figures_domain.measured(stats.tuned(tables["study"]), tables)
-    found = figures_domain.mantel_table(best, tables, 99).set_index("condition")
+    best = domain.measured(stats.tuned(tables["study"]), tables)
+    found = geometry.mantel_table(best, tables, 99).set_index("condition")
     for condition, group in best.groupby("condition"):
         assert found.loc[condition, "r, teacher"] == pytest.approx(group["geometry_teacher"].median())
         assert 0.01 <= found.loc[condition, "p, teacher"] <= 1
@@ -157,10 +159,10 @@ def test_mantel_table_agrees_with_the_measure():
 
 def test_a_claim_restated_begins_as_judged_and_ends_with_the_lightest_baseline():
     tables = answered()
-    found = figures_domain.restated("D1", tables, "means_teacher").set_index("variant")
+    found = domain.restated("D1", tables, "means_teacher").set_index("variant")
     judged = claims.chapter("domain", tables).set_index("claim").loc["D1"]
     assert found.loc["as judged", "effect"] == judged["effect"]
-    study = figures_domain.measured(tables["study"], tables)
+    study = domain.measured(tables["study"], tables)
     light = study[(study["condition"] == "hard") & (study["weight_decay"] == 0)]
     kd = stats.tuned(study[study["condition"] == "kd"])
     least = kd["geometry_teacher"].mean() - light["geometry_teacher"].mean()
@@ -177,11 +179,11 @@ def test_verdicts_that_differ_are_told():
             ("class means", "y", 0.3, "supported"),
         )
     )
-    assert figures_domain.turned(judged) == (
+    assert domain.verdict_changes(judged) == (
         "The verdicts differ on\n\n- x: as judged -0.200 [-0.300, -0.100], contradicted; "
         "class means +0.200 [+0.100, +0.300], supported."
     )
-    assert figures_domain.turned(judged[judged["dataset"] == "y"]) == "On no data set do the verdicts differ."
+    assert domain.verdict_changes(judged[judged["dataset"] == "y"]) == "On no data set do the verdicts differ."
 
 
 def test_signs_are_counted_where_both_intervals_leave_out_zero():
@@ -191,15 +193,15 @@ def test_signs_are_counted_where_both_intervals_leave_out_zero():
          "train_accuracy": 0.5 + train, "test_accuracy": 0.5 + test + s / 1000}
         for c, (train, test) in gains.items() for s in range(3)
     )  # fmt: skip
-    found = figures_domain.both_ways(frame, SHAPES, CONTROL, 0.9)
+    found = domain.both_ways(frame, SHAPES, CONTROL, 0.9)
     assert found.loc["d"].tolist() == [3, 2, 1]
 
 
 def test_shares_are_those_of_the_targets():
     tables = answered()
     kd = tables["study"].query("condition == 'kd' and tau == 4.0")
-    domain = (kd["target_domain"] / kd[["target_universe", "target_domain", "target_instance"]].sum(axis=1)).mean()
-    (ax,) = figures_domain.shares(tables["study"], 0.9).axes
-    drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
-    assert drawn["domain"][-1] == pytest.approx(domain)
+    share = (kd["target_domain"] / kd[["target_universe", "target_domain", "target_instance"]].sum(axis=1)).mean()
+    (ax,) = domain.shares(tables["study"], 0.9).axes
+    drawn = {c.get_label(): c.lines[0].get_ydata() for c in ax.containers}
+    assert drawn["domain"][-1] == pytest.approx(share)
     assert sum(drawn.values()) == pytest.approx([1.0, 1.0])

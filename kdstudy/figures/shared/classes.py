@@ -9,14 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdstudy import factorial, runs
-from kdstudy.style import finish, nothing, panels
+from kdstudy.figures.primitives import value_axis
+from kdstudy.figures.style import finish, nothing, panels
+from kdstudy.figures.tables import in_order
 
 COLUMNS = ["dataset", "condition", "class", "difference", "q", "significant", "n"]
 FEW, EXTREMES = 12, 3  # up to so many classes all are named; of more, so many at each end
 LIMIT = 20  # letters of a class's name
 
 
-def changes(
+def class_changes(
     best: pd.DataFrame, counts: Mapping[str, Int[np.ndarray, "2 C"]], treatments: Sequence[str] = ("kd",),
     level: float = 0.05,
 ) -> pd.DataFrame:  # fmt: skip
@@ -38,7 +40,7 @@ def changes(
     return pd.concat(found, ignore_index=True)[COLUMNS] if found else pd.DataFrame(columns=COLUMNS)
 
 
-def counted(rows: pd.DataFrame) -> pd.DataFrame:
+def count_classes(rows: pd.DataFrame) -> pd.DataFrame:
     """How many classes gain and how many lose significantly, by data set and condition."""
     found = []
     for (dataset, condition), group in rows.groupby(["dataset", "condition"], sort=False):
@@ -55,25 +57,24 @@ def sorted_classes(rows: pd.DataFrame, frame: pd.DataFrame, condition: str = "kd
     rows = rows[rows["condition"] == condition]
     if rows.empty:
         return nothing("the comparison needs hard labels and this condition on one data set")
-    datasets = list(dict.fromkeys(rows["dataset"]))
+    datasets = in_order(rows["dataset"])
     figure, axes = panels(datasets, height=2.7)
     for dataset, ax in axes.items():
-        panel(ax, rows[rows["dataset"] == dataset].sort_values("difference", kind="stable").reset_index(drop=True))
+        mine = rows[rows["dataset"] == dataset].sort_values("difference", kind="stable", ignore_index=True)
+        _sorted(ax, mine)
     used = frame[frame["condition"].isin([condition, factorial.BASELINE]) & frame["dataset"].isin(datasets)]
-    note = "means over seeds · ● gains, ✖ loses at a false discovery rate of 5 % · ○ not told apart from no change"
+    note = "means over seeds · ● gains, ✖ loses at a false discovery rate of 5 % · ○ no change can be told"
     return finish(figure, used, note)
 
 
-def panel(ax: Axes, rows: pd.DataFrame) -> None:
+def _sorted(ax: Axes, rows: pd.DataFrame) -> None:
     """One data set's classes in ascending order of their change."""
     up, down = (rows["significant"].astype(bool) & (s * rows["difference"] > 0) for s in (1, -1))
-    looks = ((~(up | down), "o", "0.5", "none"), (up, "o", "C0", "C0"), (down, "X", "C3", "C3"))
-    for chosen, marker, edge, face in looks:
-        y = 100 * rows.loc[chosen, "difference"]
-        ax.scatter(rows.index[chosen], y, s=22, marker=marker, ec=edge, fc=face, lw=0.9)
-    ax.axhline(0, color="0.3", lw=0.8)
-    ax.axhline(100 * rows["difference"].mean(), color="0.3", lw=0.8, ls=":")
-    ax.set_ylabel("change in accuracy (points)", fontsize=8)
+    for chosen, marker, face in ((~(up | down), "o", "none"), (up, "o", "0.15"), (down, "X", "0.15")):
+        edge = "0.55" if face == "none" else face
+        ax.scatter(rows.index[chosen], rows.loc[chosen, "difference"], s=22, marker=marker, ec=edge, fc=face, lw=0.9)
+    value_axis(ax, "test_accuracy", "change in")
+    ax.axhline(rows["difference"].mean(), color="0.3", lw=0.8, ls=":")
     names = [name if len(name) <= LIMIT else f"{name[: LIMIT - 1]}…" for name in rows["class"].map(str)]
     if len(rows) <= FEW:
         slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 3 else {}
@@ -81,7 +82,6 @@ def panel(ax: Axes, rows: pd.DataFrame) -> None:
         return
     ax.set_xticks([])
     ax.set_xlabel(f"{len(rows)} classes, sorted", fontsize=8)
-    ax.text(
-        0.03, 0.96, "\n".join(["highest:", *names[: -EXTREMES - 1 : -1]]), transform=ax.transAxes, va="top", fontsize=7
-    )
-    ax.text(0.97, 0.05, "\n".join(["lowest:", *names[:EXTREMES]]), transform=ax.transAxes, ha="right", fontsize=7)
+    highest, lowest = (["highest:", *names[: -EXTREMES - 1 : -1]], ["lowest:", *names[:EXTREMES]])
+    ax.text(0.03, 0.96, "\n".join(highest), transform=ax.transAxes, va="top", fontsize=7)
+    ax.text(0.97, 0.05, "\n".join(lowest), transform=ax.transAxes, ha="right", fontsize=7)

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import derived, figures_instance, runs
+from kdstudy import derived, runs
+from kdstudy.figures.chapters import instance
 from kdstudy.published import Classes
 
 PROBE, CHECKS = 25, 5
@@ -63,15 +64,15 @@ def titles(figure) -> list[str]:
 def test_every_figure_draws(seeds, datasets):
     frame = table(seeds, datasets)
     tables = {"study": frame, "doses": dosed(seeds)}
-    best = figures_instance.at_best(frame)
+    best = instance.at_best(frame)
     drawn = [
-        figures_instance.spread(best),
-        figures_instance.deciles(best, tables),
-        figures_instance.ranks(figures_instance.ranked(frame, tables, 0.9)),
-        figures_instance.gaps(frame, "test_accuracy", 0.9),
-        figures_instance.gaps(frame, "train_accuracy", 0.9),
-        figures_instance.doses(tables["doses"], 0.9),
-        figures_instance.learnt(frame, 0.9),
+        instance.spread(best),
+        instance.deciles(best, tables),
+        instance.ranks(instance.ranked(frame, tables, 0.9)),
+        instance.gaps(frame, "test_accuracy", 0.9),
+        instance.gaps(frame, "train_accuracy", 0.9),
+        instance.doses(tables["doses"], 0.9),
+        instance.learnt(frame, 0.9),
     ]
     assert all("svg" in print_figure(figure, "svg") for figure in drawn)
     assert titles(drawn[-1]) == [f"{d}, τ = 4" for d in datasets]
@@ -81,12 +82,12 @@ def test_every_figure_draws(seeds, datasets):
 def test_without_the_conditions_an_empty_figure_says_why(conditions):
     frame = table(2, conditions=conditions)
     empty = [
-        figures_instance.spread(figures_instance.at_best(frame)),
-        figures_instance.deciles(figures_instance.at_best(frame), {}),
-        figures_instance.ranks(figures_instance.ranked(frame, {}, 0.9)),
-        figures_instance.gaps(frame, "test_accuracy", 0.9),
-        figures_instance.learnt(frame, 0.9),
-        figures_instance.doses(dosed(2), 0.5),
+        instance.spread(instance.at_best(frame)),
+        instance.deciles(instance.at_best(frame), {}),
+        instance.ranks(instance.ranked(frame, {}, 0.9)),
+        instance.gaps(frame, "test_accuracy", 0.9),
+        instance.learnt(frame, 0.9),
+        instance.doses(dosed(2), 0.5),
     ]
     assert [f.texts[0].get_text().removeprefix("nothing to draw: ") for f in empty] == [
         "no condition that weighs examples is among the runs",
@@ -99,8 +100,8 @@ def test_without_the_conditions_an_empty_figure_says_why(conditions):
 
 
 def test_planted_losses_come_back_by_shape_and_temperature():
-    found = figures_instance.masses(table(3), "test_accuracy", 0.9).query("dataset == 'digits'")
-    by = found.set_index(["masses", "tau"])["difference"].unstack().loc[list(figures_instance.PAIRS)]
+    found = instance.masses(table(3), "test_accuracy", 0.9).query("dataset == 'digits'")
+    by = found.set_index(["masses", "tau"])["difference"].unstack().loc[list(instance.PAIRS)]
     np.testing.assert_allclose(by[1.0], [0, 0, 0.001, 0], atol=1e-12)
     np.testing.assert_allclose(by[4.0], [-0.1, -0.12, -0.019, 0], atol=1e-12)
 
@@ -108,12 +109,12 @@ def test_planted_losses_come_back_by_shape_and_temperature():
 def test_hard_labels_stand_at_the_weight_decay_of_the_others():
     frame = table(2)
     frame.loc[(frame["condition"] == "hard") & (frame["weight_decay"] > 0), "test_accuracy"] = 0.99
-    found = figures_instance.masses(frame, "test_accuracy", 0.9).query("masses.str.startswith('weights')")
+    found = instance.masses(frame, "test_accuracy", 0.9).query("masses.str.startswith('weights')")
     np.testing.assert_allclose(found["difference"], 0, atol=1e-12)
 
 
 def test_watched_examples_are_ranked_counted_and_weighed():
-    found = figures_instance.ranked(table(1), {}, 0.9).set_index(["dataset", "tau", "condition"])
+    found = instance.ranked(table(1), {}, 0.9).set_index(["dataset", "tau", "condition"])
     row = found.loc["digits", 4.0, "kd_pt"]
     assert row["mass_difficulty"] == pytest.approx(1) and row["weight_difficulty"] == pytest.approx(-1)
     assert row["below_0"] == pytest.approx(12 / 25) and row["near_0"] == pytest.approx(1 / 25)
@@ -128,7 +129,7 @@ def test_watched_examples_are_ranked_counted_and_weighed():
 @pytest.mark.parametrize("n", [1, 3, 10, 25, 512])
 def test_tenths_are_even_and_in_order(n):
     values = np.random.default_rng(0).permutation(n).astype(float)
-    found = figures_instance.tenths(values)
+    found = instance.tenths(values)
     counts = np.bincount(found)
     assert len(counts) == min(10, n) and counts.max() - counts.min() <= 1
     assert (np.diff(found[values.argsort()]) >= 0).all()
@@ -136,6 +137,40 @@ def test_tenths_are_even_and_in_order(n):
 
 def test_weights_are_widened_before_arithmetic():
     """The middle half of the weights spans more than float16 holds when it is subtracted."""
-    figure = figures_instance.spread(figures_instance.at_best(table(1, ("digits",))))
+    figure = instance.spread(instance.at_best(table(1, ("digits",))))
     (line,) = [x for x in figure.axes[0].get_lines() if len(x.get_ydata()) == CHECKS]
     assert np.isfinite(line.get_ydata()).all() and line.get_ydata()[0] == pytest.approx(0, abs=1)
+
+
+# ---------------------------------------------------------------- students of several widths
+
+
+def wide_table(seeds: int = 4) -> pd.DataFrame:
+    """KD-pt loses 0.08 over the number of hidden units, give or take a thousandth a seed."""
+    random = np.random.default_rng(0)
+    return pd.DataFrame(
+        {"dataset": d, "condition": c, "tau": tau, "alpha": 0.9, "hidden": str(h), "seed": s, "device": "CPU",
+         "stale": False, "test_accuracy": 0.8 - (c == "kd_pt") * 0.08 / h + random.normal(0, 0.001)}
+        for d in ("digits", "synthetic") for c in ("kd_pt", "label_smoothing_matched") for tau in (4.0, 8.0)
+        for h in (1, 2, 4) for s in range(seeds)
+    )  # fmt: skip
+
+
+def test_differences_are_those_planted_at_each_width():
+    found = instance.gains_by_width(wide_table(), "kd_pt", "label_smoothing_matched")
+    assert len(found) == 2 * 2 * 3 and set(found["n"]) == {4}
+    np.testing.assert_allclose(found["difference"], -0.08 / found["hidden_units"], atol=0.003)
+
+
+@pytest.mark.parametrize("seeds", [1, 4])
+def test_a_panel_a_data_set_and_a_line_a_temperature(seeds):
+    figure = instance.widths(wide_table(seeds), "kd_pt", "label_smoothing_matched")
+    assert titles(figure) == ["digits", "synthetic"]
+    assert all(len(ax.containers) == 2 for ax in figure.axes)
+
+
+def test_without_both_conditions_there_is_nothing_to_draw():
+    only = wide_table()[lambda t: t["condition"] == "kd_pt"]
+    for frame in (only, only.iloc[:0]):
+        figure = instance.widths(frame, "kd_pt", "label_smoothing_matched")
+        assert figure.texts[0].get_text() == "nothing to draw: KD-pt and matched smoothing are not both among the runs"

@@ -7,7 +7,9 @@ import teacher_tables
 from IPython.core.pylabtools import print_figure
 from matplotlib.colors import to_rgba
 
-from kdstudy import figures_teachers, runs, stats
+from kdstudy import runs, stats
+from kdstudy.figures.shared import teachers as drawn
+from kdstudy.figures.tables import count_signs
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +22,8 @@ def sized(seeds: int = 3) -> tuple[pd.DataFrame, pd.DataFrame]:
     plain = teacher_tables.sized_teachers(seeds, extra=False)
     students = teacher_tables.sized_students(plain)
     own = students[students["teacher"].isin(plain["key"][(plain["hidden"] == "32") & (plain["epochs"] == 20)])]
-    teachers = figures_teachers.described(plain, own)
-    return teachers, figures_teachers.heard(students, teachers, {"size": "size", "length": "length"})
+    teachers = drawn.described(plain, own)
+    return teachers, drawn.of_teacher(students, teachers, {"size": "size", "length": "length"})
 
 
 def test_teachers_are_measured_by_those_the_study_listens_to():
@@ -36,43 +38,39 @@ def test_teachers_are_measured_by_those_the_study_listens_to():
 
 def test_smoothing_is_zero_where_a_teacher_has_none():
     plain = teacher_tables.smoothed_teachers(2)
-    found = figures_teachers.described(plain, teacher_tables.smoothed_students(2))
+    found = drawn.described(plain, teacher_tables.smoothed_students(2))
     assert found.groupby("key")["teacher_epsilon"].first().to_dict() == {
         k: 0.0 if np.isnan(e) else e for k, e in zip(plain["key"], plain["epsilon"])
     }
 
 
-@pytest.mark.parametrize(("hidden", "units"), [("8", 8.0), ("8x4", 12.0), ("", None)])
+@pytest.mark.parametrize(("hidden", "units"), [("8", 8.0), ("8x4", 12.0)])
 def test_units_add_up_over_layers(hidden, units):
-    if units is None:
-        with pytest.raises(ValueError, match="invalid literal"):
-            figures_teachers.units(hidden)
-    else:
-        assert figures_teachers.units(hidden) == units
+    assert drawn._units(hidden) == units
 
 
 def test_each_teacher_is_tuned_alone():
     _, students = sized()
     students.loc[(students["size"] == 1) & (students["tau"] == 1), "validation_accuracy"] = 1.0
-    found = figures_teachers.each_tuned(students, ["size", "length"]).groupby("size")["tau"].unique()
+    found = drawn.each_tuned(students, ["size", "length"]).groupby("size")["tau"].unique()
     assert {k: list(v) for k, v in found.items()} == {0.25: [4.0], 1.0: [1.0]}
-    assert figures_teachers.each_tuned(students[:0], ["size"]).empty
+    assert drawn.each_tuned(students[:0], ["size"]).empty
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_differences_are_those_planted_and_leave_the_control_out(seeds):
     _, students = sized(seeds)
     own = students[(students["size"] == 1) & (students["length"] == 1)]
-    found = figures_teachers.changes(students, own, ["dataset", "size", "length", "tau"], ["dataset", "tau"])
+    found = drawn.changes(students, own, ["dataset", "size", "length", "tau"], ["dataset", "tau"])
     assert len(found) == 2 * 5 * 2 and set(found["n"]) == {seeds}
     hidden, epochs = found["size"] * 32, found["length"] * 20
     np.testing.assert_allclose(found["difference"], (hidden - 32) / 2000 + (epochs - 20) / 2000, atol=1e-12)
 
 
 def test_intervals_hold_jointly_over_each_panel():
-    plain = figures_teachers.described(teacher_tables.smoothed_teachers(3), teacher_tables.smoothed_students(3))
+    plain = drawn.described(teacher_tables.smoothed_teachers(3), teacher_tables.smoothed_students(3))
     control = plain[plain["teacher_epsilon"] == 0]
-    found = figures_teachers.changes(plain, control, ["dataset", "teacher_epsilon"])
+    found = drawn.changes(plain, control, ["dataset", "teacher_epsilon"])
     values = [0.04 + 0.0004 * s for s in range(3)]
     row = found[(found["dataset"] == "mine") & (found["teacher_epsilon"] == 0.4)].iloc[0]
     expected = stats.interval(values, family=2)  # two epsilons in a data set
@@ -85,12 +83,12 @@ def test_unpaired_seeds_are_refused():
     own = students[(students["size"] == 1) & (students["length"] == 1) & (students["tau"] == 1)]
     cut = own[own["seed"] > 0]
     with pytest.raises(ValueError, match=r"are not paired: seeds \[0\] have one of the two"):
-        figures_teachers.changes(students[students["tau"] == 1], cut, ["dataset", "size", "length"])
+        drawn.changes(students[students["tau"] == 1], cut, ["dataset", "size", "length"])
 
 
 def test_counts_are_of_whole_intervals():
     found = pd.DataFrame({"tau": [1, 1, 1, 2], "low": [0.1, -1, -2, 0.0], "high": [1, 1, -1, 1.0]})
-    assert figures_teachers.counts(found, ["tau"]).to_numpy().tolist() == [[3, 1, 1], [1, 0, 0]]
+    assert count_signs(found, ["tau"]).to_numpy().tolist() == [[3, 1, 1], [1, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -100,13 +98,13 @@ def test_counts_are_of_whole_intervals():
      ("odd_7", "odd 7")],
 )  # fmt: skip
 def test_measures_of_teachers_are_named(measure, said):
-    assert figures_teachers.named(measure) == said
+    assert drawn.teacher_label(measure) == said
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_portraits_draw_every_teacher(seeds):
     teachers, _ = sized(seeds)
-    figure = figures_teachers.portraits(teachers, "length", ["test_accuracy", "sure_train"], "size")
+    figure = drawn.portraits(teachers, "length", ["test_accuracy", "sure_train"], "size")
     assert [ax.get_title() for ax in figure.axes] == ["digits", "mine", "", ""]
     lines = [c.lines[0] for c in figure.axes[2].containers]
     np.testing.assert_allclose([line.get_ydata(orig=False) for line in lines], [[2 / 60, 20 / 60, 1]] * 2)
@@ -118,17 +116,17 @@ def test_portraits_draw_every_teacher(seeds):
 def test_portraits_of_one_teacher_say_why_they_are_empty():
     teachers, _ = sized()
     for frame in (teachers[teachers["length"] == 1], teachers[:0]):
-        figure = figures_teachers.portraits(frame, "length", ["test_accuracy"])
+        figure = drawn.portraits(frame, "length", ["test_accuracy"])
         assert figure.texts[0].get_text() == "nothing to draw: no teachers that differ in: teacher's epochs × own"
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_maps_say_points_and_what_excludes_zero(seeds):
     _, students = sized(seeds)
-    best = figures_teachers.each_tuned(students, ["size", "length"])
+    best = drawn.each_tuned(students, ["size", "length"])
     own = best[(best["size"] == 1) & (best["length"] == 1)]
-    found = figures_teachers.changes(best, own, ["dataset", "size", "length"])
-    figure = figures_teachers.maps(found, best, "length", "size", note="a note")
+    found = drawn.changes(best, own, ["dataset", "size", "length"])
+    figure = drawn.maps(found, best, "length", "size", note="a note")
     said = {t.get_position(): (t.get_text(), t.get_weight()) for t in figure.axes[0].texts}
     weight = "bold" if seeds > 1 else "normal"  # one seed has no interval
     assert said == {
@@ -142,16 +140,16 @@ def test_maps_say_points_and_what_excludes_zero(seeds):
 def test_maps_of_small_differences_stay_pale():
     found = pd.DataFrame({"dataset": "mine", "alpha": 0.9, "tau": [1.0, 4.0], "teacher_epsilon": 0.1,
                           "difference": [0.001, -0.02], "low": -1.0, "high": 1.0})  # fmt: skip
-    figure = figures_teachers.maps(found, teacher_tables.smoothed_students(1), "tau", "teacher_epsilon", "alpha")
+    figure = drawn.maps(found, teacher_tables.smoothed_students(1), "tau", "teacher_epsilon", "alpha")
     (image,) = figure.axes[0].images
-    assert image.norm.vmax == pytest.approx(max(0.001 + 0.75 * 0.019, figures_teachers.SMALLEST))
+    assert image.norm.vmax == pytest.approx(max(0.001 + 0.75 * 0.019, drawn.SMALLEST))
     small = found.assign(difference=[0.0001, -0.0002])
-    figure = figures_teachers.maps(small, teacher_tables.smoothed_students(1), "tau", "teacher_epsilon", "alpha")
-    assert figure.axes[0].images[0].norm.vmax == figures_teachers.SMALLEST
+    figure = drawn.maps(small, teacher_tables.smoothed_students(1), "tau", "teacher_epsilon", "alpha")
+    assert figure.axes[0].images[0].norm.vmax == drawn.SMALLEST
     assert [to_rgba(t.get_color()) for t in figure.axes[0].texts] == [to_rgba("black")] * 2
     assert figure.axes[0].get_title() == "mine, α = 0.9"
 
 
 def test_maps_of_nothing_say_so():
-    figure = figures_teachers.maps(pd.DataFrame(columns=["dataset"]), pd.DataFrame(), "tau", "size")
+    figure = drawn.maps(pd.DataFrame(columns=["dataset"]), pd.DataFrame(), "tau", "size")
     assert figure.texts[0].get_text() == "nothing to draw: no students of teachers that differ"

@@ -6,20 +6,22 @@ import pytest
 from IPython.core.pylabtools import print_figure
 from matplotlib.figure import Figure
 
-from kdstudy import factorial, figures_classes, figures_levels, figures_search, plans, runs, stats
-from kdstudy import figures_decomposition as drawn
+from kdstudy import factorial, plans, runs, stats
+from kdstudy.figures.chapters import decomposition as drawn
+from kdstudy.figures.shared import classes as by_class
+from kdstudy.figures.shared import levels, search
 from kdstudy.published import Classes
 
 DKD = {"tckd": "target", "nckd": "nontarget", "dkd": "nontarget"}
 BUILDERS = {
     "grid": lambda t: drawn.grid(stats.tuned(t)),
-    "ladder": lambda t: drawn.dots(drawn.of_grid(factorial.ladder, stats.tuned(t)), stats.tuned(t)),
-    "shares": lambda t: drawn.dots(drawn.of_grid(factorial.shares, stats.tuned(t)), stats.tuned(t)),
-    "decoupled": lambda t: drawn.dots(drawn.contrasts(stats.tuned(t), drawn.PARTS), t),
+    "ladder": lambda t: drawn.effect_dots(drawn.of_grid(factorial.ladder, stats.tuned(t)), stats.tuned(t)),
+    "shares": lambda t: drawn.effect_dots(drawn.of_grid(factorial.shares, stats.tuned(t)), stats.tuned(t)),
+    "decoupled": lambda t: drawn.effect_dots(drawn.weighted_sums(stats.tuned(t), drawn.PARTS), t),
     "sensitivity": lambda t: drawn.sensitivity(t, 0.9, drawn.MAIN),
-    "given": lambda t: figures_levels.levels(figures_levels.by_temperature(t, 0.9), "temperature"),
-    "made": lambda t: figures_levels.levels(figures_levels.beside(t), "condition"),
-    "search": lambda t: figures_search.surfaces(t, ["class_matched", "kd"]),
+    "given": lambda t: levels.level_bars(levels.by_temperature(t, 0.9), "temperature"),
+    "made": lambda t: levels.level_bars(levels.at_kd_setting(t), "condition"),
+    "search": lambda t: search.surfaces(t, ["class_matched", "kd"]),
 }
 
 
@@ -91,7 +93,7 @@ def test_the_grid_prints_means_and_paired_gains():
 
 def test_contrasts_are_paired_joint_and_only_of_what_is_there():
     best = stats.tuned(table("hard, tckd, nckd, dkd", datasets="a"))
-    found = drawn.contrasts(best, drawn.PARTS).set_index("contrast")
+    found = drawn.weighted_sums(best, drawn.PARTS).set_index("contrast")
     assert "decoupled KD less KD" not in found.index
     y = factorial.cells(best, "test_accuracy", ["hard", "tckd", "nckd", "dkd"])
     part = ((y["tckd"] - y["hard"]) + (y["dkd"] - y["nckd"])) / 2
@@ -104,7 +106,7 @@ def test_contrasts_are_paired_joint_and_only_of_what_is_there():
 
 def test_equal_settings_are_equal_and_keep_the_tuned_baseline():
     frame = table(datasets="a")
-    got = drawn.equal(frame, 0.9)
+    got = drawn.effects_by_temperature(frame, 0.9)
     assert sorted(got["tau"].unique()) == [1, 2, 4]
     one = frame[(frame["tau"] == 2) & (frame["alpha"] == 0.9)]
     hard = stats.tuned(frame[frame["condition"] == "hard"])
@@ -114,7 +116,7 @@ def test_equal_settings_are_equal_and_keep_the_tuned_baseline():
 
 def test_cells_beside_each_other_share_the_setting_of_kd():
     frame = table()
-    got, kd = figures_levels.beside(frame), stats.tuned(frame[frame["condition"] == "kd"])
+    got, kd = levels.at_kd_setting(frame), stats.tuned(frame[frame["condition"] == "kd"])
     others = got[got["condition"] != "hard"]
     assert set(others["condition"]) == set(factorial.CELLS.values())
     assert (set(others["tau"]), set(others["alpha"])) == (set(kd["tau"]), set(kd["alpha"]))
@@ -125,23 +127,23 @@ def test_what_lies_beside_zero_is_said_with_its_size():
         {"dataset": "a", "effect": ["universe", "mass x class", "KD"], "mean": [0.02, -0.011, 0.0],
          "low": [0.01, -0.02, -1.0], "high": [0.03, -0.001, 1.0]}
     )  # fmt: skip
-    assert drawn.said(found) == "- **a**: above zero universe (+2.0); below zero mass × class (-1.1)"
-    assert drawn.said(found.iloc[:0]) == "No data set has all the conditions that this compares."
+    assert drawn.signs(found) == "- **a**: above zero universe (+2.0); below zero mass × class (-1.1)"
+    assert drawn.signs(found.iloc[:0]) == "No data set has all the conditions that this compares."
 
 
 # ---------------------------------------------------------------- the search
 
 
 def test_settings_name_the_ends_of_their_search():
-    got = figures_search.settings(table("hard, kd, dkd", datasets="a")).set_index("condition")
+    got = search.settings(table("hard, kd, dkd", datasets="a")).set_index("condition")
     assert got.loc["kd", "tau"] == "4 ↑"
     assert got.loc["kd", "alpha"] == "0.9"  # of two values each is an end
     assert got.loc["kd", "weight_decay"] == got.loc["hard", "tau"] == ""
-    assert figures_search.edges(got.reset_index()).startswith("Of 5 values chosen, 1 are the highest (↑) and 0 the low")
+    assert search.edges(got.reset_index()).startswith("Of 5 values chosen, 1 are the highest (↑) and 0 the low")
 
 
 def test_settings_stand_side_by_side():
-    wide = figures_search.beside(figures_search.settings(table("hard, kd")))
+    wide = search.settings_by_condition(search.settings(table("hard, kd")))
     assert list(wide) == ["a", "b"] and list(wide.index) == ["hard", "kd"]
     assert wide.loc["kd", "b"] == "τ 4 ↑, α 0.9"
     assert wide.loc["hard", "a"] == "weight decay 0.01"
@@ -172,25 +174,25 @@ def classes(request, monkeypatch) -> int:
 
 def test_classes_that_change_are_found_and_drawn(classes):
     best = stats.tuned(table("hard, kd", datasets="a"))
-    got = figures_classes.changes(best, counted(best, classes))
+    got = by_class.class_changes(best, counted(best, classes))
     assert got.loc[got["significant"], "class"].tolist() == ["class of a long name 0", "class of a long name 1"]
-    assert figures_classes.counted(got)[["classes", "gain", "lose"]].to_numpy().tolist() == [[classes, 1, 1]]
-    assert "svg" in print_figure(figures_classes.sorted_classes(got, best), "svg")
+    assert by_class.count_classes(got)[["classes", "gain", "lose"]].to_numpy().tolist() == [[classes, 1, 1]]
+    assert "svg" in print_figure(by_class.sorted_classes(got, best), "svg")
 
 
 def test_a_class_without_test_examples_is_left_out(monkeypatch):
     monkeypatch.setattr(runs, "classes", lambda dataset: Classes(tuple("xyz")))
     best = stats.tuned(table("hard, kd", datasets="a", seeds=1))
-    got = figures_classes.changes(best, counted(best, 3, empty=2))
+    got = by_class.class_changes(best, counted(best, 3, empty=2))
     assert got["class"].tolist() == ["x", "y"]
     assert not got["significant"].any()  # one seed tells nothing
 
 
 def test_no_comparison_of_classes_is_said():
     best = stats.tuned(table("kd", datasets="a"))
-    got = figures_classes.changes(best, {})
-    assert got.empty and figures_classes.counted(got).empty
-    assert "nothing to draw" in texts(figures_classes.sorted_classes(got, best))
+    got = by_class.class_changes(best, {})
+    assert got.empty and by_class.count_classes(got).empty
+    assert "nothing to draw" in texts(by_class.sorted_classes(got, best))
 
 
 def test_with_weight_decay_on_both_sides_each_is_at_its_best():

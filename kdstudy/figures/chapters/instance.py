@@ -11,11 +11,22 @@ import pandas as pd
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from scipy.stats import rankdata, spearmanr
 
 from kdstudy import derived, observe, runs, stats
-from kdstudy.style import AXES, NAMES, STYLE, curve, finish, legend, log_ticks, nothing, panels, percent
+from kdstudy.figures.primitives import lines, reference
+from kdstudy.figures.style import (
+    DARK,
+    Look,
+    as_percent,
+    condition_name,
+    finish,
+    look,
+    nothing,
+    panels,
+    tau_looks,
+)
+from kdstudy.figures.tables import in_order
 
 WATCHED = ("kd", "kd_pt", "label_smoothing_matched", "cwtm")  # whose w is shown
 HEATED = ("label_smoothing_matched", "kd_pt", "kd")  # whose w and masses are kept at every temperature
@@ -25,11 +36,10 @@ PAIRS = {  # what the teacher's masses change: label -> (masses as they are, con
     "the teacher's shape: KD − instance shape": ("kd", "instance_matched", "kd"),
     "weights alone: CWTM − hard labels": ("cwtm", "hard", "hard"),
 }
-LOOKS = ("#0072b2", "o"), ("#56b4e9", "s"), ("#e69f00", "D"), ("#d55e00", "^")  # of temperatures
 NO_WEIGHTS = "no condition that weighs examples is among the runs"
 
 
-def wide(frame: pd.DataFrame, name: str) -> dict[str, np.ndarray]:
+def _arrays(frame: pd.DataFrame, name: str) -> dict[str, np.ndarray]:
     """An array of every run by key, in double precision."""
     return {key: a.astype(float) for key, a in runs.arrays(frame, name).items()}
 
@@ -51,18 +61,18 @@ def tenths(values: Float[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
     return ((rankdata(values, method="ordinal") - 1) * min(10, len(values)) // len(values)).astype(int)
 
 
-def by_run(frame: pd.DataFrame, pieces: Mapping[str, Sequence[float]], x: stats.Values) -> pd.DataFrame:
-    """Mean and limits over seeds, at each x, of the values in `pieces` of each run."""
+def _by_run(frame: pd.DataFrame, pieces: Mapping[str, Sequence[float]], x: stats.Values) -> pd.DataFrame:
+    """Mean and limits over seeds, at each x, of the values in `pieces` of each run, with data set and condition."""
     rows = [{"x": at, "value": v} for key in frame["key"] for at, v in zip(x, pieces[key], strict=True)]
-    return stats.summary(pd.DataFrame(rows), "value", ["x"])
+    return stats.summary(pd.DataFrame(rows), "value", ["x"]).assign(**frame.iloc[0][["dataset", "condition"]])
 
 
-def binned(values: np.ndarray, group: np.ndarray, how: Callable[[np.ndarray], float] = np.mean) -> list[float]:
+def _binned(values: np.ndarray, group: np.ndarray, how: Callable[[np.ndarray], float] = np.mean) -> list[float]:
     """The mean, or what `how` says, of the values in each group 0, 1, ..."""
     return [float(how(values[group == g])) for g in range(group.max() + 1)]
 
 
-def symlog(ax: Axes, values: np.ndarray) -> None:
+def _symlog(ax: Axes, values: np.ndarray) -> None:
     """A y axis that is linear from -1 to 1 and logarithmic beyond, if values lie far beyond."""
     ax.axhline(0, color="0.3", lw=0.8)
     if (far := np.abs(values).max(initial=0)) < 5:
@@ -71,43 +81,40 @@ def symlog(ax: Axes, values: np.ndarray) -> None:
     ax.set_yscale("symlog", linthresh=1)
     ax.set_yticks([0, *(s * 10.0**p for p in range(0, top + 1, 1 + (top > 3)) for s in (-1, 1) if (s, p) != (-1, 0))])
     ax.set_ylim(values.min() * (2 if values.min() < -1 else 1) - 0.3, values.max() * 1.5)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if abs(v) < 1000 else f"{v / 1000:g}k"))
+    ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}" if abs(v) < 1000 else f"{v / 1000:g}k")
 
 
-def heat(ax: Axes, rows: pd.DataFrame, label: str) -> None:
-    """Axes for what is drawn against the temperature, 0 marked."""
-    ax.axhline(0, color="0.3", lw=0.8)
-    log_ticks(ax, sorted(rows["tau"].unique()), "temperature τ")
-    ax.set_ylabel(label)
+# ---------------------------------------------------------------- the weights of examples
 
 
 def spread(frame: pd.DataFrame) -> Figure:
     """Percentiles of w (5, 25, 50, 75, 95) against the epoch, examples of all seeds pooled: a row a data set."""
     if frame.empty:
         return nothing(NO_WEIGHTS)
-    weights, names = wide(frame, "w"), list(dict.fromkeys(frame["condition"]))
-    cells = [(d, c) for d in dict.fromkeys(frame["dataset"]) for c in names]
+    weights, names = _arrays(frame, "w"), in_order(frame["condition"])
+    cells = [(d, c) for d in in_order(frame["dataset"]) for c in names]
     figure, axes = panels([f"{d}|{c}" for d, c in cells], height=1.7, wide=len(names))
     for (dataset, condition), ax in zip(cells, axes.values()):
         rows = frame[(frame["dataset"] == dataset) & (frame["condition"] == condition)]
-        ax.set_title(NAMES[condition], fontsize=8)
+        title = condition_name(condition)
         ax.tick_params(labelsize=7)
         if condition == names[0]:
             ax.set_ylabel(f"{dataset}\nw", fontsize=8)
         if len(rows):
-            ax.set_title(f"{NAMES[condition]}\nτ {rows['tau'].iloc[0]:g}, α {rows['alpha'].iloc[0]:g}", fontsize=8)
-            fan(ax, np.concatenate([weights[k] for k in rows["key"]], axis=1), rows)
+            title += f"\nτ {rows['tau'].iloc[0]:g}, α {rows['alpha'].iloc[0]:g}"
+            _fan(ax, np.concatenate([weights[k] for k in rows["key"]], axis=1), rows)
+        ax.set_title(title, fontsize=8)
     return finish(figure, frame, "line: median; bands: 25 to 75 %, 5 to 95 % of the watched examples, seeds pooled")
 
 
-def fan(ax: Axes, w: Float[np.ndarray, "T N"], rows: pd.DataFrame) -> None:
+def _fan(ax: Axes, w: Float[np.ndarray, "T N"], rows: pd.DataFrame) -> None:
     """One panel of `spread`."""
-    colour, at = STYLE[rows["condition"].iloc[0]][0], observe.checkpoints(int(rows["epochs"].iloc[0]))
+    colour, at = look(rows["condition"].iloc[0]).colour, observe.checkpoints(int(rows["epochs"].iloc[0]))
     lowest, low, middle, high, highest = shown = np.percentile(w, [5, 25, 50, 75, 95], axis=1)
     ax.fill_between(at, lowest, highest, color=colour, alpha=0.2, lw=0)
     ax.fill_between(at, low, high, color=colour, alpha=0.35, lw=0)
     ax.plot(at, middle, color=colour, lw=1.5, marker="o", ms=2.5)
-    symlog(ax, shown)
+    _symlog(ax, shown)
     first, last = (100 * (w[i] < 0).mean() for i in (0, -1))
     ax.set_xlabel(f"epoch; w < 0: {first:.0f} → {last:.0f} %", fontsize=7.5)
 
@@ -116,18 +123,19 @@ def deciles(frame: pd.DataFrame, tables: derived.Tables) -> Figure:
     """Median w after the last epoch in each tenth of the watched examples by difficulty, over seeds."""
     if frame.empty:
         return nothing(NO_WEIGHTS)
-    weights, hard = wide(frame, "w"), derived.difficulty(tables)
-    figure, axes = panels(list(dict.fromkeys(frame["dataset"])), height=2.5)
-    for dataset, ax in axes.items():
-        at, means = tenths(hard[dataset]), []
-        for condition, rows in frame[frame["dataset"] == dataset].groupby("condition", sort=False):
-            medians = {k: binned(weights[k][-1], at, np.median) for k in rows["key"]}
-            means.append(by_run(rows, medians, range(1, at.max() + 2)))
-            curve(ax, means[-1], "x", condition, dash="--" if condition == "cwtm" else "-")
-        symlog(ax, pd.concat(means)["mean"].to_numpy())
+    weights, hard, rows = _arrays(frame, "w"), derived.difficulty(tables), []
+    for (dataset, _), group in frame.groupby(["dataset", "condition"], sort=False):
+        at = tenths(hard[dataset])
+        medians = {k: _binned(weights[k][-1], at, np.median) for k in group["key"]}
+        rows.append(_by_run(group, medians, range(1, at.max() + 2)))
+    rows = pd.concat(rows)
+
+    def axes(ax: Axes, dataset: str) -> None:
+        _symlog(ax, rows.loc[rows["dataset"] == dataset, "mean"].to_numpy())
         ax.set(xlabel="tenth of the examples, easy → hard", ylabel="median w")
-    legend(figure, next(iter(axes.values())))
-    return finish(figure, frame, "bars: 95 % t intervals over seeds · each condition at its setting best on validation")
+
+    note = "bars: 95 % t intervals over seeds · each condition at its setting best on validation"
+    return lines(rows, frame, "x", measure="w", dodge=False, decorate=axes, note=note, height=2.5)
 
 
 def ranked(table: pd.DataFrame, tables: derived.Tables, alpha: float) -> pd.DataFrame:
@@ -139,7 +147,7 @@ def ranked(table: pd.DataFrame, tables: derived.Tables, alpha: float) -> pd.Data
     (sum w0)^2 / (N sum w0^2) that counts before the first step, w0 = (1 - alpha) + alpha tau (1 - m C / (C - 1)).
     """
     frame, rows = heated(table, alpha), []
-    hard, mass, w = derived.difficulty(tables), wide(frame, "mass"), wide(frame, "w")
+    hard, mass, w = derived.difficulty(tables), _arrays(frame, "mass"), _arrays(frame, "w")
     for key, dataset, tau in frame[["key", "dataset", "tau"]].itertuples(index=False):
         m, top, last = mass[key][0], 1 - 1 / len(runs.classes(dataset).names), w[key][-1]
         first = (1 - alpha) + alpha * tau * (1 - m / top)
@@ -154,17 +162,21 @@ def ranks(frame: pd.DataFrame) -> Figure:
     """Rank correlation with difficulty against the temperature: of w by condition, of the teacher's mass (dashed)."""
     if frame.empty:
         return nothing("no condition among the runs has w at every temperature")
-    figure, axes = panels(list(dict.fromkeys(frame["dataset"])), sharey=True)
-    taught = ("kd_pt", "mass_difficulty", "hard", "mass the teacher takes off the label", "--")
-    lines = [(c, "weight_difficulty", c, f"w of {NAMES[c]}", "-") for c in HEATED]
-    for dataset, ax in axes.items():
-        rows = frame[frame["dataset"] == dataset]
-        for condition, measure, look, label, dash in (taught, *lines):
-            if len(group := rows[rows["condition"] == condition].dropna(subset=[measure])):
-                curve(ax, stats.summary(group, measure, ["tau"]), "tau", look, label, dash)
-        heat(ax, rows, "rank correlation\nwith difficulty")
-    legend(figure, ax)
-    return finish(figure, frame, f"bars: 95 % t intervals over seeds · α = {frame['alpha'].iloc[0]:g}")
+    looks = {"taught": Look(DARK, "s", "mass the teacher takes off the label", "--")}
+    looks |= {c: look(c)._replace(name=f"w of {condition_name(c)}") for c in HEATED}
+    taught = frame[frame["condition"] == "kd_pt"].assign(line="taught", rank=lambda f: f["mass_difficulty"])
+    each = pd.concat([taught, frame.assign(line=frame["condition"], rank=frame["weight_difficulty"])])
+    rows = stats.summary(each.dropna(subset=["rank"]), "rank", ["dataset", "line", "tau"])
+
+    def axes(ax: Axes, dataset: str) -> None:
+        ax.axhline(0, color="0.3", lw=0.8)
+        ax.set_ylabel("rank correlation\nwith difficulty", fontsize=8)
+
+    note = f"bars: 95 % t intervals over seeds · α = {frame['alpha'].iloc[0]:g}"
+    return lines(rows, frame, "tau", looks, by="line", measure="rank", decorate=axes, note=note, sharey=True)
+
+
+# ---------------------------------------------------------------- what the teacher's masses change
 
 
 def masses(table: pd.DataFrame, measure: str, alpha: float) -> pd.DataFrame:
@@ -179,8 +191,8 @@ def masses(table: pd.DataFrame, measure: str, alpha: float) -> pd.DataFrame:
             continue
         one = one[one["alpha"] == alpha]
         if control == "hard":
-            plain = other[other["weight_decay"] == one["weight_decay"].min()]
-            other = pd.concat([plain.assign(tau=t, alpha=alpha) for t in one["tau"].unique()])
+            untuned = other[other["weight_decay"] == one["weight_decay"].min()]
+            other = pd.concat([untuned.assign(tau=t, alpha=alpha) for t in one["tau"].unique()])
         both = pd.concat([one, other[other["alpha"] == alpha]])
         rows.append(stats.contrasts(both, treatment, control, measure, ["dataset", "tau"]).assign(masses=label))
     columns = ["dataset", "tau", "difference", "low", "high", "n", "masses"]
@@ -189,62 +201,71 @@ def masses(table: pd.DataFrame, measure: str, alpha: float) -> pd.DataFrame:
 
 def gaps(table: pd.DataFrame, measure: str, alpha: float) -> Figure:
     """What the teacher's masses, instead of their mean, do to a measure, by where the mass goes, against tau."""
-    found = masses(table, measure, alpha).rename(columns={"difference": "mean"})
-    if found.empty:
-        return nothing("no pair of conditions among the runs differs in the masses alone")
-    figure, axes = panels(list(dict.fromkeys(found["dataset"])))
-    for dataset, ax in axes.items():
-        rows = found[found["dataset"] == dataset]
-        for i, (label, group) in enumerate(rows.groupby("masses", sort=False)):
-            curve(ax, group.assign(tau=group["tau"] * 1.05 ** (i - 1.5)), "tau", PAIRS[label][2], label)
-        percent(ax, measure)
-        heat(ax, rows, "difference in\n" + AXES[measure].replace("(%)", "(points)"))
-    names = ax.get_legend_handles_labels()
-    figure.legend(*names, loc="lower center", bbox_to_anchor=(0.5, 0.995), ncols=2, fontsize=8)
+    looks = {label: look(c)._replace(name=label) for label, (*_, c) in PAIRS.items()}
     used = table[table["condition"].isin({c for one, other, _ in PAIRS.values() for c in (one, other)})]
-    return finish(figure, used, f"bars: 95 % paired t intervals, jointly over each line · α = {alpha:g}")
+    return lines(masses(table, measure, alpha), used, "tau", looks, by="masses", measure=measure, ncols=2,
+                 difference="difference in", why="no pair of conditions among the runs differs in the masses alone",
+                 note=f"bars: 95 % paired t intervals, jointly over each line · α = {alpha:g}")  # fmt: skip
 
 
 def doses(frame: pd.DataFrame, alpha: float) -> Figure:
-    """Test accuracy of KD-pt less that at the smallest dose, paired by seed, against the dose; a line a temperature."""
-    frame = frame[frame["alpha"] == alpha]
+    """Test accuracy of KD-pt minus that at the smallest dose, paired by seed, against the dose; a line a τ."""
+    frame, rows = frame[frame["alpha"] == alpha], []
     if frame.empty or frame["dose"].nunique() < 2:
         return nothing("the runs hold fewer than two doses")
-    figure, axes = panels(list(dict.fromkeys(frame["dataset"])))
-    for dataset, ax in axes.items():
-        for i, (tau, group) in enumerate(frame[frame["dataset"] == dataset].groupby("tau")):
-            by, (colour, marker) = group.pivot(index="seed", columns="dose", values="test_accuracy"), LOOKS[i % 4]
-            found = [stats.interval(by[d] - by.iloc[:, 0]) for d in by]
-            mean, high = (np.array([getattr(x, part) for x in found]) for part in ("mean", "high"))
-            ax.errorbar(by.columns + 0.012 * (i - 1.5), mean, high - mean, color=colour, marker=marker, ms=4, lw=1.3,
-                        elinewidth=1, label=f"τ = {tau:g}")  # fmt: skip
-        ax.axhline(0, color="0.3", lw=0.8)
-        percent(ax, "test_accuracy")
-        ax.set(xlabel="dose of the teacher's spread of masses", ylabel="difference in\ntest accuracy (points)")
-    legend(figure, next(iter(axes.values())))
-    return finish(figure, frame, f"bars: 95 % paired t intervals over seeds · α = {alpha:g}")
+    for (dataset, tau), group in frame.groupby(["dataset", "tau"], sort=False):
+        by = group.pivot(index="seed", columns="dose", values="test_accuracy")
+        for dose in by:
+            i = stats.interval(by[dose] - by.iloc[:, 0])
+            rows.append({"dataset": dataset, "tau": tau, "dose": dose, "mean": i.mean, "low": i.low, "high": i.high})
+    note = f"bars: 95 % paired t intervals over seeds · α = {alpha:g}"
+    return lines(pd.DataFrame(rows), frame, "dose", tau_looks(frame["tau"]), by="tau", difference="difference in",
+                 note=note)  # fmt: skip
 
 
 def learnt(table: pd.DataFrame, alpha: float) -> Figure:
     """The mass a student takes off the label against the teacher's, by tenths of the latter, where KD-pt loses most."""
     lost = masses(table[table["condition"].isin(HEATED)], "test_accuracy", alpha)
-    at = lost.loc[lost.groupby("dataset", sort=False)["difference"].idxmin()].set_index("dataset")["tau"]
-    if at.empty:
+    worst = lost.loc[lost.groupby("dataset", sort=False)["difference"].idxmin()].set_index("dataset")["tau"]
+    if worst.empty:
         return nothing("KD-pt and matched smoothing are not both among the runs")
     frame = heated(table, alpha)
-    frame = frame[frame["tau"] == frame["dataset"].map(at)]
-    held, taught = wide(frame, "mass"), frame[frame["condition"] == "kd_pt"].set_index(["dataset", "seed"])["key"]
-    figure, axes = panels([f"{d}, τ = {t:g}" for d, t in at.items()], height=2.7)
-    for dataset, ax in zip(at.index, axes.values()):
-        for condition, rows in frame[frame["dataset"] == dataset].groupby("condition", sort=False):
-            own = {k: held[taught[dataset, s]][0] for k, s in zip(rows["key"], rows["seed"])}
-            x = np.mean([binned(m, tenths(m)) for m in own.values()], axis=0)
-            curve(ax, by_run(rows, {k: binned(held[k][1], tenths(m)) for k, m in own.items()}, x), "x", condition)
+    frame, rows = frame[frame["tau"] == frame["dataset"].map(worst)], []
+    mass, taught = _arrays(frame, "mass"), frame[frame["condition"] == "kd_pt"].set_index(["dataset", "seed"])["key"]
+    for (dataset, _), group in frame.groupby(["dataset", "condition"], sort=False):
+        teacher = {k: mass[taught[dataset, s]][0] for k, s in zip(group["key"], group["seed"])}
+        x = np.mean([_binned(m, tenths(m)) for m in teacher.values()], axis=0)
+        student = {k: _binned(mass[k][1], tenths(m)) for k, m in teacher.items()}
+        rows.append(_by_run(group, student, x).assign(panel=f"{dataset}, τ = {worst[dataset]:g}"))
+    rows = pd.concat(rows)
+
+    def axes(ax: Axes, panel: str) -> None:
         ends = max(0, min(*ax.get_xlim(), *ax.get_ylim())), max(*ax.get_xlim(), *ax.get_ylim())
-        ax.plot(ends, ends, color="0.6", lw=1, ls="--", zorder=0)
+        reference(ax, ends, ends, colour="0.6")
+        dataset = rows.loc[rows["panel"] == panel, "dataset"].iloc[0]
         ax.axhline(1 - 1 / len(runs.classes(dataset).names), color="0.3", lw=0.8, ls=":")
-        percent(ax, "target_mass", "x")
-        percent(ax, "target_mass")
+        ax.xaxis.set_major_formatter(as_percent)
         ax.set(xlabel="mass the teacher takes off the label (%)", ylabel="mass the student\ntakes off it (%)")
-    legend(figure, ax)
-    return finish(figure, frame, "means over tenths of the watched examples · bars: 95 % t intervals over seeds")
+
+    note = "means over tenths of the watched examples · bars: 95 % t intervals over seeds"
+    return lines(rows, frame, "x", panel="panel", measure="target_mass", dodge=False, decorate=axes, note=note,
+                 height=2.7)  # fmt: skip
+
+
+# ---------------------------------------------------------------- students of several widths
+
+
+def gains_by_width(frame: pd.DataFrame, treatment: str, control: str) -> pd.DataFrame:
+    """Paired differences in test accuracy at each data set, temperature and width; their intervals hold together."""
+    rows = stats.contrasts(frame, treatment, control, "test_accuracy", ["dataset", "tau", "hidden"])
+    return rows.assign(hidden_units=rows["hidden"].map(lambda text: int(str(text).rpartition("x")[2])))
+
+
+def widths(frame: pd.DataFrame, treatment: str, control: str) -> Figure:
+    """The difference of two conditions against the student's hidden units, a line a temperature, a panel a data set."""
+    rows = gains_by_width(frame, treatment, control) if len(frame) else frame
+    one, other = condition_name(treatment), condition_name(control)
+    alpha = f"{frame['alpha'].max():g}" if len(frame) else ""
+    note = f"{one} less {other} · bars: 95 % paired t intervals, jointly over all points · α = {alpha}"
+    return lines(rows, frame, "hidden_units", tau_looks(rows["tau"]), by="tau", difference="difference in", note=note,
+                 why=f"{one} and {other} are not both among the runs")  # fmt: skip

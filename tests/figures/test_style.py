@@ -1,0 +1,83 @@
+"""How figures look: what there is nothing to draw of, unknown conditions, one seed, panels, the line of facts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from IPython.core.pylabtools import print_figure
+
+from kdstudy import figures, setups, stats
+from kdstudy.figures import primitives, style
+from kdstudy.figures.chapters import universe
+
+
+def table(seeds: int) -> pd.DataFrame:
+    """Hard labels, and KD at two temperatures that gain 0.01 and 0.03."""
+    rows = [("hard", np.nan, np.nan, 0.5), ("kd", 1.0, 0.9, 0.51), ("kd", 4.0, 0.9, 0.53)]
+    return pd.DataFrame(
+        {"dataset": "digits", "condition": name, "tau": tau, "alpha": alpha, "weight_decay": 0.0, "seed": seed,
+         "test_accuracy": mean + seed / 100, "validation_accuracy": mean, "hidden": "6", "device": "CPU",
+         "stale": False}
+        for name, tau, alpha, mean in rows for seed in range(seeds)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seeds", [1, 4])
+def test_a_sweep_draws_with_any_number_of_seeds(seeds):
+    assert "svg" in print_figure(figures.sweep(table(seeds), "tau", "test_accuracy"), "svg")
+
+
+def test_nothing_to_draw_is_said_where_a_notebook_shows_it():
+    empty = figures.sweep(table(2), "epsilon", "test_accuracy")
+    assert [t.get_text() for t in empty.texts] == ["nothing to draw: no condition among the runs has epsilon"]
+    assert "svg" in print_figure(empty, "svg")
+
+
+def test_a_condition_registered_elsewhere_is_drawn_under_its_own_name():
+    frame = table(3).replace({"condition": {"kd": "mine"}})
+    figure = figures.sweep(frame, "tau", "test_accuracy")
+    assert "mine" in [t.get_text() for t in figure.legends[0].get_texts()]
+    best = stats.tuned(frame).assign(key=lambda f: f.index.map(str))
+    bins = {k: np.ones((3, 15)) for k in best["key"]}
+    assert "mine" in [t.get_text() for t in universe.reliability(best, bins).legends[0].get_texts()]
+    drawn = primitives.dots(stats.summary(best, "test_accuracy", ["dataset", "condition"]), best, "condition",
+                            primitives.condition_look)  # fmt: skip
+    assert [t.get_text() for t in drawn.axes[0].get_yticklabels()] == ["hard labels", "mine"]
+    assert style.look("mine").colour not in [how.colour for how in style.CONDITIONS.values()]
+
+
+def test_looks_tell_conditions_temperatures_and_signs_apart():
+    looks = [(str(how.colour), how.marker) for how in style.CONDITIONS.values()]
+    assert len(set(looks)) == len(looks)
+    assert (style.tau_looks([2, 4])[4].colour == style.tau_looks([1, 4, 8])[4].colour).all()
+    assert len({how.marker for how in style.VERDICTS.values()}) == 3
+
+
+@pytest.mark.parametrize("x", ["tau", "noise"])
+def test_lines_are_drawn_side_by_side_and_a_missing_limit_is_not(x):
+    rows = pd.DataFrame({"dataset": "d", "condition": ["kd", "hard"] * 2, x: [1.0, 1.0, 2.0, 2.0], "mean": 0.5,
+                         "low": [0.4, -np.inf] * 2, "high": [0.6, np.inf] * 2})  # fmt: skip
+    (ax,) = primitives.lines(rows, table(2), x).axes
+    (left, right), error = ([c.lines[0].get_xdata()[0] for c in ax.containers], ax.containers[1].lines[2][0])
+    assert left < 1 < right and np.ptp(error.get_segments()[0][:, 1]) == 0
+
+
+def test_a_heat_map_leaves_empty_cells_empty_and_frames_one():
+    values = pd.DataFrame([[0.1, np.nan], [0.2, -0.1]], ["a", "b"], [1.0, 2.0])
+    _, axes = style.panels(["x"])
+    primitives.heat(
+        axes["x"], values, primitives.strongest(values), text=values.map("{:g}".format).where(values.notna())
+    )
+    assert [t.get_text() for t in axes["x"].texts] == ["0.1", "0.2", "-0.1"]
+    assert [t.get_text() for t in axes["x"].get_xticklabels()] == ["1", "2"]
+
+
+def test_a_teacher_is_of_its_students_seed():
+    students = table(3)
+    both = pd.concat([students, students.assign(seed=students["seed"] + setups.TEACHER_SEED)])
+    assert style.facts(both) == style.facts(students) and "n = 3 seeds" in style.facts(both)
+
+
+def test_the_lowest_panel_of_each_column_has_its_ticks():
+    _, axes = style.panels("abcd", wide=3, sharex=True)
+    told = {name: ax.xaxis.get_tick_params()["labelbottom"] for name, ax in axes.items()}
+    assert told == {"a": False, "b": True, "c": True, "d": True}
