@@ -5,8 +5,9 @@ import pytest
 from conftest import tiny_run
 from test_claims import planted
 
-from kdstudy import claims, figures, plans, runs, stats, style, wording
+from kdstudy import claims, figures, plans, runs, stats, wording
 from kdstudy.book import build, notebooks, publish, reproduce
+from kdstudy.figures import style
 from kdstudy.published import Published
 from kdstudy.setups import setup
 from kdstudy.store import Record, Store

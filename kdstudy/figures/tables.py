@@ -53,12 +53,6 @@ def bullets(lines: Mapping[str, str], empty: str) -> str:
     return "\n".join(f"- **{name}**: {text}" for name, text in lines.items()) or empty
 
 
-def complete(frame: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
-    """The runs of the data sets that have all of these conditions."""
-    held = frame.groupby("dataset")["condition"].agg(set)
-    return frame[frame["dataset"].isin([name for name, have in held.items() if {*conditions} <= have])]
-
-
 def at_weight(frame: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """The runs with this alpha; none where no condition has a weight and a temperature."""
     return frame[frame["alpha"] == alpha] if {"alpha", "tau"} <= {*frame} else frame.iloc[:0].assign(tau=np.nan)

@@ -9,7 +9,7 @@ from IPython.core.pylabtools import print_figure
 
 from kdstudy import runs, shapes, stats
 from kdstudy.figures.chapters import smoothed_teacher as drawn
-from kdstudy.figures_teachers import described, each_tuned
+from kdstudy.figures.shared.teachers import described, each_tuned
 from kdstudy.published import Classes
 from kdstudy.study.theory import exact_fit_mass
 

@@ -8,7 +8,7 @@ from IPython.core.pylabtools import print_figure
 
 from kdstudy import runs
 from kdstudy.figures.chapters import too_good_teacher as drawn
-from kdstudy.figures_teachers import described, each_tuned, heard
+from kdstudy.figures.shared.teachers import described, each_tuned, of_teacher
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def tables(seeds: int) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
 
 
 def best(parts, teachers) -> pd.DataFrame:
-    grid = heard(parts["grid"], teachers, {"size": "size", "length": "length"})
+    grid = of_teacher(parts["grid"], teachers, {"size": "size", "length": "length"})
     return each_tuned(grid, ["size", "length"])
 
 

@@ -12,8 +12,8 @@ from matplotlib.ft2font import FT2Font
 
 from kdstudy.diagnosis.api import Diagnosis
 from kdstudy.figures.primitives import LIKENESS, frame_cell, heat, legend, line, log_ticks, strongest
+from kdstudy.figures.shared.geometry import ROOM, class_order
 from kdstudy.figures.style import DARK, GREEN, LEVELS, PINK, PURPLE, RED, Look, as_percent, finish_with, nothing, panels
-from kdstudy.figures_geometry import ROOM, order
 
 MOST = 200  # classes of a heat map: more are no longer told apart
 EMPTY = "no row of logits is finite"
@@ -86,7 +86,7 @@ def similarity(d: Diagnosis) -> Figure:
         return nothing(d.levels["domain"]["structure"]["reason"] or "no class structure was measured")
     if len(found) > MOST:
         return nothing(f"{len(found)} classes are too many to be told apart ({MOST} at most)")
-    at = order(found / max(np.abs(found).max(), 1e-300), d.superclass)
+    at = class_order(found / max(np.abs(found).max(), 1e-300), d.superclass)
     diagonal = np.eye(len(found), dtype=bool)
     figure, axes = panels([""], height=4.2)
     ax = axes[""]

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from kdstudy import anatomy, runs, stats
 from kdstudy.figures.primitives import lines, reference, value_axis
+from kdstudy.figures.shared.teachers import OF_TEACHERS, changes
 from kdstudy.figures.style import DARK, Look, condition_name, look, measure_label, ramp, tau_looks
 from kdstudy.figures.tables import by_dataset
-from kdstudy.figures_teachers import TEACHERS, changes
 from kdstudy.study.theory import exact_fit_mass
 
 ALONE = "no students of a smoothed teacher and of the plain one"
@@ -36,7 +36,7 @@ def masses(teachers: pd.DataFrame) -> Figure:
 
     return lines(pd.concat(rows) if teachers["teacher_epsilon"].any() else teachers[:0], teachers, "teacher_epsilon",
                  looks, by="tau", measure="target_mass", dodge=False, decorate=exact, height=2.4,
-                 note=f"{TEACHERS} · dashed: exact fit", why="no teacher among the runs is smoothed")  # fmt: skip
+                 note=f"{OF_TEACHERS} · dashed: exact fit", why="no teacher among the runs is smoothed")  # fmt: skip
 
 
 def paradox(teachers: pd.DataFrame, students: pd.DataFrame) -> Figure:

@@ -10,9 +10,9 @@ from scipy.stats import spearmanr
 
 from kdstudy import stats
 from kdstudy.figures.primitives import legend, lines, value_axis
+from kdstudy.figures.shared.teachers import CHANGED, of_teacher
 from kdstudy.figures.style import Look, finish, nothing, panels, ramp
 from kdstudy.figures.tables import by_dataset, in_order
-from kdstudy.figures_teachers import CHANGED, heard
 from kdstudy.wording import words
 
 REMEDIES = {"crossfitted": Look("black", "*", "cross-fitted", ":"), "assistant": Look("black", "X", "assistant")}
@@ -28,7 +28,7 @@ def against(students: pd.DataFrame, teachers: pd.DataFrame, remedies: Mapping[st
     if students.empty:
         return nothing("no KD student is among the runs")
     columns = {"right": "test_accuracy", "size": "size", "length": "length"}
-    frame = heard(students, teachers, columns)
+    frame = of_teacher(students, teachers, columns)
     colours, shapes = ramp(frame["length"], CHANGED["length"][1]), ramp(frame["size"], CHANGED["size"][1])
     figure, axes = panels(in_order(students["dataset"]), height=2.7)
     for dataset, ax in axes.items():
@@ -36,7 +36,7 @@ def against(students: pd.DataFrame, teachers: pd.DataFrame, remedies: Mapping[st
             ax.plot(*group[["right", "test_accuracy"]].mean(), shapes[size].marker, ms=6, color=colours[length].colour,
                     mec="white", mew=0.5)  # fmt: skip
         for name, part in remedies.items():
-            group = heard(part[part["dataset"] == dataset], teachers, columns)
+            group = of_teacher(part[part["dataset"] == dataset], teachers, columns)
             ax.plot(*group[["right", "test_accuracy"]].mean(), REMEDIES[name].marker, ms=8, color="black")
         value_axis(ax, "test_accuracy")
         value_axis(ax, "test_accuracy", which="x")
@@ -52,7 +52,7 @@ def amounts(students: pd.DataFrame, teachers: pd.DataFrame, crossfitted: pd.Data
 
     A line a teacher of the study's own width, by its epochs; black: cross-fitted targets.
     """
-    frame = heard(students, teachers, {"size": "size", "length": "length"})
+    frame = of_teacher(students, teachers, {"size": "size", "length": "length"})
     frame = frame[frame["size"] == 1]
     both = pd.concat([frame, crossfitted.assign(length=0.0)]) if len(frame) else frame  # fits no length of its own
     by = ["dataset", "length", "tau"]
@@ -79,7 +79,7 @@ def follows(students: pd.DataFrame, teachers: pd.DataFrame, measures: Sequence[s
     Mean over seeds of Spearman's coefficient; the intervals of a data set hold jointly. Seeds on which either is
     constant or unknown have none. `students` are each teacher's at their best setting.
     """
-    frame, rows = heard(students, teachers, {f"its_{m}": m for m in measures}), []
+    frame, rows = of_teacher(students, teachers, {f"its_{m}": m for m in measures}), []
     for dataset, group in frame.groupby("dataset", sort=False):
         count = group["teacher"].nunique() // group["seed"].nunique()
         for measure in measures:
