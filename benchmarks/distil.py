@@ -13,11 +13,12 @@ import torch
 from benchmarks import common, plain
 from benchmarks.common import Row
 from benchmarks.engine import STUDENT, TEACHER, Bench, bench, images, students
-from kdstudy import datasets, executors
+from kdstudy import datasets
 from kdstudy.downloads import at_hand
+from kdstudy.engine import stacks
 from kdstudy.spec import Run
 
-TAUS = {"cpu": (2.0, 4.0), "cuda": tuple(1 + i / 4 for i in range(executors.SIDE_BY_SIDE["cuda"]))}
+TAUS = {"cpu": (2.0, 4.0), "cuda": tuple(1 + i / 4 for i in range(stacks.SIDE_BY_SIDE["cuda"]))}
 
 
 def weights(place: Bench, runs: list[Run]) -> dict[str, torch.Tensor]:
@@ -29,7 +30,7 @@ def weights(place: Bench, runs: list[Run]) -> dict[str, torch.Tensor]:
 def facts(runs: list[Run], side: str, device: str) -> Row:
     """What a timing is of; `images` are those that students were trained on."""
     first, n = runs[0], len(datasets.load(runs[0].data).train.y)
-    many = executors.workers() if side != "plain loop" else 1
+    many = stacks.workers() if side != "plain loop" else 1
     each = 1 if side != "plain loop" and device == "cpu" else common.cores()
     return {
         "side": side,

@@ -1,4 +1,4 @@
-"""The study's engine on a part of Tiny-ImageNet: students on every core, as `kdstudy.executors.local` has them.
+"""The study's engine on a part of Tiny-ImageNet: students on every core, as `kdstudy.engine.local` has them.
 
 A benchmark has a store and a cache folder of its own, which it empties at will; nothing of the user's is touched.
 """
@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from joblib import Parallel, delayed
 
-from kdstudy import datasets, executors, targets
+from kdstudy import datasets, targets
 from kdstudy.downloads import at_hand
+from kdstudy.engine import local, payload, stacks
 from kdstudy.spec import Data, Recipe, Run, pairs
 from kdstudy.store import Record, Store
 
@@ -61,12 +62,12 @@ def students(data: Data, taus: Sequence[float], seeds: int, epochs: int, taught:
 
 
 def work(stack: Sequence[Run], path: Path, keep: bool, asker: int, cache: str) -> list[Record]:
-    """`executors.work` on this module's data set, logits of views in a folder of the benchmark's."""
+    """`local.work` on this module's data set, logits of views in a folder of the benchmark's."""
     datasets.load(stack[0].data)
     before = os.environ.get("KDSTUDY_CACHE")
     os.environ["KDSTUDY_CACHE"] = cache
     try:
-        return executors.work(stack, path, keep, asker)
+        return local.work(stack, path, keep, asker, payload.pack())
     finally:
         os.environ.pop("KDSTUDY_CACHE") if before is None else os.environ.update(KDSTUDY_CACHE=before)
 
@@ -82,8 +83,8 @@ class Bench:
     def train(self, runs: Sequence[Run], keep: bool = False) -> list[Record]:
         """Train runs on every core; results are not kept."""
         cache = str(self.folder / f"cache{self.fresh}")
-        jobs = [delayed(work)(s, self.store.path, keep, os.getpid(), cache) for s in executors.stacks(runs)]
-        return [record for records in Parallel(n_jobs=executors.workers())(jobs) for record in records]
+        jobs = [delayed(work)(s, self.store.path, keep, os.getpid(), cache) for s in stacks.stacks(runs)]
+        return [record for records in Parallel(n_jobs=stacks.workers())(jobs) for record in records]
 
     def teach(self, runs: Sequence[Run]) -> None:
         """Train the teachers of runs, if the store lacks them, and keep what they leave."""

@@ -11,7 +11,8 @@ from statistics import mean
 from benchmarks import common
 from benchmarks.common import Row
 from benchmarks.engine import TEACHER_SEED, Bench, bench, images, recipe
-from kdstudy import convolution, datasets, executors, lanes, targets
+from kdstudy import convolution, datasets, lanes, targets
+from kdstudy.engine import stacks
 from kdstudy.spec import Data, Run
 
 NET, TAUS, SEEDS = "cnn16", (2.0, 4.0), 12
@@ -33,7 +34,7 @@ def reached(place: Bench, runs: Sequence[Run], way: str, device: str) -> float:
     """Mean test accuracy of a seed's students trained in one way."""
     stepper, dtype = WAYS[way]
     mine = [replace(r, recipe=replace(r.recipe, dtype=dtype)) for r in runs]
-    left = executors.teachers(place.store, mine)
+    left = stacks.teachers(place.store, mine)
     found = convolution.train(mine, datasets.load(mine[0].data), left, device, stepper=stepper)
     return mean(r.metrics["test_accuracy"] for r in found)
 

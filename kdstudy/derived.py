@@ -12,23 +12,25 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.stats import spearmanr
 
-from kdstudy import anatomy, datasets, mantel, observe, runs, stats
+from kdstudy import datasets, mantel, observe, runs, stats
+from kdstudy.core.registry import Registry, unknown
+from kdstudy.engine import teacher_statistics
 from kdstudy.spec import Data, pairs
 
 Tables = Mapping[str, pd.DataFrame]
-DERIVED: dict[str, Callable[[pd.DataFrame, Tables], pd.Series]] = {}
-NEEDS = {  # the part, besides the table's own, that a measure is computed from
-    "geometry_teacher": "teachers",
-    "means_teacher": "teachers",
-    "tail_accuracy": "teachers",
-    "weight_difficulty": "folds",
-}
+Derive = Callable[[pd.DataFrame, Tables], pd.Series]
+DERIVED: Registry[Derive] = Registry("derived measure", in_workers=False)
+NEEDS: dict[str, str] = {}  # the part, besides the table's own, that a measure is computed from
 
 
-def derive(fn: Callable[[pd.DataFrame, Tables], pd.Series]) -> Callable[[pd.DataFrame, Tables], pd.Series]:
-    """Register `fn` under its own name."""
-    DERIVED[fn.__name__] = fn
-    return fn
+def derive(needs: str = "") -> Callable[[Derive], Derive]:
+    """Register a function under its own name; `needs` is the part that it reads besides the table's own."""
+
+    def register(fn: Derive) -> Derive:
+        NEEDS.update({fn.__name__: needs} if needs else {})
+        return DERIVED.register(fn)
+
+    return register
 
 
 def measured(frame: pd.DataFrame, measure: str, tables: Tables) -> pd.DataFrame:
@@ -38,17 +40,17 @@ def measured(frame: pd.DataFrame, measure: str, tables: Tables) -> pd.DataFrame:
     """
     if measure in frame or frame.empty:
         return frame
-    if measure in anatomy.NAMES:
+    if measure in teacher_statistics.NAMES:
         return frame.join(anatomies(frame)[[measure]]).dropna(subset=[measure])
     if measure not in DERIVED:
-        raise ValueError(f"measure {measure!r} is no column of the table; derived are: {', '.join(DERIVED)}")
+        raise unknown(f"measure {measure!r} is no column of the table; derived are", measure, DERIVED)
     return frame.assign(**{measure: DERIVED[measure](frame, tables)}).dropna(subset=[measure])
 
 
 def anatomies(frame: pd.DataFrame) -> pd.DataFrame:
-    """The anatomy of every run of a table of teachers, by name (`kdstudy.anatomy`)."""
+    """The anatomy of every run of a table of teachers, by name (`kdstudy.engine.teacher_statistics`)."""
     held = runs.arrays(frame, "anatomy")
-    return pd.DataFrame([held[k] for k in frame["key"]], frame.index, list(anatomy.NAMES))
+    return pd.DataFrame([held[k] for k in frame["key"]], frame.index, list(teacher_statistics.NAMES))
 
 
 def geometry(frame: pd.DataFrame, which: int = 0) -> dict[str, Float[np.ndarray, " pairs"]]:
@@ -71,24 +73,24 @@ def _alike(frame: pd.DataFrame, tables: Tables, which: int) -> pd.Series:
     return pd.Series([_rank(own[k], own[t]) if t in own else np.nan for k, t in pairs], frame.index)
 
 
-@derive
+@derive("teachers")
 def geometry_teacher(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation, over pairs of classes, of the logit layer's cosine similarities in student and teacher."""
     return _alike(frame, tables, 0)
 
 
-@derive
+@derive("teachers")
 def means_teacher(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """The same of the class means of the logits."""
     return _alike(frame, tables, 1)
 
 
-@derive
+@derive()
 def geometry_superclass(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation of the logit layer's class similarities with the super-class blocks (1 within, 0 across)."""
     own, found = geometry(frame), {}
     for name in frame["dataset"].unique():
-        groups = runs.classes(name).superclass
+        groups = runs.classes(name, frame).superclass
         found[name] = None if groups is None else mantel.upper(mantel.blocks(np.array(groups)))
     return pd.Series(
         [np.nan if found[d] is None else _rank(own[k], found[d]) for k, d in zip(frame["key"], frame["dataset"])],
@@ -136,7 +138,7 @@ def _rank(a: np.ndarray, b: np.ndarray) -> float:
     return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else np.nan
 
 
-@derive
+@derive("folds")
 def weight_difficulty(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation of w with difficulty over the watched examples, averaged over the epochs looked at."""
     hard, weights = difficulty(tables), runs.arrays(frame, "w")
@@ -144,7 +146,7 @@ def weight_difficulty(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     return pd.Series([np.mean([_rank(w, hard[d]) for w in weights[k].astype(float)]) for k, d in pairs], frame.index)
 
 
-@derive
+@derive()
 def mass_learnt(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation, over the watched examples, of the mass taught and the mass the student gives."""
     held = runs.arrays(frame, "mass")
@@ -155,19 +157,19 @@ def _share(frame: pd.DataFrame, level: str) -> pd.Series:
     return frame[f"target_{level}"] / frame[["target_universe", "target_domain", "target_instance"]].sum(axis=1)
 
 
-@derive
+@derive()
 def domain_share(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """The part of what a run is taught that depends on the class alone (`shapes.level_split`)."""
     return _share(frame, "domain")
 
 
-@derive
+@derive()
 def instance_share(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """The part of what a run is taught that differs between examples of a class (`shapes.level_split`)."""
     return _share(frame, "instance")
 
 
-@derive
+@derive("teachers")
 def tail_accuracy(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Mean test accuracy over the third of the classes with the fewest training examples."""
     first = tables["teachers"].drop_duplicates(["dataset", "options"])

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import product
 
-from kdstudy import composed, datasets, faults, plans, targets
+from kdstudy import datasets, faults, plans, targets
+from kdstudy.engine import teachers as composed
 from kdstudy.plans import Parts, Several, plan, several
 from kdstudy.spec import Data, Recipe, Run, pairs
 

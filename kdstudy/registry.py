@@ -50,6 +50,7 @@ def listens(name: str) -> bool:
 
 ABOVE_0 = (lambda v: v > 0, "a number above 0")
 AT_LEAST_0 = (lambda v: 0 <= v < torch.inf, "a finite number of at least 0")
+FINITE = (lambda v: abs(v) < torch.inf, "a finite number")  # of what a user's own condition is given
 ALLOWED = {
     "tau": ABOVE_0,
     "power": ABOVE_0,
@@ -67,7 +68,7 @@ def make(name: str, **values: float) -> Condition:
     for key, value in values.items():
         if key not in known:
             raise ValueError(f"condition {name!r} has no parameter {key!r}; it has: {', '.join(known) or 'none'}")
-        ok, allowed = ALLOWED[key]
+        ok, allowed = ALLOWED.get(key, FINITE)
         if not ok(value):
             raise ValueError(f"{key} of condition {name!r}: found {value!r}, allowed: {allowed}")
     return Condition(name, pairs({k: float(values.get(k, default)) for k, default in known.items()}))

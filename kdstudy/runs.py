@@ -11,18 +11,23 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from rich.progress import Progress
 
-from kdstudy import anatomy, composed, executors, ray_executor
-from kdstudy.bars import Bar, progress
+from kdstudy import targets
+from kdstudy.core.registry import is_outside
 from kdstudy.datasets import load
-from kdstudy.executors import EXECUTORS, Executor, stale
+from kdstudy.engine import ray, stacks, teachers  # noqa: F401  the executor "ray"
+from kdstudy.engine.local import Executor, chosen
+from kdstudy.engine.progress import Bar, progress
+from kdstudy.engine.teacher_statistics import COMPUTED
+from kdstudy.executors import code, stale
 from kdstudy.published import Classes, Published
+from kdstudy.results import Results
 from kdstudy.spec import Run
 from kdstudy.store import Record, Store
 
 NAN = float("nan")
+LAST = stacks.LEFT[-1]  # of the arrays that a teacher must leave
 FIELDS = ["key", "dataset", "options", "condition", "seed", "hidden", "epochs", "batch", "lr", "momentum", "teacher",
           "device", "train_accuracy", "validation_accuracy", "test_accuracy"]  # of a table without runs # fmt: skip
-ASKED: dict[str, Run] = {}  # every run asked in this process, so that what a published one lacks can be trained
 
 
 class Diverged(ValueError):
@@ -37,64 +42,50 @@ def describe(run: Run) -> str:
 
 def before(runs: Sequence[Run]) -> list[Run]:
     """What must be trained before these runs: their teachers, and the networks that they are composed of."""
-    return list(dict.fromkeys([r.teacher for r in runs if r.teacher] + [m for r in runs for m in composed.members(r)]))
-
-
-def chosen(executor: str) -> Executor:
-    """The executor of that name: "local", "ray" or "ray:ADDRESS" (`kdstudy.ray_executor`)."""
-    if executor.partition(":")[0] == "ray":
-        return ray_executor.at(executor if executor.startswith("ray://") else executor.partition(":")[2])
-    if executor not in EXECUTORS:
-        raise ValueError(f"executor: found {executor!r}, allowed: 'local', 'ray', 'ray:ADDRESS'")
-    return EXECUTORS[executor]
+    return list(dict.fromkeys([r.teacher for r in runs if r.teacher] + [m for r in runs for m in teachers.members(r)]))
 
 
 class Asker:
-    """One question on its way: where answers are kept, and the progress shown meanwhile."""
+    """One question on its way: where answers are kept, and the progress shown meanwhile.
 
-    def __init__(
-        self, store: Store, published: Published, executor: Executor, refresh: bool, display: Progress
-    ) -> None:
-        self.store, self.published, self.refresh, self.bar = store, published, refresh, Bar(display)
-        self.executor = executor
+    Where a method takes an `array`, a run lacks nothing only if the working store holds its array of that name: `LAST`
+    for what a teacher must leave.
+    """
+
+    def __init__(self, results: Results, executor: Executor, display: Progress, refresh: bool = False) -> None:
+        self.results, self.executor, self.bar, self.refresh = results, executor, Bar(display), refresh
+        self.store = results.store
         self.trained: set[str] = set()
 
-    def rows(self, runs: Sequence[Run]) -> dict[str, dict[str, object]]:
-        """Rows by key; the working store comes before the published results."""
-        keys = [r.key for r in runs]
-        return self.published.rows(keys) | self.store.rows(keys)
-
-    def lacking(self, runs: Sequence[Run], logits: bool, array: str = "") -> list[Run]:
-        """The runs still to be trained; with `array`, those whose array of that name is not in the working store."""
-        rows = self.rows(runs)
-        array = executors.LEFT[-1] if logits else array
+    def lacking(self, runs: Sequence[Run], array: str = "") -> list[Run]:
+        """The runs still to be trained."""
+        rows = self.results.rows([r.key for r in runs])
         have = self.store.has(rows, array) if array else rows
         done = {k for k in have if not (self.refresh and k not in self.trained and stale(rows[k]))}
         return [r for r in runs if r.key not in done]
 
-    def outstanding(self, runs: Sequence[Run], logits: bool = False, array: str = "") -> set[str]:
+    def outstanding(self, runs: Sequence[Run], array: str = "") -> set[str]:
         """Keys of all that is lacking, teachers included."""
-        missing = self.lacking(runs, logits, array)
-        return {r.key for r in missing}.union(self.outstanding(before(missing), True) if missing else ())
+        missing = self.lacking(runs, array)
+        return {r.key for r in missing}.union(self.outstanding(before(missing), LAST) if missing else ())
 
-    def complete(self, runs: Sequence[Run], logits: bool = False, array: str = "") -> None:
+    def complete(self, runs: Sequence[Run], array: str = "") -> None:
         """Train what is lacking, teachers first; each stack is kept as soon as it is done."""
-        if lacking := self.outstanding(runs, logits, array):
-            self.bar.start(len(lacking))
-            self.descend(runs, logits, array)
+        if outstanding := self.outstanding(runs, array):
+            self.bar.start(len(outstanding))
+            self._descend(runs, array)
 
-    def descend(self, runs: Sequence[Run], logits: bool, array: str = "") -> None:
+    def _descend(self, runs: Sequence[Run], array: str) -> None:
         """`complete`, on a bar that has started."""
-        if not (missing := self.lacking(runs, logits, array)):
+        if not (missing := self.lacking(runs, array)):
             return
-        self.descend(before(missing), logits=True)
-        missing = self.lacking(runs, logits, array)  # some may be teachers of others
-        self.bar.stage("teachers" if logits else "students")
+        self._descend(before(missing), LAST)
+        missing = self.lacking(runs, array)  # some may be teachers of others
+        self.bar.stage("teachers" if array == LAST else "students")
         lost: list[str] = []
-        joined, alone = ([r for r in missing if bool(composed.kind(r)) == is_] for is_ in (True, False))
-        with closing(self.records(alone, logits)) as trained:
-            for records in chain(trained, ([composed.record(r, self.store)] for r in joined)):
-                lost += self.keep(records)
+        with closing(self._records(missing, array == LAST)) as trained:
+            for records in trained:
+                lost += self._keep(records)
                 self.bar.advance(len(records))
         if lost:
             names = "; ".join(describe(r) for r in missing if r.key in lost)
@@ -103,23 +94,28 @@ class Asker:
                 "Lower `lr` and ask again; the others are kept."
             )
 
-    def records(self, runs: Sequence[Run], logits: bool) -> Iterator[list[Record]]:
-        """Records of these runs as their stacks finish."""
-        if runs:
-            stacked = executors.stacks(runs, self.executor.workers())
-            yield from self.executor.train(stacked, self.store.path, logits)
+    def _records(self, runs: Sequence[Run], keep_logits: bool) -> Iterator[list[Record]]:
+        """Records of these runs as their stacks finish, of composed teachers last."""
+        composed, alone = ([r for r in runs if bool(teachers.kind(r)) == is_] for is_ in (True, False))
+        if alone:
+            stacked = stacks.stacks(alone, self.executor.workers())
+            with closing(self.executor.train(stacked, self.store.path, keep_logits)) as trained:
+                yield from trained
+        yield from ([teachers.record(r, self.store)] for r in composed)
 
     def compute(self, runs: Sequence[Run], name: str) -> None:
         """An array that is computed from what runs left, kept beside it."""
-        self.complete(runs, logits=True)
+        self.complete(runs, LAST)
         for run in runs:
-            left = executors.tensors(self.store.arrays([run.key], executors.LEFT)[run.key])
-            array = anatomy.COMPUTED[name](left, load(composed.plain(run)))
+            left = stacks.tensors(self.store.arrays([run.key], stacks.LEFT)[run.key])
+            array = COMPUTED[name](left, load(teachers.plain(run)))
             self.store.put([Record(self.store.rows([run.key])[run.key], {name: array})])
 
-    def keep(self, records: Sequence[Record]) -> list[str]:
+    def _keep(self, records: Sequence[Record]) -> list[str]:
         """Store what is finite; returns the keys of the rest."""
         finite = [r for r in records if np.isfinite([v for v in r.row.values() if isinstance(v, float)]).all()]
+        for r in finite:  # a worker has no source of what was registered outside the package
+            r.row["code"] = r.row["code"] or code(r.row["condition"], r.row, r.row.get("net") or "mlp")
         if self.refresh:
             self.store.forget([r.key for r in finite])
         self.store.put(finite)
@@ -152,19 +148,31 @@ def ask(
     """One row per run: what it is, its metrics, its provenance, and where the answer came from.
 
     Runs found in the working store or the published results are read; the rest is trained, many
-    side by side, and kept. Column `source` is "store", "published" or "trained". Column `stale` marks
-    rows whose code has changed since: they are used with a warning, or trained again with
+    side by side, and kept. Column `run` is the `Run` itself, `source` is "store", "published" or "trained". Column
+    `stale` marks rows whose code has changed since: they are used with a warning, or trained again with
     `refresh`. Raises ValueError for an unknown executor, `Diverged` if a run did.
     """
     where = chosen(executor)
     runs = list(dict.fromkeys(runs))
-    ASKED.update({r.key: r for r in runs})
+    _check_sources(runs)
     with progress() as bar:
-        asker = Asker(store or Store(), published or Published(), where, refresh, bar)
-        if asker.lacking(runs, logits=False):
+        asker = Asker(Results(store, published), where, bar, refresh)
+        if asker.lacking(runs):
             with turn(asker.store):
                 asker.complete(runs)  # looks again: another process may have been faster
-    return table(asker, runs)
+    return _table(asker, runs)
+
+
+def _check_sources(runs: Sequence[Run]) -> None:
+    """ValueError for a condition from outside whose source cannot be read, before anything is trained."""
+    for name in {r.condition.name for r in chain(runs, before(runs))} & targets.CONDITIONS.keys():
+        try:
+            is_outside(targets.CONDITIONS[name]) and code(name, ())
+        except OSError as error:
+            raise ValueError(
+                f"condition {name!r}: found no source, by which its results are known again; allowed: a condition "
+                "defined in a file or in a notebook's cell"
+            ) from error
 
 
 def answer(parts: Mapping[str, Sequence[Run]], executor: str = "local") -> dict[str, pd.DataFrame]:
@@ -172,70 +180,80 @@ def answer(parts: Mapping[str, Sequence[Run]], executor: str = "local") -> dict[
     return {name: ask(part, executor) for name, part in parts.items()}
 
 
-def table(asker: Asker, runs: Sequence[Run]) -> pd.DataFrame:
+def _table(asker: Asker, runs: Sequence[Run]) -> pd.DataFrame:
     """The answered runs, in the order asked."""
-    rows, kept = asker.rows(runs), asker.store.rows([r.key for r in runs])
-    frame = pd.DataFrame([named(rows[r.key]) for r in runs], columns=None if runs else FIELDS)
-    where = ["trained" if r.key in asker.trained else "store" if r.key in kept else "published" for r in runs]
-    frame = frame.assign(source=where, stale=[stale(rows[r.key]) for r in runs], **heard(runs, frame))
-    if frame["stale"].any():
+    keys = [r.key for r in runs]
+    rows, where = asker.results.rows(keys), asker.results.sources(keys) | dict.fromkeys(asker.trained, "trained")
+    frame = pd.DataFrame([_shown(rows[k]) for k in keys], columns=None if runs else FIELDS)
+    old = [stale(rows[k]) for k in keys]
+    frame = frame.assign(run=runs, source=[where[k] for k in keys], stale=old, **_teachers(runs, frame))
+    if any(old):
         warnings.warn(
-            f"{frame['stale'].sum()} of {len(frame)} runs are stale: the code that computed them has changed "
+            f"{sum(old)} of {len(frame)} runs are stale: the code that computed them has changed "
             "since. `kdstudy runs --stale` lists them; ask(..., refresh=True) trains them again.",
             stacklevel=3,
         )
     return frame
 
 
-def named(row: Mapping[str, object]) -> dict[str, object]:
+def _shown(row: Mapping[str, object]) -> dict[str, object]:
     """A stored row as tables show it: under "hidden" a network that is no perceptron stands by its name."""
     return {**row, "hidden": row.get("net") or row["hidden"]}
 
 
-def heard(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, list[float]]:
+def _teachers(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, list[float]]:
     """What the teachers of equal conditions differ in, as columns: label smoothing, hidden units, epochs."""
-    found = {
-        "teacher_epsilon": [
-            float(dict(r.teacher.condition.params).get("epsilon", 0)) if r.teacher else NAN for r in runs
-        ],
-        "teacher_hidden": [float(sum(r.teacher.recipe.hidden)) if r.teacher else NAN for r in runs],
-        "teacher_epochs": [float(r.teacher.recipe.epochs) if r.teacher else NAN for r in runs],
+    read = {
+        "teacher_epsilon": lambda t: float(dict(t.condition.params).get("epsilon", 0)),
+        "teacher_hidden": lambda t: float(sum(t.recipe.hidden)),
+        "teacher_epochs": lambda t: float(t.recipe.epochs),
     }
-    alike = [frame["dataset"], frame["options"], frame["condition"]] if runs else []
-    return {k: v for k, v in found.items() if runs and pd.Series(v).groupby(alike).nunique().max() > 1}
+    found = {name: [of(r.teacher) if r.teacher else NAN for r in runs] for name, of in read.items() if runs}
+    alike = [frame["dataset"], frame["options"], frame["condition"]]
+    return {name: values for name, values in found.items() if pd.Series(values).groupby(alike).nunique().max() > 1}
 
 
 def arrays(frame: pd.DataFrame, name: str, published: Published | None = None) -> dict[str, np.ndarray]:
     """An array of every run of an answered table, by key.
 
-    Published results hold arrays of the runs that chapters show; what others lack is trained again, if
-    this process asked for them, or computed from their logits (`kdstudy.anatomy`). ValueError if a run has no such
-    array.
+    Published results hold arrays of the runs that chapters show; what others lack is trained again, if the table still
+    has its column `run`, or computed from their logits (`kdstudy.engine.teacher_statistics`). ValueError if a run has
+    no such array.
     """
-    store, published, keys = Store(), published or Published(), list(frame["key"])
-    held = published.arrays(keys, [name]) | store.arrays(keys, [name])
-    if lacking := [ASKED[k] for k in keys if k not in held and k in ASKED and not name.startswith("logits")]:
+    results, keys = Results(published=published), list(frame["key"])
+    held = results.arrays(keys, [name])
+    known = frame["run"] if "run" in frame and not name.startswith("logits") else ()
+    if lacking := [r for r in known if r.key not in held]:
         with progress() as bar:
-            asker = Asker(store, published, EXECUTORS["local"], False, bar)
-            untrained = asker.lacking(lacking, logits=True) if name in anatomy.COMPUTED else lacking
-            with turn(store) if untrained else nullcontext():
-                asker.compute(lacking, name) if name in anatomy.COMPUTED else asker.complete(lacking, array=name)
-        held |= store.arrays(keys, [name])
+            asker = Asker(results, chosen("local"), bar)
+            untrained = asker.lacking(lacking, LAST) if name in COMPUTED else lacking
+            with turn(results.store) if untrained else nullcontext():
+                asker.compute(lacking, name) if name in COMPUTED else asker.complete(lacking, name)
+        held |= results.store.arrays(keys, [name])
     absent = [k for k in keys if k not in held]
     if absent:
         raise ValueError(f"array {name!r}: {len(absent)} of {len(frame)} runs have none, first: {absent[0]}")
     return {key: held[key][name] for key in keys}
 
 
-def classes(dataset: str) -> Classes:
-    """Names and super-classes of a data set's classes: published, else of the data themselves.
+def logits(runs: Sequence[Run], store: Store | None = None) -> dict[str, dict[str, np.ndarray]]:
+    """What runs leave to their students, by key and name ("logits_train", ..., "rows"); what is lacking is trained."""
+    results = Results(store)
+    with progress() as bar, turn(results.store):
+        Asker(results, chosen("local"), bar).complete(runs, LAST)
+    return results.store.arrays([r.key for r in runs], stacks.LEFT)
 
-    ValueError if it is neither published nor among the runs asked in this process.
+
+def classes(dataset: str, frame: pd.DataFrame | None = None) -> Classes:
+    """Names and super-classes of a data set's classes: published, else of the data of a run in the answered table.
+
+    ValueError if it is neither.
     """
-    asked = next((r.data for r in ASKED.values() if r.data.label == dataset), None)
+    runs = () if frame is None or "run" not in frame else frame["run"]
+    data = next((r.data for r in runs if r.data.label == dataset), None)
     known = Published().classes().get(dataset)
-    if known is not None and (asked is None or asked.name == dataset):
+    if known is not None and (data is None or data.name == dataset):
         return known
-    if asked is not None:
-        return Classes.of(load(asked))
-    raise ValueError(f"classes of data set {dataset!r}: found none published, and no run of it was asked")
+    if data is not None:
+        return Classes.of(load(data))
+    raise ValueError(f"classes of data set {dataset!r}: found none published, and no run of it in the table")

@@ -11,7 +11,8 @@ hook = install_import_hook("kdstudy", "typecheck.check")
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from kdstudy import datasets, executors, plans, targets, training  # noqa: E402
+from kdstudy import datasets, plans, targets, training  # noqa: E402
+from kdstudy.engine import stacks  # noqa: E402
 from kdstudy.spec import Data, Recipe, Run, pairs  # noqa: E402
 
 pytest.register_assert_rewrite("stored", "tiny_files")  # they say what they compared, as tests do
@@ -48,21 +49,21 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def on_cpu(monkeypatch):
     """Bit-identity whatever the stack's width is promised on the CPU only."""
-    monkeypatch.setattr(executors, "device", lambda: "cpu")
+    monkeypatch.setattr(stacks, "device", lambda: "cpu")
 
 
 @pytest.fixture
 def trained(monkeypatch) -> list[list[Run]]:
     """The stacks handed to `training.train`, in order."""
-    stacks, real = [], training.train
+    handed, real = [], training.train
 
     @wraps(real)
     def counting(stack, *args, **options):
-        stacks.append(list(stack))
+        handed.append(list(stack))
         return real(stack, *args, **options)
 
     monkeypatch.setattr(training, "train", counting)
-    return stacks
+    return handed
 
 
 def says(message: str) -> str:

@@ -19,7 +19,8 @@ import psutil
 import torch
 from conftest import TINY, tiny_run
 
-from kdstudy import datasets, executors, runs, training
+from kdstudy import datasets, runs, training
+from kdstudy.engine import stacks
 from kdstudy.published import Published
 from kdstudy.spec import Run
 from kdstudy.store import Store
@@ -73,7 +74,7 @@ def kill(pid: int, path: str, rows: int, after: float) -> list[int]:
 def main() -> None:
     """Serve requests until standard input ends."""
     torch.set_num_threads(1)
-    executors.WIDEST, executors.device = WIDTH, lambda: "cpu"
+    stacks.WIDEST, stacks.device = WIDTH, lambda: "cpu"
     datasets.load(TINY)
     for line in sys.stdin:
         request, began, workers = json.loads(line), time.perf_counter(), []

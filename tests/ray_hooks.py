@@ -71,13 +71,14 @@ def held(stack, mark) -> None:
 
 
 def spoiled(hook, mark):
-    """`ray_executor.task`, in whose worker a hook comes before training."""
+    """`kdstudy.engine.ray.task`, in whose worker a hook comes before training."""
     import ray
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have no such module
 
     def spoiled_task(*args):
-        from kdstudy import ray_executor, training
+        from kdstudy import training
+        from kdstudy.engine import ray as ray_executor
 
         real = training.train
 

@@ -10,8 +10,10 @@ import ray_hooks
 import typer
 from conftest import TINY
 
-from kdstudy import executors, plans, ray_executor, runs
+from kdstudy import plans, runs
 from kdstudy.cli.console import plainly
+from kdstudy.engine import ray as ray_executor
+from kdstudy.engine import stacks
 from kdstudy.published import Published
 from kdstudy.spec import Run
 from kdstudy.store import Store
@@ -26,7 +28,7 @@ def study() -> list[Run]:
 
 def main(address: str, store: str, hook: str, mark: str) -> None:
     """Ask for the study."""
-    executors.WIDEST = WIDTH
+    stacks.WIDEST = WIDTH
     ray_executor.task = ray_hooks.spoiled(getattr(ray_hooks, hook), Path(mark))
     try:
         with plainly():

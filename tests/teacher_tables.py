@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from kdstudy import anatomy
+from kdstudy.engine import teacher_statistics as anatomy
 
 DATASETS = ("digits", "mine")
 COMMON = {"device": "CPU", "stale": False, "options": "{}", "weight_decay": 0.0}

@@ -5,7 +5,8 @@ import pytest
 import torch
 from conftest import TINY, tiny_run
 
-from kdstudy import anatomy, datasets, derived, runs, shapes
+from kdstudy import datasets, derived, runs, shapes
+from kdstudy.engine import teacher_statistics as anatomy
 from kdstudy.store import Store
 
 pytestmark = pytest.mark.usefixtures("on_cpu")

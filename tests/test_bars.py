@@ -7,10 +7,11 @@ from conftest import tiny_run
 from rich.console import Console
 from rich.progress import Progress
 
-from kdstudy import bars, executors, runs
-from kdstudy.executors import EXECUTORS
-from kdstudy.published import Published
-from kdstudy.store import Store
+from kdstudy import runs
+from kdstudy.engine import progress as bars
+from kdstudy.engine import stacks
+from kdstudy.engine.local import chosen
+from kdstudy.results import Results
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
 
@@ -43,10 +44,10 @@ states: list[tuple[str, float, float]] = []
 
 
 def test_one_bar_counts_teachers_and_students(monkeypatch):
-    monkeypatch.setattr(executors, "WIDEST", 2)
+    monkeypatch.setattr(stacks, "WIDEST", 2)
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     with Counted(*bars.columns(), console=console) as display:
-        asker = runs.Asker(Store(), Published(), EXECUTORS["local"], False, display)
+        asker = runs.Asker(Results(), chosen("local"), display)
         asker.complete([tiny_run(name, s) for name in ("hard", "kd") for s in range(4)])
         states.clear()
         asker.complete([tiny_run(name, s) for name in ("hard", "kd") for s in range(6)])
@@ -63,7 +64,7 @@ def test_one_bar_counts_teachers_and_students(monkeypatch):
 def test_a_teacher_that_is_also_asked_for_is_trained_and_counted_once(trained):
     student = tiny_run("kd")
     asker_display = bars.progress()
-    asker = runs.Asker(Store(), Published(), EXECUTORS["local"], False, asker_display)
+    asker = runs.Asker(Results(), chosen("local"), asker_display)
     asker.complete([student, student.teacher])
     assert [[r.key for r in stack] for stack in trained] == [[student.teacher.key], [student.key]]
     assert (asker_display.tasks[0].completed, asker_display.tasks[0].total) == (2, 2)

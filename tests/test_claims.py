@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from conftest import says
 
-from kdstudy import anatomy, claims, derived, identities, stats, targets, wording
+from kdstudy import claims, derived, identities, stats, targets, wording
 from kdstudy.claims import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED, Claim, load
+from kdstudy.engine import teacher_statistics as anatomy
 from kdstudy.stats import Interval
 
 ALL = load()

@@ -7,7 +7,8 @@ import pytest
 import torch
 from conftest import TINY, says, tiny_run
 
-from kdstudy import composed, datasets, measures, plans, runs, targets
+from kdstudy import datasets, measures, plans, runs, targets
+from kdstudy.engine import teachers as composed
 from kdstudy.spec import Condition, Data, Run
 from kdstudy.store import Store
 
@@ -85,7 +86,9 @@ def test_a_composed_teacher_has_no_logit_layer_to_be_similar_to():
 
 
 def test_an_unknown_composition_is_refused():
-    with pytest.raises(ValueError, match=says("composed: found 'averaged', allowed: 'crossfitted', 'finer', 'exact'")):
+    with pytest.raises(
+        ValueError, match="^composed teacher 'averaged' is unknown; there are: crossfitted, finer, exact$"
+    ):
         composed.of(TEACHER, "averaged")
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from kdstudy import composed, plans_failures, setups, targets
+from kdstudy import plans_failures, setups, targets
+from kdstudy.engine import teachers as composed
 from kdstudy.spec import Data
 
 GIVEN = {"dataset": "digits", "seeds": 2, "tau": [1.0, 4.0]}

@@ -19,7 +19,8 @@ from killed_study import study
 from pandas.testing import assert_frame_equal
 from stored import answers, contents, same
 
-from kdstudy import executors, runs, training
+from kdstudy import runs, training
+from kdstudy.engine import stacks
 from kdstudy.store import Store
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("on_cpu")
 def test_a_keyboard_interrupt_leaves_what_was_finished(trained, tmp_path, monkeypatch):
     asked = [tiny_run("kd", s) for s in range(4)]
     whole = runs.ask(asked, store=Store(tmp_path / "whole.sqlite"))
-    monkeypatch.setattr(executors, "WIDEST", 2)
+    monkeypatch.setattr(stacks, "WIDEST", 2)
     real, done = training.Perceptrons.step, []
 
     @wraps(real)

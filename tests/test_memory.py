@@ -10,7 +10,8 @@ import torch
 from conftest import says, tiny_run
 from stored import same
 
-from kdstudy import executors, memory, runs, training
+from kdstudy import runs, training
+from kdstudy.engine import local, memory, stacks
 from kdstudy.store import Store
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
@@ -101,13 +102,13 @@ def spoil(monkeypatch, tmp_path, times: int) -> None:
             except FileExistsError:
                 continue
             os.kill(os.getpid(), signal.SIGKILL)
-        from kdstudy import executors  # the worker's own
+        from kdstudy.engine import local  # the worker's own
 
-        return executors.attempt(*args)
+        return local.attempt(*args)
 
     monkeypatch.setenv("KDSTUDY_WORKERS", "2")
-    monkeypatch.setattr(executors, "WIDEST", 1)
-    monkeypatch.setattr(executors, "attempt", attempt)
+    monkeypatch.setattr(stacks, "WIDEST", 1)
+    monkeypatch.setattr(local, "attempt", attempt)
 
 
 def test_what_a_killed_worker_had_is_trained_again(tmp_path, monkeypatch):

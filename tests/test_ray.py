@@ -17,7 +17,9 @@ from ray_cluster import nodes  # noqa: E402
 from ray_study import WIDTH, study  # noqa: E402
 from stored import contents, same  # noqa: E402
 
-from kdstudy import executors, ray_executor, runs  # noqa: E402
+from kdstudy import runs  # noqa: E402
+from kdstudy.engine import ray as ray_executor  # noqa: E402
+from kdstudy.engine import stacks  # noqa: E402
 from kdstudy.store import Store  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
@@ -37,7 +39,7 @@ def whole(tmp_path_factory) -> Path:
     """The store of the study trained by `local`."""
     path = tmp_path_factory.mktemp("whole") / "runs.sqlite"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(executors, "device", lambda: "cpu")
+        patch.setattr(stacks, "device", lambda: "cpu")
         patch.setenv("KDSTUDY_WORKERS", "1")
         runs.ask(study(), store=Store(path))
     return path
@@ -55,7 +57,7 @@ def ask(two, mark, monkeypatch):
     """Ask for the study on the cluster, a hook in its workers; returns the warnings."""
 
     def ask(hook, width: int = WIDTH) -> list[str]:
-        monkeypatch.setattr(executors, "WIDEST", width)
+        monkeypatch.setattr(stacks, "WIDEST", width)
         monkeypatch.setattr(ray_executor, "task", ray_hooks.spoiled(hook, mark))
         with warnings.catch_warnings(record=True, action="always") as said:
             runs.ask(study(), f"ray:{two.address}")

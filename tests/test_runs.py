@@ -10,7 +10,8 @@ from conftest import tiny_run
 from pandas.testing import assert_frame_equal
 from stored import answers, same
 
-from kdstudy import executors, runs, targets, training
+from kdstudy import runs, targets, training
+from kdstudy.engine import stacks
 from kdstudy.published import Published
 from kdstudy.spec import Run
 from kdstudy.store import Record, Store
@@ -123,7 +124,7 @@ def test_the_working_store_comes_before_published_results():
 
 
 def test_an_unknown_executor_is_refused_before_anything_is_trained(trained):
-    with pytest.raises(ValueError, match="^executor: found 'cluster', allowed: 'local', 'ray', 'ray:ADDRESS'$"):
+    with pytest.raises(ValueError, match="^executor 'cluster' is unknown; there are: local, ray"):
         runs.ask([tiny_run()], executor="cluster")
     assert trained == []
 
@@ -160,7 +161,7 @@ def test_a_diverged_teacher_is_not_kept_either(trained):
 def test_neither_width_nor_order_of_stacks_changes_a_bit(tmp_path, monkeypatch):
     asked = [tiny_run(name, seed, dtype="float32") for name in targets.CONDITIONS for seed in range(4)]
     wide = runs.ask(asked, store=Store(tmp_path / "wide.sqlite"))
-    monkeypatch.setattr(executors, "WIDEST", 3)
+    monkeypatch.setattr(stacks, "WIDEST", 3)
     random.Random(0).shuffle(asked)
     narrow = runs.ask(asked, store=Store(tmp_path / "narrow.sqlite"))
     narrow = narrow.set_index("key").loc[wide["key"]].reset_index()
@@ -170,20 +171,20 @@ def test_neither_width_nor_order_of_stacks_changes_a_bit(tmp_path, monkeypatch):
 
 def test_stacks_hold_runs_of_one_shape_and_no_more_than_fit(monkeypatch):
     asked = [tiny_run(seed=s, hidden=h) for s in range(5) for h in ((5,), (6,))]
-    assert sorted(map(len, executors.stacks(asked))) == [5, 5]
-    monkeypatch.setattr(executors, "WIDEST", 2)
-    narrow = executors.stacks(asked)
+    assert sorted(map(len, stacks.stacks(asked))) == [5, 5]
+    monkeypatch.setattr(stacks, "WIDEST", 2)
+    narrow = stacks.stacks(asked)
     assert sorted(map(len, narrow)) == [1, 1, 2, 2, 2, 2]
     assert all(len({training.shape(r) for r in stack}) == 1 for stack in narrow)
     assert {r for stack in narrow for r in stack} == set(asked)
-    monkeypatch.setattr(executors, "MEMORY", 1)
-    assert {len(stack) for stack in executors.stacks(asked)} == {1}
+    monkeypatch.setattr(stacks, "MEMORY", 1)
+    assert {len(stack) for stack in stacks.stacks(asked)} == {1}
 
 
 def test_stacks_that_start_together_are_of_different_shapes_where_there_are_any(monkeypatch):
-    monkeypatch.setattr(executors, "WIDEST", 2)
+    monkeypatch.setattr(stacks, "WIDEST", 2)
     asked = [tiny_run(seed=s, hidden=h) for h in ((5,), (6,)) for s in range(4)]
-    order = [stack[0].recipe.hidden for stack in executors.stacks(asked, 2)]
+    order = [stack[0].recipe.hidden for stack in stacks.stacks(asked, 2)]
     assert order == [(5,), (6,), (5,), (6,)]
 
 

@@ -9,6 +9,7 @@ from pandas.testing import assert_frame_equal
 from stored import answers
 
 from kdstudy import executors, runs, targets
+from kdstudy.engine import stacks
 from kdstudy.store import Record, Store
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("on_cpu")
 def make_stale(*asked) -> None:
     """Let stored rows say that other code computed them, and mark them."""
     store, keys = Store(), [r.key for r in asked]
-    rows, arrays = store.rows(keys), store.arrays(keys, ["curves", "reliability", *executors.LEFT])
+    rows, arrays = store.rows(keys), store.arrays(keys, ["curves", "reliability", *stacks.LEFT])
     store.forget(keys)
     store.put(Record(rows[k] | {"code": "0" * 12, "test_accuracy": 2.0}, arrays[k]) for k in keys)
 

@@ -6,7 +6,8 @@ import torch
 from conftest import TINY, mixed_runs, tiny_run
 from torch.testing import assert_close
 
-from kdstudy import datasets, executors, trainer, training
+from kdstudy import datasets, trainer, training
+from kdstudy.engine import stacks
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def teach(runs, data):
     """What all teachers of `runs` leave, trained by the engine itself."""
     own = list(dict.fromkeys(r.teacher for r in runs if r.teacher))
     done = training.train(own, data, {}, keep_logits=True)
-    return {r.run.key: {n.removeprefix("logits_"): torch.from_numpy(r.arrays[n]) for n in executors.LEFT} for r in done}
+    return {r.run.key: {n.removeprefix("logits_"): torch.from_numpy(r.arrays[n]) for n in stacks.LEFT} for r in done}
 
 
 def test_stack_equals_loop(data):

@@ -10,6 +10,7 @@ import torch
 from kdstudy import executors, plans, runs, stats
 from kdstudy.book import build, notebooks
 from kdstudy.downloads import at_hand
+from kdstudy.engine import stacks
 from kdstudy.published import Published
 from kdstudy.spec import Run
 from kdstudy.store import Store
@@ -94,7 +95,7 @@ def sentence(frame: pd.DataFrame) -> str:
     n, metrics = frame["key"].nunique(), len(frame)
     same = int((frame["difference"] == 0).sum())
     accuracy = frame[frame["metric"] == "test_accuracy"]
-    head = f"**{n} runs trained again on {executors.hardware()}, torch {torch.__version__}: "
+    head = f"**{n} runs trained again on {stacks.hardware()}, torch {torch.__version__}: "
     if same == metrics:
         text = head + f"all {metrics} metrics equal the stored ones, bit for bit.**"
     else:

@@ -29,7 +29,7 @@ class Registry(dict[str, T]):
     """Entries by name. `registry[name]` raises ValueError with the names there are.
 
     `kind` is the word for one entry in errors, and no two registries share it; `other` is appended to the names there
-    are, for what is allowed besides them.
+    are, for what is allowed besides them; `in_workers` says whether processes that train need the entries.
 
         CONDITIONS = Registry("condition")
 
@@ -39,9 +39,9 @@ class Registry(dict[str, T]):
 
     every: ClassVar[dict[str, "Registry"]] = {}
 
-    def __init__(self, kind: str, other: str = "") -> None:
+    def __init__(self, kind: str, other: str = "", in_workers: bool = True) -> None:
         super().__init__()
-        self.kind, self.other = kind, other
+        self.kind, self.other, self.in_workers = kind, other, in_workers
         Registry.every[kind] = self
 
     def __missing__(self, name: str) -> T:

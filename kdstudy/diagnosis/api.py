@@ -16,7 +16,7 @@ from kdstudy.diagnosis.inputs import Inputs, Unusable, read_inputs
 from kdstudy.diagnosis.rules import findings, limits
 from kdstudy.diagnosis.rules.temperature import recommended
 from kdstudy.diagnosis.statistics.all import Statistics, levels, measure
-from kdstudy.executors import one_thread
+from kdstudy.engine.stacks import one_thread
 
 __all__ = ["Diagnosis", "Finding", "Unusable", "diagnose", "diagnose_file"]
 TAUS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)

@@ -1,6 +1,7 @@
 """What measures are called."""
 
-from kdstudy import anatomy, derived
+from kdstudy import derived
+from kdstudy.engine import teacher_statistics as anatomy
 from kdstudy.study.measures import MEASURES, measure
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdstudy import anatomy, derived, runs, stats
+from kdstudy import derived, runs, stats
+from kdstudy.engine import teacher_statistics as anatomy
 from kdstudy.figures.primitives import Decorate, band, lines, reference
 from kdstudy.figures.style import DARK, ORANGE, RED, SKY, Look, as_percent, look, tau_looks
 from kdstudy.study.theory import smoothed_label_kl, unchanged_share

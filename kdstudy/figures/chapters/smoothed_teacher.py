@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdstudy import anatomy, runs, stats
+from kdstudy import runs, stats
+from kdstudy.engine import teacher_statistics as anatomy
 from kdstudy.figures.primitives import lines, reference, value_axis
 from kdstudy.figures.shared.teachers import OF_TEACHERS, changes
 from kdstudy.figures.style import DARK, Look, condition_name, look, measure_label, ramp, tau_looks

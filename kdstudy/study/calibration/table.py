@@ -5,12 +5,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from kdstudy import executors, plans, runs
+from kdstudy import plans, runs
 from kdstudy.datasets import load
 from kdstudy.diagnosis.inputs import read_inputs
 from kdstudy.diagnosis.rules import RULES, findings
 from kdstudy.diagnosis.statistics.all import measure
-from kdstudy.published import Published
 from kdstudy.spec import Run
 from kdstudy.store import Store
 from kdstudy.study.calibration.teachers import CORRUPTIONS, NOISE, Case, cases
@@ -47,9 +46,7 @@ def temperatures() -> pd.DataFrame:
 
 def logits(asked: list[Run], store: Store) -> dict[str, dict[str, np.ndarray]]:
     """Logits of the runs on their training and validation splits, by key; what is missing is trained."""
-    with runs.progress() as bar, runs.turn(store):
-        runs.Asker(store, Published(), executors.EXECUTORS["local"], False, bar).complete(asked, logits=True)
-    return store.arrays([r.key for r in asked], executors.LEFT[:2])
+    return runs.logits(asked, store)
 
 
 def described(run: Run) -> str:

@@ -17,9 +17,10 @@ from types import ModuleType
 
 import numpy as np
 
-from kdstudy import executors, memory
-from kdstudy.executors import RETRIES, Executor
-from kdstudy.memory import NoRoom
+from kdstudy.engine import memory, payload, stacks
+from kdstudy.engine.local import EXECUTORS, RETRIES, Executor
+from kdstudy.engine.memory import NoRoom
+from kdstudy.engine.payload import Payload
 from kdstudy.spec import Run, require
 from kdstudy.store import Record, Store
 
@@ -101,12 +102,15 @@ def slots(ray: ModuleType) -> int:
     return max(1, int(min(have.get("CPU", 0), by_gpu)))
 
 
-def task(stack: Sequence[Run], keep_logits: bool, keys: Sequence[str], *left: Mapping[str, np.ndarray]) -> object:
+def task(
+    stack: Sequence[Run], keep_logits: bool, along: Payload, keys: Sequence[str], *left: Mapping[str, np.ndarray]
+) -> object:
     """Train one stack on the node that this runs on; `left` is what its teachers left, in the order of `keys`."""
+    along.unpack()
 
     def train() -> list[Record]:
         own = ({name: array.copy() for name, array in arrays.items()} for arrays in left)  # Ray's are read-only
-        return executors.train(stack, {k: executors.tensors(a) for k, a in zip(keys, own)}, keep_logits)
+        return stacks.train(stack, {k: stacks.tensors(a) for k, a in zip(keys, own)}, keep_logits)
 
     return memory.fitted(train)
 
@@ -125,11 +129,11 @@ class Job:
         return {r.teacher.key for r in self.stack if r.teacher}
 
 
-class Study:
+class Flight:
     """Stacks that wait, and those in flight: no more than a few for each worker, so that memory holds them."""
 
     def __init__(self, ray: ModuleType, stacked: Sequence[Sequence[Run]], store: Store, keep_logits: bool) -> None:
-        self.ray, self.store, self.keep_logits = ray, store, keep_logits
+        self.ray, self.store, self.rest = ray, store, (keep_logits, payload.pack())
         self.waiting = deque(Job(stack) for stack in stacked)
         self.flying: dict[object, Job] = {}
         self.held: dict[str, object] = {}
@@ -143,12 +147,12 @@ class Study:
         while self.waiting and len(self.flying) < room:
             job = self.waiting.popleft()
             job = job if job.left else replace(job, left=self.taught(job.teachers))
-            sent = self.remote.options(**need).remote(job.stack, self.keep_logits, [*job.left], *job.left.values())
+            sent = self.remote.options(**need).remote(job.stack, *self.rest, [*job.left], *job.left.values())
             self.flying[sent] = job
 
     def taught(self, teachers: set[str]) -> dict[str, object]:
         """What these teachers left, put into the cluster once and held there until no stack to come needs it."""
-        for key, arrays in self.store.arrays(teachers - self.held.keys(), executors.TAUGHT).items():
+        for key, arrays in self.store.arrays(teachers - self.held.keys(), stacks.TAUGHT).items():
             self.held[key] = self.ray.put(arrays)
         self.uses.subtract(teachers)
         return {k: self.held[k] if self.uses[k] else self.held.pop(k) for k in sorted(teachers)}
@@ -195,15 +199,18 @@ class Study:
 
 def train(address: str, stacked: Sequence[Sequence[Run]], path: Path, keep_logits: bool) -> Iterator[list[Record]]:
     """Every node of the cluster at `address`, one stack for each core or share of a GPU."""
-    study = Study(connect(address), stacked, Store(path), keep_logits)
+    flight = Flight(connect(address), stacked, Store(path), keep_logits)
     try:
-        while study.waiting or study.flying:
-            study.send()
-            yield from study.fetch()
+        while flight.waiting or flight.flying:
+            flight.send()
+            yield from flight.fetch()
     finally:
-        study.cancel()
+        flight.cancel()
 
 
 def at(address: str) -> Executor:
     """The executor on the Ray cluster at `address`; it connects when it is first needed."""
     return Executor(lambda: slots(connect(address)), partial(train, address))
+
+
+EXECUTORS["ray"] = at

@@ -6,27 +6,41 @@ left, data) -> logits by split. It is never trained; students listen to it as to
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kdstudy import datasets, executors, measures, training, treatments
+from kdstudy import datasets, measures, training, treatments
 from kdstudy.core.registry import Registry
 from kdstudy.datasets import Dataset
-from kdstudy.spec import Data, Run, pairs, require
+from kdstudy.engine import stacks
+from kdstudy.spec import Data, Run, pairs
 from kdstudy.store import Record, Store
 
 Logits = dict[str, Tensor]
-COMPOSED: Registry[Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]] = Registry("composed teacher")
-compose = COMPOSED.register
+Compose = Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]
+COMPOSED: Registry[Compose] = Registry("composed teacher", in_workers=False)
+MEMBERS: dict[str, Callable[[Run], list[Run]]] = {}
 SMALLEST = 1e-12  # a probability of 0 has no logit
+
+
+def compose(fn: Compose | None = None, *, members: Callable[[Run], list[Run]] | None = None) -> Callable[..., object]:
+    """Register `fn` under its own name.
+
+    `@compose(members=...)` names the networks that must be trained before: a function of the run.
+    """
+    if fn is None:
+        return partial(compose, members=members)
+    MEMBERS.update({fn.__name__: members} if members else {})
+    return COMPOSED.register(fn)
 
 
 def of(teacher: Run, name: str) -> Run:
     """The composed teacher of that name, of the recipe, condition and seed of `teacher`."""
-    require(name in COMPOSED, "composed", name, ", ".join(map(repr, COMPOSED)))
-    return replace(teacher, data=Data(teacher.data.name, (*teacher.data.options, ("composed", name))))
+    known = COMPOSED[name].__name__
+    return replace(teacher, data=Data(teacher.data.name, (*teacher.data.options, ("composed", known))))
 
 
 def kind(run: Run) -> str:
@@ -45,17 +59,23 @@ def unmerged(data: Data) -> Data:
 
 
 def members(run: Run) -> list[Run]:
-    """The networks that must be trained before: `crossfitted` has one for each fold, `finer` that of all classes."""
+    """The networks that must be trained before; none unless the run is composed of some."""
+    return MEMBERS[kind(run)](run) if kind(run) in MEMBERS else []
+
+
+def _folds(run: Run) -> list[Run]:
+    """One network for each fold."""
     data = plain(run)
-    if kind(run) == "finer":
-        return [replace(run, data=unmerged(data))]
-    if kind(run) != "crossfitted":
-        return []
     parts = [Data(data.name, (*data.options, ("crossfit", k))) for k in range(datasets.FOLDS)]
     return [replace(run, data=part) for part in parts]
 
 
-@compose
+def _whole(run: Run) -> list[Run]:
+    """The network of all classes."""
+    return [replace(run, data=unmerged(plain(run)))]
+
+
+@compose(members=_folds)
 def crossfitted(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
     """Each training example from the one network that never saw it, other splits from the mean of all.
 
@@ -73,7 +93,7 @@ def crossfitted(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Datase
     }
 
 
-@compose
+@compose(members=_whole)
 def finer(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
     """A teacher of all classes, its probabilities added within each merged one: z_g = log sum_{c in g} exp z_c."""
     (member,) = members(run)
@@ -95,9 +115,9 @@ def exact(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> 
 
 def record(run: Run, store: Store) -> Record:
     """A composed teacher's logits and their measures; its members are in the store."""
-    data, held = datasets.load(plain(run)), store.arrays([m.key for m in members(run)], executors.LEFT)
-    left = {key: executors.tensors(arrays) for key, arrays in held.items()}
+    data, held = datasets.load(plain(run)), store.arrays([m.key for m in members(run)], stacks.LEFT)
+    left = {key: stacks.tensors(arrays) for key, arrays in held.items()}
     logits = COMPOSED[kind(run)](run, left, data)
     metrics, arrays = measures.evaluate(logits, {s: getattr(data, s).y for s in logits}, None)
     arrays |= {f"logits_{s}": z.numpy() for s, z in logits.items()} | {"rows": np.zeros((0, 0), np.float32)}
-    return executors.record(training.Result(run, metrics, arrays), data.digest, 0.0)
+    return stacks.record(training.Result(run, metrics, arrays), data.digest, 0.0)

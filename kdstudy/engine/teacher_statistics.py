@@ -11,19 +11,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdstudy import shapes
+from kdstudy.core.registry import Registry
 from kdstudy.datasets import Dataset
 
 TAUS = (1.0, 2.0, 4.0, 8.0)
 AT_TAU = ("universe", "domain", "instance", "mass", "law")
 NAMES = ("sure_train", "sure_test", "between_train", "between_test",
          *(f"{name}_{tau:g}" for tau in TAUS for name in AT_TAU))  # fmt: skip
-COMPUTED: dict[str, Callable[[Mapping[str, Tensor], Dataset], np.ndarray]] = {}
+Compute = Callable[[Mapping[str, Tensor], Dataset], np.ndarray]
+COMPUTED: Registry[Compute] = Registry("array computed from logits", in_workers=False)
 
 
-def compute(fn: Callable[[Mapping[str, Tensor], Dataset], np.ndarray]) -> Callable:
+def compute(fn: Compute) -> Compute:
     """Register `fn` under its own name: (logits by split and logit-layer rows, data set) -> array."""
-    COMPUTED[fn.__name__] = fn
-    return fn
+    return COMPUTED.register(fn)
 
 
 def between(features: Float[Tensor, "N D"], label: Int[Tensor, " N"]) -> float:
@@ -43,7 +44,7 @@ def templates(logits: Float[Tensor, "N C"], rows: Float[Tensor, "C H"] | None) -
 
     z = W h + b gives P h = W^+ (z - b), P the projection on the rows of W; what is orthogonal to every template
     changes no logit, and the constant W^+ b no variance: the plane of Müller et al. 2019, for all classes at once.
-    Without rows, the logits less their mean.
+    Without rows, the logits minus their mean.
     """
     if rows is None:
         return logits - logits.mean(-1, keepdim=True)

@@ -1,0 +1,147 @@
+"""What a user registers in a script, a notebook or a plugin trains in other processes too."""
+
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from kdstudy.core import plugins
+from kdstudy.core.registry import Registry
+from kdstudy.engine import payload
+
+MINE = """
+import torch
+from kdstudy.measures import measure
+from kdstudy.datasets import dataset
+from kdstudy.registry import condition
+from kdstudy.objective import Target
+from kdstudy.engine.teachers import compose
+
+HALF = 0.5
+
+def halved(label, classes):
+    return HALF * torch.nn.functional.one_hot(label, classes).float() + HALF / classes
+
+@condition
+def mine(teacher, label, ctx, *, tau: float = 2.0, strength: float = 0.5) -> Target:
+    "The mean of the label and the uniform distribution, whatever the teacher says."
+    rho = strength * halved(label, ctx.classes).to(teacher)
+    return Target(rho, 0 * rho, rho.new_zeros(len(rho)))
+
+@measure
+def boldness(logits, label):
+    "Mean of the largest logit."
+    return logits.amax(-1).mean()
+
+@dataset
+def rings(*, examples: int = 60):
+    "Two classes that a line parts."
+    x = torch.randn(examples, 4, generator=torch.Generator().manual_seed(0))
+    split = x, (x[:, 0] > 0).long()
+    return {"train": split, "validation": split, "test": split, "classes": ("in", "out")}
+
+@compose
+def silent(run, left, data):
+    "A teacher that says nothing."
+    return {s: torch.zeros(len(getattr(data, s).y), len(data.classes)) for s in ("train", "validation", "test")}
+"""
+ASK = """
+from kdstudy import runs
+from kdstudy.engine import teachers
+from kdstudy.plans import study
+from kdstudy.plans_failures import under
+
+asked = study("rings", "hard, kd, mine", tau=2.0, alpha=0.9, weight_decay=0.0, seeds=2, epochs=2)
+frame = runs.ask(asked + under(asked, lambda t: teachers.of(t, "silent")))
+print(*frame["source"], len(frame), frame["test_boldness"].notna().all(), runs.ask(asked)["stale"].any())
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Run Python source as a script of its own with two workers; returns what it printed."""
+
+    def run(source: str, name: str = "script.py", **env: str) -> list[str]:
+        (tmp_path / name).write_text(source)
+        env = os.environ | {"KDSTUDY_WORKERS": "2", "CUDA_VISIBLE_DEVICES": ""} | env
+        done = subprocess.run([sys.executable, name], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    return run
+
+
+def test_what_a_script_registers_trains_with_two_workers(script):
+    assert script(MINE + ASK) == ["trained"] * 8 + ["8", "True", "False"]
+
+
+def test_what_an_imported_module_registers_does_too(script, tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    assert script("import mine\n" + ASK)[-3:] == ["8", "True", "False"]
+
+
+def test_plugins_are_imported_with_the_engine(script, tmp_path):
+    (tmp_path / "plug.py").write_text(MINE)
+    assert script(ASK, KDSTUDY_PLUGINS="plug.py")[-3:] == ["8", "True", "False"]
+    assert script(ASK, KDSTUDY_PLUGINS="plug")[:8] == ["store"] * 8
+
+
+def test_a_plugin_that_fails_is_named_with_its_error(monkeypatch):
+    monkeypatch.setenv(plugins.VARIABLE, os.pathsep.join(["json", "nowhere_to_be_found"]))
+    with pytest.raises(ValueError, match="KDSTUDY_PLUGINS: 'nowhere_to_be_found' cannot be imported .ModuleNotFound"):
+        plugins.load()
+
+
+def test_a_condition_without_source_is_refused_before_anything_is_trained(script):
+    source = f"""
+from kdstudy import runs
+from kdstudy.plans import study
+exec(compile({MINE!r}, "<prompt>", "exec"))
+try:
+    runs.ask(study("digits", "mine", seeds=1, epochs=1))
+except ValueError as error:
+    print(error)
+"""
+    assert " ".join(script(source)).startswith("condition 'mine': found no source")
+
+
+@pytest.fixture
+def here():
+    """A registry with a function of this module."""
+    registry = Registry("thing of a test")
+
+    @registry.register
+    def thing() -> int:
+        return 1
+
+    yield registry
+    del Registry.every["thing of a test"]
+
+
+def test_a_task_of_another_version_is_refused(here):
+    along = replace(payload.pack(), version="0.0", process="another")
+    with pytest.raises(
+        RuntimeError, match=r"^a worker has kdstudy \S+, the process that asks has 0.0: install the same"
+    ):
+        along.unpack()
+
+
+def test_what_was_registered_travels_by_value(here):
+    along = pickle.loads(pickle.dumps(replace(payload.pack(), process="another")))
+    here.clear()
+    along.unpack()
+    assert here["thing"]() == 1
+
+
+def test_what_cannot_be_pickled_is_said_before_anything_is_sent(here, tmp_path):
+    with open(tmp_path / "log", "w") as log:
+
+        @here.register
+        def writes() -> None:
+            log.write("")
+
+        with pytest.raises(ValueError, match="of thing of a test thing, writes, something cannot be sent"):
+            payload.pack()
