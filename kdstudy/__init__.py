@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # read by type checkers, and by `__getattr__`, which finds each name where it is defined
     from kdstudy.claims import verdict
-    from kdstudy.engine.teachers import compose
     from kdstudy.datasets import dataset, load
     from kdstudy.diagnosis import diagnose
+    from kdstudy.engine.teachers import compose
     from kdstudy.losscheck import check_loss
     from kdstudy.measures import measure
     from kdstudy.runs import arrays, ask
