@@ -15,7 +15,7 @@ from kdstudy.spec import Data, pairs
 def with_classes(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with a column `classes`: how many are left, all of the data set's where none were merged."""
     merged = [json.loads(text).get("merge") for text in frame["options"]]
-    every = {name: len(runs.classes(name).names) for name in frame["dataset"].unique()}
+    every = {name: len(runs.classes(name, frame).names) for name in frame["dataset"].unique()}
     return frame.assign(classes=[int(c or every[d]) for c, d in zip(merged, frame["dataset"])])
 
 

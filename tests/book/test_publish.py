@@ -88,13 +88,13 @@ def test_classes_are_published_by_data_set():
 
 
 def test_classes_of_data_that_are_not_published_are_those_of_the_data():
-    runs.ask(FIRST[:1])
-    found = runs.classes("synthetic")
+    frame = runs.ask(FIRST[:1])
+    found = runs.classes("synthetic", frame)
     assert found.names == tuple(f"c{i}" for i in range(6)) and found.superclass == (0, 0, 0, 1, 1, 1)
     with pytest.raises(
-        ValueError, match="^classes of data set 'other': found none published, and no run of it was asked$"
+        ValueError, match="^classes of data set 'other': found none published, and no run of it in the table$"
     ):
-        runs.classes("other")
+        runs.classes("other", frame)
 
 
 def test_arrays_of_one_name_and_several_shapes_come_back(chapters):

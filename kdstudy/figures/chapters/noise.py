@@ -165,7 +165,7 @@ def memorised(tables: derived.Tables) -> Figure:
 
     def expected(ax: Axes, dataset: str) -> None:
         x = np.linspace(0, frame.loc[frame["dataset"] == dataset, "noise"].max(), 2)
-        reference(ax, x, unchanged_share(x, len(runs.classes(dataset).names)), "labels as they were (expected)")
+        reference(ax, x, unchanged_share(x, len(runs.classes(dataset, frame).names)), "labels as they were (expected)")
         ax.set_ylabel("accuracy (%)")
 
     return _of_teachers(frame, ("train_accuracy", "test_accuracy"), expected, "no teacher is among the runs")
@@ -204,7 +204,7 @@ def distance(tables: derived.Tables) -> Figure:
 def portrait(tables: derived.Tables) -> pd.DataFrame:
     """What the teachers of noisy labels are, means over seeds: accuracies, confidence, distance from the law."""
     frame = with_anatomy(tables)
-    expected = [unchanged_share(n, len(runs.classes(d).names)) for d, n in zip(frame["dataset"], frame["noise"])]
+    expected = [unchanged_share(n, len(runs.classes(d, frame).names)) for d, n in zip(frame["dataset"], frame["noise"])]
     frame = frame.assign(unchanged=expected, teacher=frame["composed"].replace("", "its own"))
     names = ["train_accuracy", "unchanged", "sure_train", "test_accuracy", "test_nll"]
     names += [name for name in ("law_1", "law_2", "law_4") if not frame[name].isna().all()]

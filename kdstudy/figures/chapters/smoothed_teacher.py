@@ -30,7 +30,7 @@ def masses(teachers: pd.DataFrame) -> Figure:
     rows = [stats.summary(teachers, f"mass_{tau:g}", ["dataset", "teacher_epsilon"]).assign(tau=tau) for tau in looks]
 
     def exact(ax: Axes, dataset: str) -> None:
-        classes = len(runs.classes(dataset).names)
+        classes = len(runs.classes(dataset, teachers).names)
         dense = np.linspace(0, teachers.loc[teachers["dataset"] == dataset, "teacher_epsilon"].max(), 200)
         for tau, how in looks.items():
             reference(ax, dense, exact_fit_mass(dense, classes, tau), colour=how.colour)

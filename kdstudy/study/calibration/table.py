@@ -37,7 +37,7 @@ def temperatures() -> pd.DataFrame:
     The mass is 1 - p^tau_t over its limit for tau -> infinity, 1 - 1 / C. Table `temperatures.csv`.
     """
     frame = runs.ask(plans.study(conditions="kd", alpha=0.9, weight_decay=()))
-    most = {d: 1 - 1 / len(runs.classes(d).names) for d in frame["dataset"].unique()}
+    most = {d: 1 - 1 / len(runs.classes(d, frame).names) for d in frame["dataset"].unique()}
     frame = frame.assign(share=frame["target_mass"] / frame["dataset"].map(most))
     groups = frame.groupby(["dataset", "tau"])
     found = groups.agg(n=("seed", "nunique"), mass=("share", "mean"), accuracy=("validation_accuracy", "mean"))
