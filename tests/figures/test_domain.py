@@ -39,7 +39,6 @@ def folder(tmp_path_factory) -> Path:
 def shared(folder, own_store, monkeypatch) -> None:
     """One store for the module, and no question but the test's own."""
     monkeypatch.setenv("KDSTUDY_STORE", str(folder / "runs.sqlite"))
-    monkeypatch.setattr(runs, "ASKED", {})
 
 
 def all_of_them(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:

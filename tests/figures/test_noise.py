@@ -130,7 +130,6 @@ def folder(tmp_path_factory) -> Path:
 def study(folder, own_store, monkeypatch):
     """A noise study of the synthetic task with one epoch, answered."""
     monkeypatch.setenv("KDSTUDY_STORE", str(folder / "runs.sqlite"))
-    monkeypatch.setattr(runs, "ASKED", {})
 
     def answered(seeds: int) -> dict[str, pd.DataFrame]:
         given = {"tau": 1.0, "alpha": (0.5, 1.0), "weight_decay": (0.0, 0.1), "epochs": 1, "hidden": 5}
