@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdstudy import anatomy, derived, stats
+from kdstudy import derived, stats
+from kdstudy.engine import teacher_statistics as anatomy
 from kdstudy.figures.primitives import heat, legend, line, setting_axis, strongest
 from kdstudy.figures.style import DARK, SETTINGS, Look, as_percent, finish, measure_label, nothing, panels, ramp
 from kdstudy.figures.tables import in_order, sign
