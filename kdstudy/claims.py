@@ -127,7 +127,7 @@ def compared(claim: Claim, tables: Tables) -> pd.DataFrame:
 
 def answered(claim: Claim, tables: Tables) -> bool:
     """Whether the tables have every condition the claim compares, at its setting, and what its measure needs."""
-    parts = [place(claim, name)[0] for name in claim.contrast] + [derived.NEEDS.get(claim.measure, claim.part)]
+    parts = [place(claim, name)[0] for name in claim.contrast] + [derived.needed(claim.measure, claim.part)]
     if claim.contrast and not all(part in tables for part in parts):
         return False
     return not claim.contrast or {*claim.contrast} <= {*compared(claim, tables)["condition"]}

@@ -20,17 +20,12 @@ from kdstudy.spec import Data, pairs
 Tables = Mapping[str, pd.DataFrame]
 Derive = Callable[[pd.DataFrame, Tables], pd.Series]
 DERIVED: Registry[Derive] = Registry("derived measure", in_workers=False)
-NEEDS: dict[str, str] = {}  # the part, besides the table's own, that a measure is computed from
+derive = DERIVED.register  # needs=...: the part that a measure reads besides the table's own
 
 
-def derive(needs: str = "") -> Callable[[Derive], Derive]:
-    """Register a function under its own name; `needs` is the part that it reads besides the table's own."""
-
-    def register(fn: Derive) -> Derive:
-        NEEDS.update({fn.__name__: needs} if needs else {})
-        return DERIVED.register(fn)
-
-    return register
+def needed(measure: str, own: str) -> str:
+    """The part, besides its `own` table, that a measure is computed from; its own if it needs no other."""
+    return getattr(DERIVED.get(measure), "needs", own)
 
 
 def measured(frame: pd.DataFrame, measure: str, tables: Tables) -> pd.DataFrame:
@@ -73,19 +68,19 @@ def _alike(frame: pd.DataFrame, tables: Tables, which: int) -> pd.Series:
     return pd.Series([_rank(own[k], own[t]) if t in own else np.nan for k, t in pairs], frame.index)
 
 
-@derive("teachers")
+@derive(needs="teachers")
 def geometry_teacher(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation, over pairs of classes, of the logit layer's cosine similarities in student and teacher."""
     return _alike(frame, tables, 0)
 
 
-@derive("teachers")
+@derive(needs="teachers")
 def means_teacher(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """The same of the class means of the logits."""
     return _alike(frame, tables, 1)
 
 
-@derive()
+@derive
 def geometry_superclass(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation of the logit layer's class similarities with the super-class blocks (1 within, 0 across)."""
     own, found = geometry(frame), {}
@@ -138,7 +133,7 @@ def _rank(a: np.ndarray, b: np.ndarray) -> float:
     return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else np.nan
 
 
-@derive("folds")
+@derive(needs="folds")
 def weight_difficulty(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation of w with difficulty over the watched examples, averaged over the epochs looked at."""
     hard, weights = difficulty(tables), runs.arrays(frame, "w")
@@ -146,7 +141,7 @@ def weight_difficulty(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     return pd.Series([np.mean([_rank(w, hard[d]) for w in weights[k].astype(float)]) for k, d in pairs], frame.index)
 
 
-@derive()
+@derive
 def mass_learnt(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation, over the watched examples, of the mass taught and the mass the student gives."""
     held = runs.arrays(frame, "mass")
@@ -157,19 +152,19 @@ def _share(frame: pd.DataFrame, level: str) -> pd.Series:
     return frame[f"target_{level}"] / frame[["target_universe", "target_domain", "target_instance"]].sum(axis=1)
 
 
-@derive()
+@derive
 def domain_share(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """The part of what a run is taught that depends on the class alone (`shapes.level_split`)."""
     return _share(frame, "domain")
 
 
-@derive()
+@derive
 def instance_share(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """The part of what a run is taught that differs between examples of a class (`shapes.level_split`)."""
     return _share(frame, "instance")
 
 
-@derive("teachers")
+@derive(needs="teachers")
 def tail_accuracy(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Mean test accuracy over the third of the classes with the fewest training examples."""
     first = tables["teachers"].drop_duplicates(["dataset", "options"])

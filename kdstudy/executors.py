@@ -48,10 +48,3 @@ provenance.reachable(
         *_measures().values(),
     ]
 )
-
-
-def __getattr__(name: str) -> object:
-    """What has moved to `kdstudy.engine`."""
-    from kdstudy.engine import local, stacks
-
-    return getattr(stacks, name) if hasattr(stacks, name) else getattr(local, name)

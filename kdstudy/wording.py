@@ -8,32 +8,12 @@ from scipy import stats as scipy_stats
 
 from kdstudy import stats
 from kdstudy.claims import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED, Claim, load, overall
+from kdstudy.study.measures import POINTS, measure
 
-SAID = {  # derived measures; those called likeness or order are rank correlations; and a teacher's anatomy
-    "geometry_teacher": "likeness to the teacher's class geometry",
-    "means_teacher": "likeness to the teacher's class means",
-    "geometry_superclass": "likeness to the super-classes",
-    "weight_difficulty": "w against difficulty",
-    "mass_learnt": "mass learnt against taught",
-    "domain_share": "domain share",
-    "instance_share": "instance share",
-    "tail_accuracy": "accuracy on the rarest third",
-    "between_train": "variance between classes (training set)",
-}
-PERCENT = {"test_accuracy", "train_accuracy", "test_ece", "test_confidence", "test_agreement", "target_mass",
-           "instance_share", "domain_share", "between_train", "between_test", "tail_accuracy", "sure_train",
-           "sure_test"}  # fmt: skip
 SIGNS = {SUPPORTED: "●", CONTRADICTED: "✖", MIXED: "◐", UNDECIDED: "◆"}
 SHADES = {SUPPORTED: "info", CONTRADICTED: "danger", MIXED: "warning", UNDECIDED: "text-muted"}  # of the book's theme
 LEVEL = 0.05
 NO_CLAIM = "No claim compares conditions among these runs."
-
-
-def words(measure: str) -> str:
-    """A measure's column as words: "test_nll" as "test NLL"."""
-    if measure in SAID:
-        return SAID[measure]
-    return " ".join(w.upper() if w in ("nll", "ece") else w for w in measure.split("_"))
 
 
 def sentences(rows: pd.DataFrame) -> str:
@@ -48,7 +28,7 @@ def sentences(rows: pd.DataFrame) -> str:
             continue
         for row in group.to_dict("records"):
             i = stats.Interval(row["effect"], row["low"], row["high"], row["n"], row["p"])
-            lines.append(f"    - {row['dataset']}: {words(claim.measure)} {i}: {row['verdict']}")
+            lines.append(f"    - {row['dataset']}: {measure(claim.measure).label} {i}: {row['verdict']}")
     return "\n".join(lines)
 
 
@@ -95,7 +75,7 @@ def glue(rows: pd.DataFrame, more: Mapping[str, str] | None = None) -> None:
 
 def unit(claim: Claim) -> str:
     """The unit of a claim's effect: "points" for fractions shown as percent, else none."""
-    return "points" if claim.measure in PERCENT else ""
+    return POINTS if measure(claim.measure).percent else ""
 
 
 def p_values(rows: pd.DataFrame) -> np.ndarray:
@@ -209,7 +189,7 @@ def _row(claim: Claim, rows: pd.DataFrame, names: Sequence[str]) -> str:
     else:
         cells |= {r["dataset"]: _cell(r, claim) for r in rows.to_dict("records")}
         per = f" per unit of {claim.over}" if claim.over else ""
-        about = ", ".join(filter(None, (words(claim.measure), unit(claim) + per)))
+        about = ", ".join(filter(None, (measure(claim.measure).label, unit(claim) + per)))
     source = f'<span style="font-size:0.85em;opacity:0.85">{escaped(claim.source)}; {about}</span>'
     statement = f"{escaped(claim.statement)}<br>{source}"
     wide = f'<span style="display:inline-block;min-width:15rem;white-space:normal">{statement}</span>'

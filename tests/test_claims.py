@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from conftest import says
 
-from kdstudy import claims, derived, identities, stats, targets, wording
+from kdstudy import claims, identities, stats, targets, wording
 from kdstudy.claims import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED, Claim, load
 from kdstudy.engine import teacher_statistics as anatomy
 from kdstudy.stats import Interval
+from kdstudy.study.measures import MEASURES, measure
 
 ALL = load()
 CLAIM = Claim(
@@ -230,9 +231,8 @@ def test_sentences_say_the_verdicts_and_the_numbers():
 
 def test_measures_in_words():
     words = {"test_accuracy": "test accuracy", "test_nll": "test NLL", "test_ece": "test ECE"}
-    assert {m: wording.words(m) for m in words} == words
-    assert derived.DERIVED.keys() <= wording.SAID.keys() <= derived.DERIVED.keys() | {*anatomy.NAMES}
-    assert {c.measure for c in ALL if c.measure in anatomy.NAMES} <= wording.SAID.keys()
+    assert {m: measure(m).label for m in words} == words
+    assert {c.measure for c in ALL if c.measure in anatomy.NAMES} <= MEASURES.keys()
 
 
 def test_phrases_say_the_same_in_short():

@@ -6,7 +6,6 @@ left, data) -> logits by split. It is never trained; students listen to it as to
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -22,19 +21,8 @@ from kdstudy.store import Record, Store
 Logits = dict[str, Tensor]
 Compose = Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]
 COMPOSED: Registry[Compose] = Registry("composed teacher", in_workers=False)
-MEMBERS: dict[str, Callable[[Run], list[Run]]] = {}
 SMALLEST = 1e-12  # a probability of 0 has no logit
-
-
-def compose(fn: Compose | None = None, *, members: Callable[[Run], list[Run]] | None = None) -> Callable[..., object]:
-    """Register `fn` under its own name.
-
-    `@compose(members=...)` names the networks that must be trained before: a function of the run.
-    """
-    if fn is None:
-        return partial(compose, members=members)
-    MEMBERS.update({fn.__name__: members} if members else {})
-    return COMPOSED.register(fn)
+compose = COMPOSED.register  # members=...: of a run, the networks that must be trained before
 
 
 def of(teacher: Run, name: str) -> Run:
@@ -60,7 +48,8 @@ def unmerged(data: Data) -> Data:
 
 def members(run: Run) -> list[Run]:
     """The networks that must be trained before; none unless the run is composed of some."""
-    return MEMBERS[kind(run)](run) if kind(run) in MEMBERS else []
+    found = getattr(COMPOSED.get(kind(run)), "members", None)
+    return found(run) if found else []
 
 
 def _folds(run: Run) -> list[Run]:

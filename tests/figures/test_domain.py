@@ -135,7 +135,7 @@ def test_similarities_are_means_over_seeds_and_siblings_means_over_pairs():
     held = runs.arrays(kd, "similarity")
     mean = sum(held[k][0].astype(float) for k in kd["key"]) / len(kd)
     assert mantel.upper(geometry.similarities(best)["kd"]) == pytest.approx(mean)
-    groups = runs.classes("synthetic").superclass
+    groups = runs.classes("synthetic", best).superclass
     pairs = [(i, j) for i in range(6) for j in range(i + 1, 6)]
     near = np.mean([m for m, (i, j) in zip(mean, pairs) if groups[i] == groups[j]])
     (row,) = geometry.siblings(kd, tables).query("condition == 'kd'").to_dict("records")
@@ -150,7 +150,7 @@ def test_mantel_table_agrees_with_the_measure():
         assert found.loc[condition, "r, teacher"] == pytest.approx(group["geometry_teacher"].median())
         assert 0.01 <= found.loc[condition, "p, teacher"] <= 1
     teachers = tables["teachers"]
-    blocks = mantel.upper(mantel.blocks(np.array(runs.classes("synthetic").superclass)))
+    blocks = mantel.upper(mantel.blocks(np.array(runs.classes("synthetic", best).superclass)))
     own = [spearmanr(v, blocks).statistic for v in derived.geometry(teachers).values()]
     assert found.loc["teacher", "r, siblings"] == pytest.approx(np.median(own))
     assert np.isnan(found.loc["teacher", "r, teacher"]) and (found["permutations"] == 99).all()

@@ -7,8 +7,8 @@ from kdstudy import derived, stats
 from kdstudy.figures.primitives import lines
 from kdstudy.figures.shared.effects import EFFECT_LOOKS, effect_lines, level_effects
 from kdstudy.figures.style import BROWN, SKY, Look, look, tau_looks
+from kdstudy.study.measures import measure as known_measure
 from kdstudy.study.theory import with_classes
-from kdstudy.wording import words
 
 REMEDY = {  # what the teacher of all classes changes -> (treatment, control)
     "merged-class teacher less hard labels": ("kd", "hard"),
@@ -79,7 +79,7 @@ def carried(merged: pd.DataFrame, finer: pd.DataFrame) -> pd.DataFrame:
             frame = derived.measured(frame, measure, {})
         frame = frame[frame["options"].isin(finer["options"])]
         parts[name] = frame.groupby(BY, sort=False)[["tau", "target_mass", *SHARES]].mean()
-    labels = {m: words(m).removesuffix(" share") for m in ("target_mass", *SHARES)}
+    labels = {m: known_measure(m).label.removesuffix(" share") for m in ("target_mass", *SHARES)}
     sides = {f"{labels[m]}, {name}": part[m] for m in labels for name, part in parts.items()}
     return pd.DataFrame({"τ": parts[TEACHERS[0]]["tau"], **sides})
 

@@ -149,7 +149,7 @@ def ranked(table: pd.DataFrame, tables: derived.Tables, alpha: float) -> pd.Data
     frame, rows = heated(table, alpha), []
     hard, mass, w = derived.difficulty(tables), _arrays(frame, "mass"), _arrays(frame, "w")
     for key, dataset, tau in frame[["key", "dataset", "tau"]].itertuples(index=False):
-        m, top, last = mass[key][0], 1 - 1 / len(runs.classes(dataset).names), w[key][-1]
+        m, top, last = mass[key][0], 1 - 1 / len(runs.classes(dataset, frame).names), w[key][-1]
         first = (1 - alpha) + alpha * tau * (1 - m / top)
         related = spearmanr(m, hard[dataset]).statistic if np.ptp(m) and np.ptp(hard[dataset]) else np.nan
         rows.append((related, (last < 0).mean(), (abs(last) < 0.1).mean(), m.std(), (m > top).mean(),
@@ -243,7 +243,7 @@ def learnt(table: pd.DataFrame, alpha: float) -> Figure:
         ends = max(0, min(*ax.get_xlim(), *ax.get_ylim())), max(*ax.get_xlim(), *ax.get_ylim())
         reference(ax, ends, ends, colour="0.6")
         dataset = rows.loc[rows["panel"] == panel, "dataset"].iloc[0]
-        ax.axhline(1 - 1 / len(runs.classes(dataset).names), color="0.3", lw=0.8, ls=":")
+        ax.axhline(1 - 1 / len(runs.classes(dataset, frame).names), color="0.3", lw=0.8, ls=":")
         ax.xaxis.set_major_formatter(as_percent)
         ax.set(xlabel="mass the teacher takes off the label (%)", ylabel="mass the student\ntakes off it (%)")
 

@@ -13,7 +13,8 @@ from kdstudy.claims import UNDECIDED, Claim, Tables
 from kdstudy.figures.primitives import legend, row_dots
 from kdstudy.figures.style import Look, finish, nothing, panels
 from kdstudy.figures.tables import in_order
-from kdstudy.wording import unit, words
+from kdstudy.study.measures import measure as known_measure
+from kdstudy.wording import unit
 
 MARKERS = "os^Dv<>ph*"
 NOTE = "bars: 95 % t intervals, jointly over a claim's data sets · filled: supported or contradicted, open: undecided"
@@ -30,7 +31,7 @@ def panel_of(claim: Claim) -> str:
 
 def axis_label(panel: Sequence[Claim]) -> str:
     """What the effects of these claims, all of one panel, are measured in."""
-    measures = ", ".join(in_order(words(c.measure) for c in panel))
+    measures = ", ".join(in_order(known_measure(c.measure).label for c in panel))
     kind = unit(panel[0]) or "rank correlation or a difference of two"
     per = f" per unit of {panel[0].over}" if panel[0].over else ""
     return f"{'slope' if per else 'difference'} in {measures} ({kind}{per})"

@@ -13,7 +13,7 @@ from kdstudy.figures.primitives import legend, lines, value_axis
 from kdstudy.figures.shared.teachers import CHANGED, of_teacher
 from kdstudy.figures.style import Look, finish, nothing, panels, ramp
 from kdstudy.figures.tables import by_dataset, in_order
-from kdstudy.wording import words
+from kdstudy.study.measures import measure as known_measure
 
 REMEDIES = {"crossfitted": Look("black", "*", "cross-fitted", ":"), "assistant": Look("black", "X", "assistant")}
 PARTS = {"study": "own", "largest": "widest, longest", "early": "fewer epochs", "crossfitted": "cross-fitted",
@@ -87,7 +87,7 @@ def follows(students: pd.DataFrame, teachers: pd.DataFrame, measures: Sequence[s
             ranked = [spearmanr(p).statistic for p in pairs if (p.nunique() > 1).all()]
             if ranked:
                 i = stats.interval(ranked, family=len(measures))
-                rows.append((dataset, words(measure), i.mean, i.low, i.high, count, i.n))
+                rows.append((dataset, known_measure(measure).label, i.mean, i.low, i.high, count, i.n))
     return pd.DataFrame(rows, columns=["dataset", "measure", "correlation", "low", "high", "teachers", "n"])
 
 

@@ -34,7 +34,7 @@ def class_changes(
             both = group[group["condition"].isin([treatment, factorial.BASELINE])]
             kept = np.flatnonzero(np.min([counts[k][1] for k in both["key"]], axis=0))
             values = {k: counts[k][0, kept] / counts[k][1, kept] for k in both["key"]}
-            names = runs.classes(dataset).names
+            names = runs.classes(dataset, both).names
             rows = factorial.per_class(both, values, treatment, factorial.BASELINE, level)
             found.append(rows.assign(dataset=dataset, condition=treatment, **{"class": [names[i] for i in kept]}))
     return pd.concat(found, ignore_index=True)[COLUMNS] if found else pd.DataFrame(columns=COLUMNS)

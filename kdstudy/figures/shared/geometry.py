@@ -53,7 +53,7 @@ def heatmaps(best: pd.DataFrame, tables: Tables, name: str, which: int = 0) -> F
     frame = frame[frame["condition"].isin([TEACHER, *SHOWN])]
     if frame.empty:
         return nothing(f"none of the conditions shown is among the runs of {name}")
-    every, known = similarities(frame, which), runs.classes(name)
+    every, known = similarities(frame, which), runs.classes(name, frame)
     if len(known.names) < 3:
         return nothing(f"{name} has {len(known.names)} classes, hence one pair: there is no structure to see")
     kinds = [c for c in (TEACHER, *SHOWN) if c in every]
@@ -100,7 +100,7 @@ def mantel_table(best: pd.DataFrame, tables: Tables, permutations: int = 999) ->
     """
     rows = []
     for name in in_order(best["dataset"]):
-        frame, groups = with_teachers(best, tables, name), runs.classes(name).superclass
+        frame, groups = with_teachers(best, tables, name), runs.classes(name, best).superclass
         each = {k: mantel.square(v) for k, v in derived.geometry(frame).items()}
         teacher = dict(zip(frame["key"], derived.teacher_keys(frame)))
         blocks = None if groups is None else mantel.blocks(np.array(groups))
@@ -130,7 +130,7 @@ def siblings(best: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """Mean cosine similarity of classes within and across super-classes, of rows and of class means, by condition."""
     rows = []
     for name in in_order(best["dataset"]):
-        if (groups := runs.classes(name).superclass) is None:
+        if (groups := runs.classes(name, best).superclass) is None:
             continue
         same = mantel.upper(mantel.blocks(np.array(groups))) == 1
         frame = with_teachers(best, tables, name)
