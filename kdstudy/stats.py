@@ -164,6 +164,8 @@ def holm(p: Values) -> np.ndarray:
 
 def levels(frame: pd.DataFrame, measures: Sequence[str], by: Sequence[str] = ("dataset", "condition")) -> pd.DataFrame:
     """Means over seeds of several measures and n, one row for each combination of `by`."""
+    if frame.empty:  # its table has no columns of measures
+        return pd.DataFrame(columns=[*measures, "n"])
     groups = frame.groupby(list(by), sort=False)
     return groups[list(measures)].mean().assign(n=groups["seed"].nunique())
 
@@ -188,6 +190,8 @@ def recipes(frame: pd.DataFrame) -> pd.DataFrame:
 
 def search(frame: pd.DataFrame) -> pd.DataFrame:
     """What each data set and condition chose on validation, and of which values: one at an edge is seen to be there."""
+    if frame.empty:  # pandas cannot count in no groups
+        return pd.DataFrame(columns=["n"])
     best, groups = chosen(tuned(frame)), frame.groupby(["dataset", "condition"], sort=False)
     return pd.DataFrame(
         {

@@ -7,7 +7,7 @@ from conftest import says
 from numpy.testing import assert_allclose
 from pandas.testing import assert_frame_equal, assert_series_equal
 
-from kdstudy import stats
+from kdstudy import runs, stats
 from kdstudy.stats import difference, interval, summary, tuned, where
 
 
@@ -173,3 +173,9 @@ def test_coverage_counts_runs_seeds_and_settings():
         ["kd", 6, 3, 2, 3],
         ["hard", 3, 3, 1, 0],
     ]
+
+
+def test_no_runs_make_empty_tables():
+    """As of a chapter that is asked for no images."""
+    nothing = runs.ask([])
+    assert stats.search(nothing).empty and stats.levels(stats.tuned(nothing), ["test_nll"]).empty

@@ -91,7 +91,9 @@ def _fits(value: object, annotation: str) -> bool:
     from beartype.door import is_bearable
 
     items = value if isinstance(value, list) else [value]
-    if not items or ("bool" not in annotation and any(isinstance(v, bool) for v in items)):
+    if not items:  # nothing at all is a value where None is one
+        return "list" in annotation and "None" in annotation
+    if "bool" not in annotation and any(isinstance(v, bool) for v in items):
         return False
     hint, tower = eval(annotation, {"Literal": Literal}), BeartypeConf(is_pep484_tower=True)
     each = [[v] for v in items] if isinstance(value, list) else items  # of a list, beartype looks at one item

@@ -17,7 +17,8 @@ seeds: Several[int] = [
     1,
 ]  # seeds, = the unit
 quick: bool = False  # whether to hurry
-hidden: int | None = None  # units"""
+hidden: int | None = None  # units
+images: Several[str] | None = "a"  # or none"""
 
 
 def test_parameters(tmp_path):
@@ -28,6 +29,7 @@ def test_parameters(tmp_path):
         notebooks.Parameter("seeds", "int | list[int]", [0, 1], "seeds, = the unit"),
         notebooks.Parameter("quick", "bool", False, "whether to hurry"),
         notebooks.Parameter("hidden", "int | None", None, "units"),
+        notebooks.Parameter("images", "str | list[str] | None", "a", "or none"),
     ]
 
 
@@ -53,7 +55,7 @@ def test_parse_refuses():
 
 GOOD = [
     {}, {"tau": 1}, {"tau": 1.5}, {"tau": [1, 2.5]}, {"dataset": "clinc150"}, {"seeds": 3}, {"seeds": [3]},
-    {"quick": True}, {"hidden": 8}, {"hidden": None}, {"tau": 2.0, "seeds": 1},
+    {"quick": True}, {"hidden": 8}, {"hidden": None}, {"tau": 2.0, "seeds": 1}, {"images": []}, {"images": []},
 ]  # fmt: skip
 
 
@@ -62,7 +64,7 @@ def test_check_accepts(tmp_path, given):
     notebooks.check(write(tmp_path / "tiny.ipynb", FIRST), given)
 
 
-NAMES = "allowed: tau, dataset, seeds, quick, hidden"
+NAMES = "allowed: tau, dataset, seeds, quick, hidden, images"
 TAU = "allowed: float | list[float], such as 4.0"
 SEEDS = "allowed: int | list[int], such as [0, 1]"
 BAD = [
@@ -77,6 +79,7 @@ BAD = [
     ({"seeds": [1, True]}, f"chapter tiny: parameter seeds: found [1, True], {SEEDS}"),
     ({"quick": 1}, "chapter tiny: parameter quick: found 1, allowed: bool, such as False"),
     ({"dataset": ["a"]}, "chapter tiny: parameter dataset: found ['a'], allowed: str, such as 'digits'"),
+    ({"hidden": []}, "chapter tiny: parameter hidden: found [], allowed: int | None, such as None"),
     ({"hidden": False}, "chapter tiny: parameter hidden: found False, allowed: int | None, such as None"),
 ]
 
