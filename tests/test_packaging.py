@@ -110,11 +110,6 @@ def test_documents_name_commands_that_exist(document):
     assert asked <= commands
 
 
-def test_ci_runs_the_documented_targets():
-    made = re.findall(r"(?m)^make (\w+)", read(ROOT / ".ci/run"))
-    assert made == ["env", "test", "lint", "book"]
-
-
 def test_no_registry_or_home_is_named():
     """Neither belongs in a repository that others clone."""
     words = re.compile(r"\bpypi\.|python[h]osted|conda\.anaconda|(?<![\w.])/(?:home|root|Users)/")
