@@ -168,7 +168,7 @@ def counted(frame: pd.DataFrame, classes: int, empty: int = -1) -> dict[str, np.
 def classes(request, monkeypatch) -> int:
     """A data set of so many classes."""
     names = tuple(f"class of a long name {i}" for i in range(request.param))
-    monkeypatch.setattr(runs, "classes", lambda dataset: Classes(names))
+    monkeypatch.setattr(runs, "classes", lambda dataset, frame=None: Classes(names))
     return request.param
 
 
@@ -181,7 +181,7 @@ def test_classes_that_change_are_found_and_drawn(classes):
 
 
 def test_a_class_without_test_examples_is_left_out(monkeypatch):
-    monkeypatch.setattr(runs, "classes", lambda dataset: Classes(tuple("xyz")))
+    monkeypatch.setattr(runs, "classes", lambda dataset, frame=None: Classes(tuple("xyz")))
     best = stats.tuned(table("hard, kd", datasets="a", seeds=1))
     got = by_class.class_changes(best, counted(best, 3, empty=2))
     assert got["class"].tolist() == ["x", "y"]

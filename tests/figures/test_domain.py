@@ -102,7 +102,7 @@ def test_missing_conditions_leave_figures_that_say_so(conditions):
 
 def test_without_superclasses_classes_are_clustered(monkeypatch):
     tables = answered()
-    monkeypatch.setattr(runs, "classes", lambda name: Classes(tuple("abcdef")))
+    monkeypatch.setattr(runs, "classes", lambda name, frame=None: Classes(tuple("abcdef")))
     best = stats.tuned(tables["study"])
     drawn = geometry.heatmaps(best, tables, "synthetic")
     assert "clustering of the teacher's" in drawn.texts[-1].get_text().replace("\n", " ")

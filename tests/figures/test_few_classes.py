@@ -45,7 +45,7 @@ def finer(merged: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture(autouse=True)
 def six_classes(monkeypatch):
-    monkeypatch.setattr(runs, "classes", lambda name: Classes(tuple("abcdef")))
+    monkeypatch.setattr(runs, "classes", lambda name, frame=None: Classes(tuple("abcdef")))
 
 
 def by_classes(rows: pd.DataFrame, level: object, by: str = "level", dataset: str = "mine") -> pd.Series:

@@ -51,7 +51,7 @@ def planted(monkeypatch):
         return {k: (flat if e else arrays).get(name, arrays[name]) for k, e in zip(frame["key"], even)}
 
     monkeypatch.setattr(runs, "arrays", held)
-    monkeypatch.setattr(runs, "classes", lambda name: Classes(("a", "b", "c", "d")))
+    monkeypatch.setattr(runs, "classes", lambda name, frame=None: Classes(("a", "b", "c", "d")))
     monkeypatch.setattr(derived, "difficulty", lambda tables: dict.fromkeys(("digits", "mine"), np.arange(PROBE) / 9))
 
 

@@ -19,7 +19,7 @@ PAIR = ("kd", "label_smoothing_matched", "kd_pt")
 @pytest.fixture(autouse=True)
 def anatomies(monkeypatch):
     monkeypatch.setattr(runs, "arrays", teacher_tables.held)
-    monkeypatch.setattr(runs, "classes", lambda name: Classes(("a", "b", "c", "d")))
+    monkeypatch.setattr(runs, "classes", lambda name, frame=None: Classes(("a", "b", "c", "d")))
 
 
 def teachers(seeds: int) -> pd.DataFrame:

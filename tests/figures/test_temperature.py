@@ -38,7 +38,7 @@ def table(seeds: int = 3, datasets: tuple[str, ...] = ("digits", "mine"), lackin
 
 @pytest.fixture(autouse=True)
 def four_classes(monkeypatch):
-    monkeypatch.setattr(runs, "classes", lambda name: Classes(("a", "b", "c", "d")))
+    monkeypatch.setattr(runs, "classes", lambda name, frame=None: Classes(("a", "b", "c", "d")))
 
 
 def wide(seeds: int = 3) -> pd.DataFrame:
