@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import chain, product
 
 from kdstudy import datasets
+from kdstudy.core.registry import Registry
 from kdstudy.setups import (
     Several,
     seed_list,
@@ -44,13 +45,8 @@ ALIKE = ("label_smoothing_matched", "class_matched", "class_permuted")
 NOT_PLANNED = ("executor",)  # chapter parameters that do not change which runs are asked
 
 Parts = dict[str, list[Run]]
-PLANS: dict[str, Callable[..., Parts]] = {}
-
-
-def plan(fn: Callable[..., Parts]) -> Callable[..., Parts]:
-    """Register the plan of the chapter of the same name."""
-    PLANS[fn.__name__] = fn
-    return fn
+PLANS: Registry[Callable[..., Parts]] = Registry("plan", in_workers=False)
+plan = PLANS.register  # the plan of the chapter of the same name
 
 
 def folds(dataset: Several[str] = DATASETS, epochs: int | None = None, teachers: int = 3) -> list[Run]:

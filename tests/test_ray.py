@@ -13,14 +13,17 @@ import pytest
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 
 import ray_hooks  # noqa: E402
+import torch  # noqa: E402
+from conftest import tiny_run  # noqa: E402
 from ray_cluster import nodes  # noqa: E402
 from ray_study import WIDTH, study  # noqa: E402
 from stored import contents, same  # noqa: E402
 
-from kdstudy import runs  # noqa: E402
+from kdstudy import runs, targets  # noqa: E402
 from kdstudy.engine import ray as ray_executor  # noqa: E402
 from kdstudy.engine import stacks  # noqa: E402
 from kdstudy.store import Store  # noqa: E402
+from kdstudy.targets import Target  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
 SCRIPT = Path(__file__).with_name("ray_study.py")
@@ -70,6 +73,17 @@ def test_two_nodes_give_the_numbers_of_one_machine(ask, whole, mark):
     assert ask(ray_hooks.both) == []
     assert same(Store().path, whole)
     assert len(list(mark.iterdir())) == 2  # nodes
+
+
+def test_a_condition_that_is_registered_here_is_known_on_the_nodes(two, monkeypatch):
+    def mine(label, ctx):
+        hot = torch.nn.functional.one_hot(label, ctx.classes).to(ctx.dtype)
+        return Target(hot, 0 * hot, hot.new_zeros(len(hot)))
+
+    monkeypatch.setitem(targets.CONDITIONS, "mine", mine)
+    asked = [tiny_run("mine", s) for s in range(2)]
+    frame = runs.ask(asked, f"ray:{two.address}")
+    assert list(frame["source"]) == ["trained"] * 2 and not frame["stale"].any()
 
 
 def test_the_stack_of_a_killed_worker_is_sent_again(ask, whole, mark):
