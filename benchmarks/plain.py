@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from kdstudy import nets
-from kdstudy.datasets import Dataset as Known
-from kdstudy.datasets import Split
+from kdstudy.data.dataset import Dataset as Known
+from kdstudy.data.dataset import Split
 from kdstudy.spec import Run
 
 LOADERS = 2

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from benchmarks import common
 from benchmarks.common import Row
 from kdstudy import datasets, plans, setups, targets, trainer, training
-from kdstudy.datasets import Dataset
+from kdstudy.data.dataset import Dataset
 from kdstudy.spec import Data, Recipe, Run, pairs
 
 SHAPE = {"classes": 150, "features": 256, "superclasses": 10, "train": 768, "validation": 154, "test": 230}

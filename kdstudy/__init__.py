@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # read by type checkers, and by `__getattr__`, which finds each name where it is defined
     from kdstudy.claims import verdict
-    from kdstudy.datasets import dataset, load
+    from kdstudy.data.dataset import dataset
+    from kdstudy.datasets import load
     from kdstudy.diagnosis import diagnose
     from kdstudy.engine.teachers import compose
     from kdstudy.losscheck import check_loss

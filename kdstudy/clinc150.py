@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -12,24 +13,30 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from kdstudy.core.paths import cache_folder
+from kdstudy.data.dataset import DATASETS, Parts
+from kdstudy.downloads import SOURCES, fetch
 from kdstudy.spec import require
 
 VERSION = 1  # part of the data set's digest: raise it when `features` changes
-URL = "https://raw.githubusercontent.com/clinc/oos-eval/828f8093932c8fe6ca7936c3d2e52903b1c523de/data/"
-SHA256 = {
-    "data_full.json": "36923c3705a59e08fe9c3883d8bc2dd966ef93e22cb78ac41171782a698d56e0",
-    "data_small.json": "050e17476e6b4fa88f8518edaf09921c8f5e3a86dc8b63615361102a20b2ac01",
-    "data_imbalanced.json": "4886730b20c51eece26aa392ecae2717bfe9908680419e96255351c6148eb4cc",
-    "domains.json": "b947b579d3b8e74b06f93b01083d8efaff2888b43a3e362533bd88a6e1211b3a",
-}
 SPLITS = {"train": "train", "validation": "val", "test": "test"}  # the file's own names; out of scope: oos_*
 
 Arrays = dict[str, Float[np.ndarray, "N D"]]
 
 
-def parts(fetch: Callable[[str], Path], cache: Path, variant: str, size: int) -> dict[str, object]:
+@DATASETS.register(grouped=True)
+def clinc150(*, variant: str = "full", features: int = 256) -> Parts:
+    """15 000 (`variant` "small": 7 500, "imbalanced": 10 525) / 3 000 / 4 500 sentences of 150 intents.
+
+    Their 10 domains are the super-classes; out-of-scope sentences are left out. x has `features`
+    columns, fitted on the training split alone. Larson et al. 2019, CC BY 3.0.
+    """
+    return parts(partial(fetch, "clinc150"), cache_folder() / "clinc150", variant, features)
+
+
+def parts(fetch: Callable[[str], Path], cache: Path, variant: str, size: int) -> Parts:
     """The data set's fields; `fetch` finds a file, features are kept in the folder `cache`."""
-    variants = [f.removeprefix("data_").removesuffix(".json") for f in SHA256 if f.startswith("data_")]
+    variants = [f.removeprefix("data_").removesuffix(".json") for f in SOURCES["clinc150"][2] if f.startswith("data_")]
     require(variant in variants, "variant", variant, ", ".join(map(repr, variants)))
     require(isinstance(size, int) and size > 0, "features", size, "a whole number of at least 1")
     texts, groups = (fetch(f).read_bytes() for f in (f"data_{variant}.json", "domains.json"))

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kdstudy import lanes, nets, objective, trainer, views
-from kdstudy.datasets import Dataset
+from kdstudy.data.dataset import Dataset
 from kdstudy.spec import Run
 from kdstudy.trainer import Progress, Result, Teachers
 

@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 
 from kdstudy import datasets, mantel, observe, runs, stats
 from kdstudy.core.registry import Registry, unknown
+from kdstudy.data import transforms
 from kdstudy.engine import teacher_statistics
 from kdstudy.spec import Data, pairs
 
@@ -110,7 +111,7 @@ def crossfitted(folds: pd.DataFrame) -> dict[str, Float[np.ndarray, " N"]]:
 
 def _joined(parts: Mapping[int, np.ndarray]) -> np.ndarray:
     """Values of the left-out folds in the order of the training examples."""
-    fold = datasets.fold_of(sum(map(len, parts.values()))).numpy()
+    fold = transforms.fold_of(sum(map(len, parts.values()))).numpy()
     whole = np.empty(len(fold))
     for k, values in parts.items():
         whole[fold == k] = values

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kdstudy import clinc150 as clinc
 from kdstudy.core import paths
 
 
@@ -24,7 +23,16 @@ SOURCES: dict[str, tuple[str, str, Mapping[str, str]]] = {  # folder, address, s
             "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
         },
     ),
-    "clinc150": ("clinc150", clinc.URL, clinc.SHA256),
+    "clinc150": (
+        "clinc150",
+        "https://raw.githubusercontent.com/clinc/oos-eval/828f8093932c8fe6ca7936c3d2e52903b1c523de/data/",
+        {
+            "data_full.json": "36923c3705a59e08fe9c3883d8bc2dd966ef93e22cb78ac41171782a698d56e0",
+            "data_small.json": "050e17476e6b4fa88f8518edaf09921c8f5e3a86dc8b63615361102a20b2ac01",
+            "data_imbalanced.json": "4886730b20c51eece26aa392ecae2717bfe9908680419e96255351c6148eb4cc",
+            "domains.json": "b947b579d3b8e74b06f93b01083d8efaff2888b43a3e362533bd88a6e1211b3a",
+        },
+    ),
     "tiny_imagenet": (
         "tiny-imagenet",
         "http://cs231n.stanford.edu/",

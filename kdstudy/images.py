@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from kdstudy.core.random import generator
+from kdstudy.data.dataset import DATASETS, Parts
 from kdstudy.downloads import SOURCES, fetch
 from kdstudy.pictures import scaled
 from kdstudy.spec import require
 from kdstudy.synthetic import whole
 
-Parts = dict[str, object]
 Pair = tuple[Tensor, Tensor]
 
 
@@ -22,6 +22,7 @@ def _standardised(train: Pair, validation: Pair, test: Pair) -> dict[str, Pair]:
     return {split: ((x.float() - mean) / std, y) for split, (x, y) in splits.items()}
 
 
+@DATASETS.register
 def digits(*, seed: int = 0) -> Parts:
     """8x8 grey digits of `sklearn.datasets.load_digits`: 997 / 300 / 500, stratified by class.
 
@@ -55,6 +56,7 @@ def _fashion(train: int) -> tuple[dict[str, tuple[Tensor, Tensor, Tensor]], Part
     return {**picks, "test": (test_x, torch.arange(len(test_y)), test_y)}, rest
 
 
+@DATASETS.register
 def fashion_mnist(*, train: int = 50_000) -> Parts:
     """`train` / 10 000 / 10 000 grey 28x28 images of clothes. Xiao et al. 2017, MIT.
 
@@ -65,6 +67,7 @@ def fashion_mnist(*, train: int = 50_000) -> Parts:
     return {**rest, **_standardised(**{split: (x[at], y) for split, (x, at, y) in picks.items()})}
 
 
+@DATASETS.register
 def fashion_images(*, train: int = 50_000) -> Parts:
     """`fashion_mnist` as images for convolutions: x of shape (N, 1, 28, 28), in float16."""
     picks, rest = _fashion(train)

@@ -16,10 +16,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kdstudy.core.random import generator
+from kdstudy.core.registry import Registry
 from kdstudy.fused import norm_relu
 from kdstudy.spec import require
 
-ALLOWED = "'cnn32', 'resnet20' (depth 6n + 2), 'wrn-16-2' (depth 6n + 4, width), 'torchvision:resnet18'"
+NETWORKS: Registry[Callable[..., nn.Module]] = Registry("network")  # (numbers in its name, channels, classes) -> it
 
 
 def conv(inputs: int, out: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -93,8 +94,10 @@ class Net(nn.Module):
             return self.classifier(features.mean((2, 3), dtype=self.classifier.weight.dtype))
 
 
+@NETWORKS.register(form="cnn{}")
 def cnn(width: int, channels: int, classes: int) -> Net:
     """Three convolutions of stride 2."""
+    require(width > 0, "net", f"cnn{width}", "'cnn32', with at least one channel")
     sizes = (channels, width, 2 * width, 4 * width)
     layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (conv(a, b, stride=2), Norm(b))]
     return Net(nn.Sequential(*layers), sizes[-1], classes)
@@ -110,19 +113,25 @@ def stages(block: Callable[[int, int, int], nn.Module], blocks: int, inputs: int
     return layers
 
 
+@NETWORKS.register(form="resnet{}")
 def resnet(depth: int, channels: int, classes: int) -> Net:
     """The residual network for small images."""
+    require(depth >= 8 and depth % 6 == 2, "net", f"resnet{depth}", "'resnet20', of depth 6n + 2")
     layers = stages(Residual, (depth - 2) // 6, 16, (16, 32, 64))
     return Net(nn.Sequential(conv(channels, 16), Norm(16), *layers), 64, classes)
 
 
+@NETWORKS.register(form="wrn-{}-{}")
 def wrn(depth: int, times: int, channels: int, classes: int) -> Net:
     """The wide residual network for small images."""
+    known = depth >= 10 and depth % 6 == 4 and times > 0
+    require(known, "net", f"wrn-{depth}-{times}", "'wrn-16-2', of depth 6n + 4 and its width")
     layers = stages(PreActivation, (depth - 4) // 6, 16, (16 * times, 32 * times, 64 * times))
     return Net(nn.Sequential(conv(channels, 16), *layers, Norm(64 * times)), 64 * times, classes)
 
 
-def vision(name: str, channels: int, classes: int) -> nn.Module:
+@NETWORKS.register(form="torchvision:{}")
+def torchvision(name: str, channels: int, classes: int) -> nn.Module:
     """A classifier of torchvision, untrained."""
     from torchvision import models
 
@@ -133,16 +142,13 @@ def vision(name: str, channels: int, classes: int) -> nn.Module:
 
 def maker(name: str) -> Callable[[int, int], nn.Module]:
     """The function (channels, classes) -> network of that name; ValueError with the names there are."""
-    kind, _, rest = name.partition(":")
-    if kind == "torchvision":
-        return lambda channels, classes: vision(rest, channels, classes)
-    if (match := re.fullmatch(r"cnn(\d+)", name)) and int(match[1]):
-        return lambda channels, classes: cnn(int(match[1]), channels, classes)
-    if (match := re.fullmatch(r"resnet(\d+)", name)) and int(match[1]) >= 8 and int(match[1]) % 6 == 2:
-        return lambda channels, classes: resnet(int(match[1]), channels, classes)
-    match = re.fullmatch(r"wrn-(\d+)-(\d+)", name)
-    require(bool(match) and int(match[1]) >= 10 and int(match[1]) % 6 == 4 and int(match[2]) > 0, "net", name, ALLOWED)
-    return lambda channels, classes: wrn(int(match[1]), int(match[2]), channels, classes)
+    family = re.match(r"[A-Za-z_]*", name)[0]
+    values = [name.partition(":")[2]] if ":" in name else [int(n) for n in re.findall(r"\d+", name)]
+    make = NETWORKS.get(family)
+    form = getattr(make, "form", family)
+    known = make is not None and form.count("{}") == len(values) and form.format(*values) == name
+    require(known, "net", name, ", ".join(map(repr, (getattr(fn, "form", n) for n, fn in NETWORKS.items()))))
+    return lambda channels, classes: make(*values, channels, classes)
 
 
 def build(name: str, channels: int, classes: int, seed: int) -> nn.Module:

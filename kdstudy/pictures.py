@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 
 from kdstudy.core.paths import cache_folder
 from kdstudy.core.random import generator
+from kdstudy.data.dataset import DATASETS, Parts
 from kdstudy.downloads import SOURCES, DataError, fetch_any, places
 from kdstudy.spec import require
 
-Parts = dict[str, object]
 Pick = tuple[Tensor, Tensor, Tensor]  # all images, which of them, and the labels of these
 
 GROUPS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("tiny_imagenet.toml").read_text("utf-8"))
@@ -54,6 +54,7 @@ def _half(x: UInt8[Tensor, "N c h w"], at: Int[Tensor, " n"], mean: Tensor, std:
 # ---------------------------------------------------------------- Tiny-ImageNet
 
 
+@DATASETS.register(grouped=True)
 def tiny_imagenet(*, size: int = 32) -> Parts:
     """45 000 / 5 000 / 5 000 colour images of 100 things, 3 x `size` x `size`. Stanford CS231n 2015, after ImageNet.
 
@@ -152,6 +153,7 @@ def _pixels(packed: zipfile.ZipFile, name: str, size: int) -> UInt8[np.ndarray, 
 # ---------------------------------------------------------------- CIFAR
 
 
+@DATASETS.register
 def cifar10() -> Parts:
     """45 000 / 5 000 / 10 000 colour images of 10 things, 3 x 32 x 32. Krizhevsky 2009.
 
@@ -161,6 +163,7 @@ def cifar10() -> Parts:
     return _cifar("cifar10")[0]
 
 
+@DATASETS.register(grouped=True)
 def cifar100() -> Parts:
     """As `cifar10`, of 100 things in 20 super-classes of 5."""
     parts, folder = _cifar("cifar100")

@@ -11,6 +11,7 @@ from itertools import chain, product
 
 from kdstudy import datasets
 from kdstudy.core.registry import Registry
+from kdstudy.data import transforms
 from kdstudy.setups import (
     Several,
     seed_list,
@@ -53,7 +54,7 @@ def folds(dataset: Several[str] = DATASETS, epochs: int | None = None, teachers:
     """Teachers of each data set that leave out one fold each: their misses there say how hard an example is."""
     out = []
     for data in map(datasets.named, several(dataset)):
-        for fold, seed in product(range(datasets.FOLDS), range(teachers)):
+        for fold, seed in product(range(transforms.FOLDS), range(teachers)):
             part = replace(data, options=(*data.options, ("fold", fold)))
             out.append(teacher_of(part, setup(data.name, epochs=epochs).teacher, seed))
     return out

@@ -1,95 +1,128 @@
-"""Which code gave a result its meaning: a digest that comments, docstrings, annotations and errors do not change."""
+"""Which code gave a result its meaning: a digest over what a stored row rests on, and whether it is still the same.
 
-import ast
+A row rests on its condition, the training of its kind of network, its data set with every transform, the composition
+of a composed teacher, and each measure that it holds. Each of these is a root, named "kind:name", with a digest by
+meaning (`kdstudy.core.source`); the row's `code` is the digest of its roots' digests. Nothing is imported for it.
+"""
+
 import hashlib
-import inspect
-import textwrap
-import types
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from importlib import resources
 
-PACKAGE = __name__.partition(".")[0]
+import pandas as pd
 
+from kdstudy.core import paths
+from kdstudy.core.registry import Registry
+from kdstudy.core.source import Sources
 
-class _Meaning(ast.NodeTransformer):
-    """Takes away what changes no number: docstrings, decorators, annotations, guards that only raise."""
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        """A function's body alone."""
-        node.returns = None
-        return self.visit_ClassDef(node)
-
-    def visit_ClassDef(self, node: ast.ClassDef | ast.FunctionDef) -> ast.AST:
-        """A class or function without docstring and decorators."""
-        node.decorator_list = []
-        if ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-        self.generic_visit(node)
-        node.body = node.body or [ast.Pass()]
-        return node
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        """An argument's name."""
-        return ast.arg(node.arg)
-
-    def visit_If(self, node: ast.If) -> ast.AST | None:
-        """Nothing, if all it does is raise."""
-        guard = all(isinstance(n, ast.Raise) for n in node.body) and not node.orelse
-        return None if guard else self.generic_visit(node)
+IGNORED = frozenset(  # what a run is has a version of its own (`spec`); the others change no number
+    f"kdstudy.{name}"
+    for name in ("spec", "core.spec", "core.paths", "core.registry", "core.threads", "downloads", "data.download")
+)
+SOURCES = Sources.of(paths.PACKAGE, IGNORED)  # read now: a file edited meanwhile is not what runs
+TRAINING = {"mlp": "kdstudy.training:train", "images": "kdstudy.convolution:train"}
+OWN_DATA = "kdstudy.own_data:parts"
+MEASURES = ("measure", "measure with teacher")
+KINDS = ("condition", "network", "data set", "transform", "composed teacher", *MEASURES)
+MIGRATION = "migration.json"
 
 
 @cache
-def _parsed(thing: object) -> ast.Module:
-    return _Meaning().visit(ast.parse(textwrap.dedent(inspect.getsource(thing))))
+def _registered(kind: str) -> dict[str, str]:
+    return SOURCES.registered(kind)
 
 
-def _named(tree: ast.Module, scope: dict[str, object]) -> dict[str, object]:
-    """What the names of a tree stand for in their module: `name`, and `module.name` of this package."""
-    found = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in scope:
-            found[node.id] = scope[node.id]
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            module = scope.get(node.value.id)
-            if isinstance(module, types.ModuleType) and module.__name__.startswith(PACKAGE):
-                found[f"{node.value.id}.{node.attr}"] = getattr(module, node.attr, None)
+def _entry(kind: str, name: str) -> object:
+    """What a root is: "module:name" in the package, a function from outside, or None if there is none."""
+    if kind == "training":
+        return TRAINING[name]
+    if (kind, name) == ("data set", "own"):
+        return OWN_DATA
+    outside = Registry.every[kind].outside() if kind in Registry.every else {}
+    return outside.get(name) or _registered(kind).get(name)
+
+
+def _held(columns: Iterable[str]) -> tuple[str, ...]:
+    """The roots of the measures among the names of a row's fields."""
+    names = {column.partition("_")[2] for column in columns}
+    return tuple(f"{kind}:{n}" for kind in MEASURES for n in sorted(names & _registered(kind).keys()))
+
+
+def _roots(condition: str, net: str, dataset: str, options: str) -> Iterator[str]:
+    """The roots of a row but for its measures; `options` is the JSON of its data set's."""
+    given = json.loads(options)
+    yield f"condition:{condition}"
+    yield f"training:{'mlp' if net == 'mlp' else 'images'}"
+    if net != "mlp":
+        yield f"network:{re.match('[A-Za-z_]*', net)[0]}"
+    yield "data set:own" if "sha256" in given else f"data set:{dataset}"
+    yield from (f"transform:{name}" for name in given if _entry("transform", name) is not None)
+    if "composed" in given:
+        yield f"composed teacher:{given['composed']}"
+
+
+def root_digest(root: str) -> str | None:
+    """The digest of a root; None if it is not there. OSError for code from outside without a source."""
+    entry = _entry(*root.split(":", 1))
+    return None if entry is None else SOURCES.digest(entry)
+
+
+def _together(roots: Iterable[str], digest: Callable[[str], str | None]) -> str | None:
+    """The digest of roots together; None if one of them is not there."""
+    each = [digest(root) for root in sorted(roots)]
+    return None if None in each else hashlib.sha256("\n".join(each).encode()).hexdigest()[:12]
+
+
+def roots(row: Mapping[str, object]) -> list[str]:
+    """What a row rests on, as "kind:name"."""
+    named = str(row.get("net") or "mlp"), str(row["dataset"]), str(row["options"])
+    return [*_roots(str(row["condition"]), *named), *_held(row)]
+
+
+def code(row: Mapping[str, object]) -> str | None:
+    """12 hex digits over the meaning of the code that a row rests on; None if some of it is gone."""
+    return _together(roots(row), root_digest)
+
+
+def stale(row: Mapping[str, object]) -> bool:
+    """Whether a stored row was computed by code that has changed its meaning since."""
+    return row["code"] != code(row)
+
+
+def stale_rows(frame: pd.DataFrame) -> pd.Series:
+    """`stale` of each row of a table, whose absent fields are NaN."""
+    measured = frame[[c for c in frame if _held([c])]].notna()
+    nets = frame["net"].fillna("mlp") if "net" in frame else pd.Series("mlp", frame.index)
+    held = measured @ [2**i for i in range(measured.shape[1])] if len(measured.columns) else 0
+    by = {"condition": frame["condition"], "net": nets, "dataset": frame["dataset"], "options": frame["options"]}
+    groups = pd.DataFrame({**by, "held": held, "code": frame["code"]})
+    found = pd.Series(True, frame.index)
+    for _, part in groups.groupby([*by, "held"], sort=False):
+        first = part.index[0]
+        there = [*_roots(*groups.loc[first, [*by]]), *_held(c for c in measured if measured.at[first, c])]
+        found[part.index] = part["code"] != _together(there, root_digest)
     return found
 
 
-def _ours(thing: object) -> bool:
-    """Whether `thing` is code of this package; what a run is has a version of its own (`spec`)."""
-    code = inspect.isfunction(thing) or inspect.isclass(thing)
-    return code and thing.__module__.startswith(PACKAGE) and thing.__module__ != f"{PACKAGE}.spec"
+def current() -> dict[str, str]:
+    """The digest of every root of the package itself."""
+    names = [f"{kind}:{name}" for kind in KINDS for name in _registered(kind)]
+    every = [*names, *(f"training:{kind}" for kind in TRAINING), "data set:own"]
+    return {root: str(SOURCES.digest(str(_entry(*root.split(":", 1))))) for root in sorted(every)}
 
 
-def reachable(roots: Iterable[object]) -> tuple[list[object], set[str]]:
-    """Functions and classes of this package reachable from `roots`, and "name=value" of constants they name."""
-    seen, constants, queue = [], set(), list(roots)
-    while queue:
-        thing = inspect.unwrap(queue.pop())
-        if thing in seen:
-            continue
-        seen.append(thing)
-        for name, used in _named(_parsed(thing), vars(inspect.getmodule(thing))).items():
-            if _ours(code := inspect.unwrap(used)):
-                queue.append(code)
-            elif isinstance(used, int | float | str | tuple):
-                constants.add(f"{name}={used!r}")
-    return seen, constants
+def migrated(row: Mapping[str, object]) -> str | None:
+    """The digest by meaning for a row stamped before there was one, if its code was valid then; else None."""
+    known = _migration()
+    if row["code"] not in known["before"]:
+        return None
+    return _together(roots(row), known["after"].get)
 
 
-def _written(node: object) -> str:
-    """The tree as `ast.dump` of Python 3.11 writes it; later versions add fields and omit empty ones."""
-    if isinstance(node, list):
-        return f"[{', '.join(map(_written, node))}]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    given = [(k, v) for k, v in ast.iter_fields(node) if v is not None or getattr(type(node), k, ...) is not None]
-    return f"{type(node).__name__}({', '.join(f'{k}={_written(v)}' for k, v in given if k != 'type_params')})"
-
-
-def digest(*roots: object) -> str:
-    """12 hex digits over all code and constants of this package reachable from `roots`."""
-    things, constants = reachable(roots)
-    parts = sorted(_written(_parsed(t)) for t in things) + sorted(constants)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+@cache
+def _migration() -> dict:
+    """`before`: the digests that were valid when digests by meaning came; `after`: the roots' digests at that time."""
+    return json.loads(resources.files(__package__).joinpath(MIGRATION).read_text("utf-8"))

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdstudy.core import paths
-from kdstudy.datasets import Dataset
+from kdstudy.data.dataset import Dataset
 from kdstudy.store import Record
 
 CLASSES = "classes.json"

@@ -11,14 +11,13 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from rich.progress import Progress
 
-from kdstudy import targets
-from kdstudy.core.registry import is_outside
+from kdstudy import provenance
 from kdstudy.datasets import load
 from kdstudy.engine import ray, stacks, teachers  # noqa: F401  the executor "ray"
 from kdstudy.engine.local import Executor, chosen
 from kdstudy.engine.progress import Bar, progress
 from kdstudy.engine.teacher_statistics import COMPUTED
-from kdstudy.executors import code, stale
+from kdstudy.provenance import code, stale
 from kdstudy.published import Classes, Published
 from kdstudy.results import Results
 from kdstudy.spec import Run
@@ -114,8 +113,8 @@ class Asker:
     def _keep(self, records: Sequence[Record]) -> list[str]:
         """Store what is finite; returns the keys of the rest."""
         finite = [r for r in records if np.isfinite([v for v in r.row.values() if isinstance(v, float)]).all()]
-        for r in finite:  # a worker has no source of what was registered outside the package
-            r.row["code"] = r.row["code"] or code(r.row["condition"], r.row, r.row.get("net") or "mlp")
+        for r in finite:
+            r.row["code"] = code(r.row)
         if self.refresh:
             self.store.forget([r.key for r in finite])
         self.store.put(finite)
@@ -164,13 +163,14 @@ def ask(
 
 
 def _check_sources(runs: Sequence[Run]) -> None:
-    """ValueError for a condition from outside whose source cannot be read, before anything is trained."""
-    for name in {r.condition.name for r in chain(runs, before(runs))} & targets.CONDITIONS.keys():
+    """ValueError for code from outside whose source cannot be read, before anything is trained."""
+    for root in {root for r in chain(runs, before(runs)) for root in provenance.roots(r.columns)}:
         try:
-            is_outside(targets.CONDITIONS[name]) and code(name, ())
+            provenance.root_digest(root)
         except OSError as error:
+            kind, _, name = root.partition(":")
             raise ValueError(
-                f"condition {name!r}: found no source, by which its results are known again; allowed: a condition "
+                f"{kind} {name!r}: found no source, by which its results are known again; allowed: what is "
                 "defined in a file or in a notebook's cell"
             ) from error
 

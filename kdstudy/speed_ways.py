@@ -6,7 +6,7 @@ from kdstudy.speed import MACHINE
 
 WAY = ["way", "dtype", "layout"]
 NAMES = {"engine": "one by one", "processes": "one process a core"}
-KEPT = {"cpu": "processes", "cuda": "vmap"}  # what `kdstudy.executors` and `kdstudy.lanes` do on a device
+KEPT = {"cpu": "processes", "cuda": "vmap"}  # what the engine and `kdstudy.lanes` do on a device
 CEILING = {"convolution": ("flops", "matmul"), "batch norm, sum, ReLU": ("moved", "copy")}
 UNITS = {"matmul": "GFLOP/s", "copy": "GB/s", "triad": "GB/s"}
 

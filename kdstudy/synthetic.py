@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from kdstudy.core.random import generator
+from kdstudy.data.dataset import DATASETS
 from kdstudy.spec import require
 
 
@@ -110,6 +111,7 @@ class Law:
         return {"x": x, "y": y, "posterior": posterior, "margin": first - second}
 
 
+@DATASETS.register(grouped=True)
 def synthetic(
     *,
     seed: int = 0,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kdstudy import measures, objective, observe, shapes, targets
 from kdstudy.core.random import generator
-from kdstudy.datasets import Dataset, Split
+from kdstudy.data.dataset import Dataset, Split
 from kdstudy.spec import Condition, Run
 
 Progress = Callable[[int], object]  # called with the number of run-steps just done

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from kdstudy import trainer
 from kdstudy.core.random import generator
-from kdstudy.datasets import Dataset, Split
+from kdstudy.data.dataset import Dataset, Split
 from kdstudy.spec import Run
 from kdstudy.trainer import Progress, Result, Teachers
 

@@ -11,7 +11,7 @@ from conftest import says
 from PIL import Image
 from tiny_files import SPLITS
 
-from kdstudy.datasets import Dataset, Split
+from kdstudy.data.dataset import Dataset, Split
 from kdstudy.downloads import DataError
 from kdstudy.own_data import fingerprint, parts
 

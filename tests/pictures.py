@@ -3,7 +3,7 @@
 import torch
 
 from kdstudy import convolution, targets
-from kdstudy.datasets import Dataset, Images
+from kdstudy.data.dataset import Dataset, Images
 from kdstudy.setups import teacher_of
 from kdstudy.spec import Data, Recipe, Run
 

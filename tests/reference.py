@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kdstudy import targets, training
 from kdstudy.core.random import generator
-from kdstudy.datasets import Dataset
+from kdstudy.data.dataset import Dataset
 from kdstudy.spec import Run
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdstudy import nets, targets, views
 from kdstudy.core.random import generator
-from kdstudy.datasets import Dataset
+from kdstudy.data.dataset import Dataset
 from kdstudy.spec import Run
 
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import __main__ as command
 from benchmarks import common, crew, engine, plain, side_by_side, stackable, stacked, ways, work
 from kdstudy import datasets, nets, targets
-from kdstudy.datasets import Dataset, Images
+from kdstudy.data.dataset import Dataset, Images
 from kdstudy.spec import Data, Recipe, Run
 
 F64 = torch.float64

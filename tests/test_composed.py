@@ -8,6 +8,7 @@ import torch
 from conftest import TINY, says, tiny_run
 
 from kdstudy import datasets, measures, plans, runs, targets
+from kdstudy.data import transforms
 from kdstudy.engine import teachers as composed
 from kdstudy.spec import Condition, Data, Run
 from kdstudy.store import Store
@@ -28,8 +29,8 @@ def taught(name: str) -> Run:
 def test_each_example_is_taught_by_the_network_that_never_saw_it():
     student = taught("crossfitted")
     frame = runs.ask([student])
-    members, fold = composed.members(student.teacher), datasets.fold_of(96)
-    assert [dict(m.data.options)["crossfit"] for m in members] == list(range(datasets.FOLDS))
+    members, fold = composed.members(student.teacher), transforms.fold_of(96)
+    assert [dict(m.data.options)["crossfit"] for m in members] == list(range(transforms.FOLDS))
     assert {(m.recipe, m.condition, m.seed) for m in members} == {(TEACHER.recipe, TEACHER.condition, TEACHER.seed)}
     own, whole = logits(student.teacher, "train"), datasets.load(TINY)
     for k, member in enumerate(members):

@@ -6,6 +6,7 @@ from conftest import TINY, says, tiny_run
 from scipy.stats import spearmanr
 
 from kdstudy import datasets, derived, mantel, observe, plans, runs
+from kdstudy.data import transforms
 from kdstudy.spec import Data, Recipe
 
 TAUGHT = [tiny_run(name, s) for s in range(2) for name in ("hard", "kd", "random_teacher")]
@@ -15,7 +16,7 @@ TAUGHT = [tiny_run(name, s) for s in range(2) for name in ("hard", "kd", "random
 def tables() -> dict:
     """A small chapter: three conditions, their teachers, and teachers by folds."""
     recipe = Recipe((9,), 2, batch=16)
-    part = [(Data(TINY.name, (*TINY.options, ("fold", k))), s) for k in range(datasets.FOLDS) for s in range(2)]
+    part = [(Data(TINY.name, (*TINY.options, ("fold", k))), s) for k in range(transforms.FOLDS) for s in range(2)]
     folds = [plans.teacher_of(data, recipe, s) for data, s in part]
     return runs.answer({"study": TAUGHT, "teachers": plans.teachers(TAUGHT), "folds": folds})
 
@@ -48,10 +49,10 @@ def test_geometry_is_compared_with_the_blocks_of_super_classes(tables):
 
 def test_crossfitted_misses_come_from_the_fold_that_was_left_out(tables):
     found = derived.crossfitted(tables["folds"])["synthetic"]
-    fold = datasets.fold_of(96)
+    fold = transforms.fold_of(96)
     assert found.shape == (96,) and np.isfinite(found).all()
     misses, options = runs.arrays(tables["folds"], "miss"), tables["folds"].set_index("key")["options"]
-    for k in range(datasets.FOLDS):
+    for k in range(transforms.FOLDS):
         mine = [m.astype(float) for key, m in misses.items() if f'"fold": {k}' in options[key]]
         assert len(mine) == 2
         np.testing.assert_allclose(found[fold == k], np.mean(mine, axis=0))

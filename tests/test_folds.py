@@ -7,9 +7,10 @@ from conftest import SMALL, says
 from tiny_files import NAMES, load, well_formed
 
 from kdstudy import datasets
+from kdstudy.data import transforms
 from kdstudy.spec import Data, pairs
 
-FOLDS = range(datasets.FOLDS)
+FOLDS = range(transforms.FOLDS)
 
 
 def folded(fold: object) -> datasets.Dataset:
@@ -21,23 +22,23 @@ def folded(fold: object) -> datasets.Dataset:
 
 @pytest.mark.parametrize("examples", [1, 5, 96, 997, 4003])
 def test_folds_are_equal_to_one_and_the_same_every_time(examples):
-    found = datasets.fold_of(examples)
+    found = transforms.fold_of(examples)
     torch.manual_seed(examples)
-    assert torch.equal(datasets.fold_of(examples), found)
-    sizes = found.bincount(minlength=datasets.FOLDS)
-    assert len(sizes) == datasets.FOLDS == 5 and sizes.sum() == examples
+    assert torch.equal(transforms.fold_of(examples), found)
+    sizes = found.bincount(minlength=transforms.FOLDS)
+    assert len(sizes) == transforms.FOLDS == 5 and sizes.sum() == examples
     assert sizes.max() - sizes.min() <= 1
 
 
 def test_folds_do_not_follow_the_order_of_examples():
-    assert not torch.equal(datasets.fold_of(100), torch.arange(100) % datasets.FOLDS)
-    early = datasets.fold_of(4000)[:400].bincount(minlength=5)
+    assert not torch.equal(transforms.fold_of(100), torch.arange(100) % transforms.FOLDS)
+    early = transforms.fold_of(4000)[:400].bincount(minlength=5)
     assert ((early - 80).abs() < 40).all()
 
 
 def test_every_training_example_is_left_out_exactly_once():
     whole, parts = load("synthetic", **SMALL), [folded(f) for f in FOLDS]
-    order = datasets.fold_of(96).argsort(stable=True)
+    order = transforms.fold_of(96).argsort(stable=True)
     assert torch.equal(torch.cat([d.validation.x for d in parts]), whole.train.x[order])
     assert torch.equal(torch.cat([d.validation.y for d in parts]), whole.train.y[order])
 
@@ -45,7 +46,7 @@ def test_every_training_example_is_left_out_exactly_once():
 @pytest.mark.parametrize("fold", FOLDS)
 def test_what_is_left_and_what_is_left_out_make_up_the_training_split(fold):
     whole, part = load("synthetic", **SMALL), folded(fold)
-    out = datasets.fold_of(96) == fold
+    out = transforms.fold_of(96) == fold
     for split, at in (("train", ~out), ("validation", out)):
         found, inside = getattr(part, split), part.extra[split]
         assert torch.equal(found.x, whole.train.x[at]) and torch.equal(found.y, whole.train.y[at])

@@ -49,9 +49,13 @@ def test_weights_as_one_vector_come_back():
     assert_close(filled.eval()(x), trained.eval()(x), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["resnet21", "resnet2", "wrn-16", "wrn-15-2", "cnn0", "vgg8", "resnet20 "])
+DEPTHS = {"resnet21": "'resnet20', of depth 6n + 2", "wrn-15-2": "'wrn-16-2', of depth 6n + 4 and its width"}
+FORMS = "'cnn{}', 'resnet{}', 'wrn-{}-{}', 'torchvision:{}'"
+
+
+@pytest.mark.parametrize("name", [*DEPTHS, "wrn-16", "vgg8", "resnet20 ", "resnet020", "cnn"])
 def test_an_unknown_network_is_refused(name):
-    with pytest.raises(ValueError, match=says(f"net: found {name!r}, allowed: {nets.ALLOWED}")):
+    with pytest.raises(ValueError, match=says(f"net: found {name!r}, allowed: {DEPTHS.get(name, FORMS)}")):
         nets.build(name, 3, 10, 0)
 
 

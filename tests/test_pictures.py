@@ -194,7 +194,7 @@ def test_any_of_the_archives_is_enough(archive, monkeypatch):
 TREATED = {"merge": 2, "noise": 0.5, "imbalance": 4.0, "fold": 1, "crossfit": 1}
 
 
-@pytest.mark.parametrize("treatment", datasets.TREATMENTS)
+@pytest.mark.parametrize("treatment", datasets.TRANSFORMS)
 def test_treatments_leave_images_images(archive, treatment):
     whole, data = load("tiny_imagenet"), load("tiny_imagenet", **{treatment: TREATED[treatment]})
     there = {x.numpy().tobytes() for s in ("train", "validation") for x in getattr(whole, s).x}

@@ -8,7 +8,7 @@ from conftest import tiny_run
 from pandas.testing import assert_frame_equal
 from stored import answers
 
-from kdstudy import executors, runs, targets
+from kdstudy import provenance, runs
 from kdstudy.engine import stacks
 from kdstudy.store import Record, Store
 
@@ -57,29 +57,22 @@ def test_refreshing_a_student_refreshes_its_stale_teacher(trained):
     fresh = runs.ask([student], refresh=True)
     assert trained == [[student.teacher], [student]]
     assert_frame_equal(answers(fresh), answers(first), check_exact=True)
-    assert not executors.stale(Store().rows([student.teacher.key])[student.teacher.key])
+    assert not provenance.stale(Store().rows([student.teacher.key])[student.teacher.key])
 
 
 def test_changed_code_makes_its_condition_stale_and_no_other(monkeypatch):
     asked = [tiny_run("hard"), tiny_run("label_smoothing")]
     runs.ask(asked)
-
-    def label_smoothing(label, ctx, *, epsilon=0.1):
-        return targets.hard(label, ctx)
-
-    monkeypatch.setitem(targets.CONDITIONS, "label_smoothing", label_smoothing)
-    executors._digest.cache_clear()
-    try:
-        with pytest.warns(UserWarning, match="^1 of 2 runs are stale: "):
-            assert list(runs.ask(asked)["stale"]) == [False, True]
-    finally:
-        executors._digest.cache_clear()
+    digest = provenance.root_digest
+    changed = lambda root: "changed" if root == "condition:label_smoothing" else digest(root)  # noqa: E731
+    monkeypatch.setattr(provenance, "root_digest", changed)
+    with pytest.warns(UserWarning, match="^1 of 2 runs are stale: "):
+        assert list(runs.ask(asked)["stale"]) == [False, True]
 
 
-def test_a_condition_that_is_gone_is_stale(monkeypatch):
+@pytest.mark.parametrize("gone", [{"condition": "gone"}, {"dataset": "gone"}, {"net": "gone3"}])
+def test_what_rests_on_code_that_is_gone_is_stale(gone):
     runs.ask([tiny_run("label_smoothing")])
     row = next(iter(Store().rows().values()))
-    assert not executors.stale(row)
-    others = {name: fn for name, fn in targets.CONDITIONS.items() if name != "label_smoothing"}
-    monkeypatch.setattr(targets, "CONDITIONS", others)  # a name taken out and put back would come last
-    assert executors.stale(row)
+    assert not provenance.stale(row)
+    assert provenance.stale(row | gone)

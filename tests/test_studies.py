@@ -5,6 +5,7 @@ from dataclasses import replace
 from lessons import LABEL, TEACHER, context
 
 from kdstudy import datasets, plans, setups, targets
+from kdstudy.data import transforms
 from kdstudy.spec import Data
 
 # ---------------------------------------------------------------- studies
@@ -64,7 +65,7 @@ def test_folds_cover_every_fold_of_every_data_set():
     asked = plans.folds(["digits", "clinc150"], epochs=4, teachers=2)
     assert [(r.data, r.seed) for r in asked] == [
         (Data(name, (("fold", fold),)), 10_000 + seed)
-        for name in ("digits", "clinc150") for fold in range(datasets.FOLDS) for seed in range(2)
+        for name in ("digits", "clinc150") for fold in range(transforms.FOLDS) for seed in range(2)
     ]  # fmt: skip
     assert {r.recipe for r in asked} == {replace(setups.SETUPS[n].teacher, epochs=4) for n in ("digits", "clinc150")}
     assert {(r.condition, r.teacher) for r in asked} == {(targets.make("hard"), None)}

@@ -6,35 +6,36 @@ import torch
 from conftest import SMALL, says
 from tiny_files import load, well_formed
 
-from kdstudy import datasets, treatments
+from kdstudy import datasets
+from kdstudy.data import transforms
 
 LABEL = torch.arange(6000) % 6
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.2, 0.6, 1.0])
 def test_a_fraction_of_the_labels_is_drawn_from_all_classes(fraction):
-    found = treatments.noisy(LABEL, 6, fraction)
-    assert torch.equal(found, treatments.noisy(LABEL, 6, fraction))
+    found = transforms.noisy(LABEL, 6, fraction)
+    assert torch.equal(found, transforms.noisy(LABEL, 6, fraction))
     assert float((found != LABEL).double().mean()) == pytest.approx(fraction * 5 / 6, abs=0.02)
     changed = found[found != LABEL].bincount(minlength=6) / max(1, int((found != LABEL).sum()))
     assert not fraction or (changed - 1 / 6).abs().max() < 0.03
 
 
 def test_more_noise_keeps_what_less_noise_changed():
-    less, more = (treatments.noisy(LABEL, 6, f) for f in (0.2, 0.6))
+    less, more = (transforms.noisy(LABEL, 6, f) for f in (0.2, 0.6))
     assert torch.equal(more[less != LABEL], less[less != LABEL])
 
 
 def thinned_one_by_one(label, classes, ratio):
     """How many of each class are left, smallest first."""
     counts = [int((label == c).sum()) for c in range(classes)]
-    place = torch.randperm(classes, generator=treatments.generator(0, "imbalance")).tolist()
+    place = torch.randperm(classes, generator=transforms.generator(0, "imbalance")).tolist()
     return [max(1, round(n * ratio ** (-r / (classes - 1)))) for n, r in zip(counts, place)]
 
 
 @pytest.mark.parametrize("ratio", [1, 3.0, 10, 1e6])
 def test_classes_are_thinned_along_a_geometric_sequence(ratio):
-    kept = treatments.thinned(LABEL, 6, ratio)
+    kept = transforms.thinned(LABEL, 6, ratio)
     assert torch.equal(kept, kept.unique())  # sorted, none twice
     assert LABEL[kept].bincount(minlength=6).tolist() == thinned_one_by_one(LABEL, 6, ratio)
     if ratio == 1:
@@ -42,29 +43,29 @@ def test_classes_are_thinned_along_a_geometric_sequence(ratio):
 
 
 def test_a_class_without_examples_stays_without():
-    assert treatments.thinned(torch.tensor([0, 0, 2, 2]), 3, 2.0).numel() > 0
+    assert transforms.thinned(torch.tensor([0, 0, 2, 2]), 3, 2.0).numel() > 0
 
 
 def test_neighbours_are_merged_evenly_within_their_super_classes():
     superclass = torch.tensor([1, 0, 1, 0, 2, 2])
-    assert treatments.groups(6, 3, superclass).tolist() == [1, 0, 1, 0, 2, 2]
-    assert treatments.groups(6, 6, superclass).tolist() == [2, 0, 3, 1, 4, 5]
-    assert treatments.groups(6, 2, None).tolist() == [0, 0, 0, 1, 1, 1]
-    sizes = treatments.groups(7, 3, None).bincount()
+    assert transforms.groups(6, 3, superclass).tolist() == [1, 0, 1, 0, 2, 2]
+    assert transforms.groups(6, 6, superclass).tolist() == [2, 0, 3, 1, 4, 5]
+    assert transforms.groups(6, 2, None).tolist() == [0, 0, 0, 1, 1, 1]
+    sizes = transforms.groups(7, 3, None).bincount()
     assert sizes.sum() == 7 and sizes.max() - sizes.min() <= 1
 
 
 def test_what_is_above_merged_classes():
     superclass = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
-    assert treatments.above(treatments.groups(8, 4, superclass), superclass).tolist() == [0, 0, 1, 1]
+    assert transforms.above(transforms.groups(8, 4, superclass), superclass).tolist() == [0, 0, 1, 1]
     for left in (2, 3):  # the super-classes themselves; mixtures of them
-        assert treatments.above(treatments.groups(8, left, superclass), superclass) is None
-    assert treatments.above(torch.tensor([0, 1]), None) is None
+        assert transforms.above(transforms.groups(8, left, superclass), superclass) is None
+    assert transforms.above(torch.tensor([0, 1]), None) is None
 
 
 @pytest.mark.parametrize("names, name", [(["a"], "a"), (["a", "b"], "a + 1"), (["a", "b", "c"], "a + 2")])
 def test_merged_classes_have_names(names, name):
-    assert treatments.called(names) == name
+    assert transforms.called(names) == name
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_the_synthetic_task_has_a_noise_of_its_own():
 
 def test_what_is_known_of_an_example_goes_with_it():
     whole, part = load("synthetic", **SMALL), load("synthetic", **SMALL, imbalance=5.0)
-    kept = treatments.thinned(whole.train.y, 6, 5.0)
+    kept = transforms.thinned(whole.train.y, 6, 5.0)
     assert len(kept) < 96 and torch.equal(part.train.y, whole.train.y[kept])
     assert torch.equal(part.extra["train"]["margin"], whole.extra["train"]["margin"][kept])
 
@@ -122,7 +123,7 @@ def test_merging_goes_before_thinning_and_drawing():
     part = load("digits", merge=2, noise=1.0, imbalance=2.0)
     counts = load("digits", merge=2, imbalance=2.0).train.y.bincount()
     assert part.train.y.max() == 1 and counts.max() == pytest.approx(2 * counts.min(), abs=30)
-    assert [*datasets.TREATMENTS] == ["merge", "imbalance", "noise", "fold", "crossfit"]
+    assert [*datasets.TRANSFORMS] == ["merge", "imbalance", "noise", "fold", "crossfit"]
 
 
 def test_merged_labels_are_the_groups_of_the_old_ones():

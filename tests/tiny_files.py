@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kdstudy import datasets, downloads
-from kdstudy.datasets import Dataset
+from kdstudy.data.dataset import Dataset
 from kdstudy.spec import Data, pairs
 
 REAL = os.environ.get("KDSTUDY_DATA")

@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from kdstudy import executors, plans, runs, stats
+from kdstudy import plans, runs, stats
 from kdstudy.book import build, notebooks
 from kdstudy.downloads import at_hand
 from kdstudy.engine import stacks
+from kdstudy.provenance import stale_rows
 from kdstudy.published import Published
 from kdstudy.spec import Run
 from kdstudy.store import Store
@@ -121,10 +122,9 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 def provenance(chapter: str) -> pd.DataFrame:
     """How many published runs of a chapter came from which code, data, version and device."""
     rows = Published().frame(chapter)
-    old = [executors.stale(r) for r in Published().rows(rows["key"]).values()]
     by = ["dataset", "digest", "torch", "device", "version"]
     return (
-        rows.assign(stale=old)
+        rows.assign(stale=stale_rows(rows))
         .groupby(by)
         .agg(runs=("key", "size"), stale=("stale", "sum"), code=("code", "nunique"))
         .reset_index()

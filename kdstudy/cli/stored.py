@@ -47,17 +47,16 @@ def stored() -> "pd.DataFrame":
     """Every stored run with its source and whether it is stale."""
     import pandas as pd
 
-    from kdstudy import executors
+    from kdstudy.provenance import stale_rows
     from kdstudy.published import Published
     from kdstudy.store import Store
 
-    working = Store().rows()
-    rows = Published().rows() | working
-    frame = pd.DataFrame([*rows.values()])
-    if frame.empty:
+    published, working = Published().frame(), pd.DataFrame([*Store().rows().values()])
+    tables = [t for t in (published.assign(source="published"), working.assign(source="store")) if len(t)]
+    if not tables:
         return pd.DataFrame(columns=["key", "dataset", "condition", "seed", "source", "stale"])
-    where = ["store" if k in working else "published" for k in rows]
-    return frame.assign(source=where, stale=[executors.stale(r) for r in rows.values()])
+    frame = pd.concat(tables, ignore_index=True).drop_duplicates("key", keep="last")
+    return frame.assign(stale=stale_rows(frame))
 
 
 def show(frame: "pd.DataFrame", most: int = 40) -> None:
@@ -90,3 +89,16 @@ def remove(frame: "pd.DataFrame", yes: bool) -> None:
         typer.confirm(f"Forget these {len(going)} runs of {store.path}?", abort=True)
     store.forget(going["key"])
     out.print(f"{len(going)} runs forgotten in the working store; published results stay")
+
+
+def migrate() -> None:
+    """Give runs stored by version 0.4 the digests of this version, if their code was valid then."""
+    with plainly():
+        from kdstudy.provenance import migrated
+        from kdstudy.store import Store
+
+        store = Store()
+        rows = store.rows()
+        codes = {key: code for key, row in rows.items() if (code := migrated(row))}
+        store.restamp(codes)
+        out.print(f"{len(codes)} of {len(rows)} runs of {store.path} have new digests; the others stay as they are")

@@ -32,7 +32,11 @@ class _Meaning(ast.NodeTransformer):
         self.silent = silent
 
     def _body(self, node: ast.FunctionDef | ast.ClassDef) -> ast.AST:
-        node.decorator_list = [d for d in node.decorator_list if not self.silent(d)]
+        node.decorator_list = [
+            kept
+            for d in node.decorator_list
+            for kept in (getattr(d, "keywords", []) if self.silent(d) else [d])  # what is registered with it counts
+        ]
         if ast.get_docstring(node) is not None:
             node.body = node.body[1:]
         self.generic_visit(node)

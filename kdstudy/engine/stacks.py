@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from joblib import cpu_count
 
-from kdstudy import convolution, datasets, executors, measures, training
+from kdstudy import convolution, datasets, measures, training
 from kdstudy.spec import RECIPE_VERSION, Recipe, Run
 from kdstudy.store import Record, Store
 
@@ -102,9 +102,9 @@ def train(stack: Sequence[Run], left: Mapping[str, Mapping[str, torch.Tensor]], 
 
 
 def record(result: training.Result, digest: str, seconds: float) -> Record:
-    """A result with its provenance, but for the code of a condition from outside the package (`executors.code`)."""
+    """A result with its provenance, but for its code: the process that asks has the sources (`provenance.code`)."""
     run, metrics = result.run, {name: _single(value) for name, value in result.metrics.items()}
-    row = run.columns | metrics | {"code": executors.code_here(run, metrics), "version": RECIPE_VERSION}
+    row = run.columns | metrics | {"code": "", "version": RECIPE_VERSION}
     row |= {"digest": digest, "torch": torch.__version__, "device": hardware(), "seconds": round(seconds, 3)}
     return Record(row, result.arrays)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdstudy import shapes
 from kdstudy.core.registry import Registry
-from kdstudy.datasets import Dataset
+from kdstudy.data.dataset import Dataset
 
 TAUS = (1.0, 2.0, 4.0, 8.0)
 AT_TAU = ("universe", "domain", "instance", "mass", "law")

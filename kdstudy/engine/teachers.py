@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdstudy import datasets, measures, training, treatments
+from kdstudy import datasets, measures, training
 from kdstudy.core.registry import Registry
-from kdstudy.datasets import Dataset
+from kdstudy.data import transforms
+from kdstudy.data.dataset import Dataset
 from kdstudy.engine import stacks
 from kdstudy.spec import Data, Run, pairs
 from kdstudy.store import Record, Store
@@ -55,7 +56,7 @@ def members(run: Run) -> list[Run]:
 def _folds(run: Run) -> list[Run]:
     """One network for each fold."""
     data = plain(run)
-    parts = [Data(data.name, (*data.options, ("crossfit", k))) for k in range(datasets.FOLDS)]
+    parts = [Data(data.name, (*data.options, ("crossfit", k))) for k in range(transforms.FOLDS)]
     return [replace(run, data=part) for part in parts]
 
 
@@ -70,7 +71,7 @@ def crossfitted(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Datase
 
     Members validate on the fold left out, then on the data set's own validation split.
     """
-    fold, mine = datasets.fold_of(len(data.train.y)), [left[m.key] for m in members(run)]
+    fold, mine = transforms.fold_of(len(data.train.y)), [left[m.key] for m in members(run)]
     train = torch.empty(len(fold), len(data.classes), dtype=mine[0]["test"].dtype)
     for k, member in enumerate(mine):
         train[fold == k] = member["validation"][: int((fold == k).sum())]
@@ -87,7 +88,7 @@ def finer(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> 
     """A teacher of all classes, its probabilities added within each merged one: z_g = log sum_{c in g} exp z_c."""
     (member,) = members(run)
     whole = datasets.load(member.data)
-    group = treatments.groups(len(whole.classes), len(data.classes), whole.superclass)
+    group = transforms.groups(len(whole.classes), len(data.classes), whole.superclass)
     within = group == torch.arange(len(data.classes))[:, None]
     return {s: torch.stack([left[member.key][s][:, g].logsumexp(-1) for g in within], -1) for s in measures.SPLITS}
 

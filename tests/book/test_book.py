@@ -16,7 +16,7 @@ from kdstudy.book.offline import offline_report
 from kdstudy.core.paths import ROOT
 
 CHAPTERS = sorted((ROOT / "book/chapters").glob("*.ipynb"))
-MACHINERY = {"cli", "convolution", "data", "engine", "executors", "store", "train", "trainer", "training"}
+MACHINERY = {"cli", "convolution", "data", "engine", "store", "train", "trainer", "training"}
 OUTSIDE = {"IPython.display"}
 
 

@@ -9,7 +9,7 @@ import pytest
 from command import shell, small_book
 from conftest import tiny_run
 
-from kdstudy import runs
+from kdstudy import provenance, runs
 from kdstudy.published import Published
 from kdstudy.store import Record, Store
 
@@ -131,3 +131,14 @@ def test_a_long_list_is_cut_and_says_so(kdstudy, monkeypatch):
     out = kdstudy("runs")[1]
     assert out.count("synthetic") == 40
     assert out.splitlines()[-1] == "45 runs, 0 stale, the first 40 shown; --export FILE writes them all"
+
+
+def test_runs_stamped_before_are_migrated_if_their_code_was_valid_then(kdstudy, three):
+    rows, store = Store().rows(), Store()
+    old, other, *_ = rows
+    valid = provenance._migration()["before"][0]
+    store.restamp({old: valid, other: "0" * 12})
+    code, out, _ = kdstudy("migrate")
+    assert code == 0 and out.startswith("1 of 4 runs of ")
+    found = {key: row["code"] for key, row in store.rows().items()}
+    assert found == {key: row["code"] for key, row in rows.items()} | {other: "0" * 12}

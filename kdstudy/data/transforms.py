@@ -1,0 +1,131 @@
+"""What can be done to any data set: each transform is a function (data set, value) -> data set.
+
+They are done in the order in which they stand here. What they do to tensors is said by the functions above them.
+"""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from kdstudy.core.random import generator
+from kdstudy.data.dataset import SPLITS, TRANSFORMS, Dataset, digest_of, split_from
+from kdstudy.spec import require
+
+FOLDS = 5
+
+
+def noisy(label: Int[Tensor, " N"], classes: int, fraction: float) -> Int[Tensor, " N"]:
+    """Each label replaced, with probability `fraction`, by one drawn uniformly from all C classes.
+
+    So P'(c | x) = (1 - fraction) P(c | x) + fraction / C. The draws are the same every time, and the examples
+    whose label is drawn anew are nested in those of a larger fraction.
+    """
+    require(0 <= fraction <= 1, "noise", fraction, "0 <= noise <= 1")
+    g = generator(0, "noise")
+    drawn = torch.rand(len(label), generator=g) < fraction
+    return torch.where(drawn, torch.randint(classes, (len(label),), generator=g), label)
+
+
+def thinned(label: Int[Tensor, " N"], classes: int, ratio: float) -> Int[Tensor, " kept"]:
+    """The examples that are left, in order, when class c keeps the fraction ratio^(-r_c / (C - 1)), at least one.
+
+    r_c is the class's place in an order drawn once: the first keeps all, the last 1 / ratio. Cui et al. 2019.
+    """
+    require(1 <= ratio < torch.inf, "imbalance", ratio, "a finite number of at least 1")
+    g = generator(0, "imbalance")
+    place = torch.randperm(classes, generator=g)
+    count = label.bincount(minlength=classes)
+    most = (count * ratio ** (-place / max(classes - 1, 1))).round().clamp(min=1)
+    order = torch.randperm(len(label), generator=g)
+    kept = [order[label[order] == c][: int(most[c])] for c in range(classes)]
+    return torch.cat(kept).sort().values
+
+
+def groups(classes: int, left: int, superclass: Int[Tensor, " C"] | None) -> Int[Tensor, " C"]:
+    """The new class of each class when `left` are left: runs of neighbours, of sizes equal to one.
+
+    Neighbours are in the order of their super-classes where there are any, so that merging C classes of G equal
+    super-classes to G leaves the super-classes.
+    """
+    whole = isinstance(left, int) and 2 <= left <= classes
+    require(whole, "merge", left, f"a whole number from 2 to {classes}, the number of classes")
+    order = torch.arange(classes) if superclass is None else superclass.argsort(stable=True)
+    new = torch.empty(classes, dtype=torch.long)
+    new[order] = torch.arange(classes) * left // classes
+    return new
+
+
+def above(group: Int[Tensor, " C"], superclass: Int[Tensor, " C"] | None) -> Int[Tensor, " left"] | None:
+    """The super-class of each new class; None if one of them mixes several, or if each has but one class."""
+    if superclass is None:
+        return None
+    held = [superclass[group == g].unique() for g in range(int(group.max()) + 1)]
+    if any(len(h) > 1 for h in held) or len(held) == len(superclass.unique()):
+        return None
+    return torch.cat(held)
+
+
+def called(names: list[str]) -> str:
+    """A name for classes that were merged."""
+    return names[0] if len(names) == 1 else f"{names[0]} + {len(names) - 1}"
+
+
+def fold_of(examples: int) -> Int[Tensor, " N"]:
+    """The fold of each training example, at random once and for all, all folds equally large to one."""
+    place = torch.randperm(examples, generator=generator(0, "fold"))
+    return place % FOLDS
+
+
+def _subset(data: Dataset, at: Tensor) -> Dataset:
+    """The data set with these training examples alone."""
+    inside = {k: v[at] for k, v in data.extra.get("train", {}).items()}
+    extra = {**data.extra, **({"train": inside} if inside else {})}
+    return replace(data, train=split_from(data.train.x[at], data.train.y[at]), extra=extra)
+
+
+@TRANSFORMS.register
+def merge(data: Dataset, classes: int) -> Dataset:
+    """Neighbouring classes merged until `classes` are left (`groups`); extras of the old ones go."""
+    group = groups(len(data.classes), classes, data.superclass)
+    splits = {s: replace(getattr(data, s), y=group[getattr(data, s).y]) for s in SPLITS}
+    names = tuple(called([data.classes[i] for i in (group == g).nonzero()]) for g in range(classes))
+    parents = above(group, data.superclass)
+    rest = {"classes": names, "superclass": parents, "extra": {}, "digest": digest_of(data.digest, "merge", classes)}
+    return replace(data, **splits, **rest, superclasses=data.superclasses if parents is not None else ())
+
+
+@TRANSFORMS.register
+def imbalance(data: Dataset, ratio: float) -> Dataset:
+    """Training examples of class c thinned to a fraction between 1 and 1 / ratio (`thinned`)."""
+    kept = thinned(data.train.y, len(data.classes), ratio)
+    return replace(_subset(data, kept), digest=digest_of(data.digest, "imbalance", ratio))
+
+
+@TRANSFORMS.register
+def noise(data: Dataset, fraction: float) -> Dataset:
+    """Each training label replaced, with probability `fraction`, by one drawn from all classes."""
+    y = noisy(data.train.y, len(data.classes), fraction)
+    return replace(data, train=replace(data.train, y=y), digest=digest_of(data.digest, "noise", fraction))
+
+
+@TRANSFORMS.register
+def fold(data: Dataset, out: int) -> Dataset:
+    """Training on all folds but one, validated on that one."""
+    require(isinstance(out, int) and 0 <= out < FOLDS, "fold", out, f"a whole number from 0 to {FOLDS - 1}")
+    held_out = fold_of(len(data.train.y)) == out
+    left, rest = _subset(data, held_out), _subset(data, ~held_out)
+    extra = {**data.extra, "train": rest.extra.get("train", {}), "validation": left.extra.get("train", {})}
+    digest = digest_of(data.digest, out)
+    return replace(data, train=rest.train, validation=left.train, digest=digest, extra=extra)
+
+
+@TRANSFORMS.register
+def crossfit(data: Dataset, out: int) -> Dataset:
+    """`fold`, the data set's own validation split kept behind the fold: what a teacher of that fold must see."""
+    part = fold(data, out)
+    both = zip((part.validation.x, part.validation.y), (data.validation.x, data.validation.y))
+    validation = split_from(*map(torch.cat, both))
+    extra = {k: v for k, v in part.extra.items() if k != "validation"}
+    return replace(part, validation=validation, digest=digest_of(part.digest, "crossfit"), extra=extra)
