@@ -12,7 +12,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # before torch is imported: its 
 import torch
 
 from benchmarks import ceilings, common, distil, growth, precision, side_by_side, stacked
-from kdstudy.store import ROOT
+from kdstudy.core.paths import ROOT
 
 PARTS: dict[str, Callable[[str, bool], dict[str, list[common.Row]]]] = {
     "stacked": stacked.measure,

@@ -16,7 +16,7 @@ import joblib
 import pandas as pd
 import torch
 
-from kdstudy.store import ROOT
+from kdstudy.core.paths import ROOT
 
 FOLDER = ROOT / "data/benchmarks"
 Row = dict[str, object]

@@ -11,10 +11,10 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from kdstudy import stats
+from kdstudy.core import paths
 from kdstudy.published import Published
-from kdstudy.store import ROOT
 
-FOLDER = ROOT / "data/benchmarks"
+FOLDER = paths.published("data/benchmarks")
 MACHINE = ["device", "hardware", "cores", "torch"]
 DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 PARTS = {

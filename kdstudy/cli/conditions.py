@@ -2,13 +2,13 @@
 
 import ast
 import importlib.util
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from rich.markup import escape
 
 from kdstudy.cli.console import out, plainly
+from kdstudy.core import plugins
 from kdstudy.core.paths import PACKAGE
 
 
@@ -23,18 +23,13 @@ def list_conditions() -> None:
 
 def found() -> Iterator[ast.FunctionDef]:
     """Every function under `@condition`: of this package, then of the plugins in $KDSTUDY_PLUGINS."""
-    for path in (*sorted(PACKAGE.rglob("*.py")), *plugins()):
+    for path in (*sorted(PACKAGE.rglob("*.py")), *map(_source, plugins.named())):
         if "condition\ndef " in (text := path.read_text("utf-8")):
             yield from (f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef) and _registered(f))
 
 
-def plugins() -> list[Path]:
-    """The files that $KDSTUDY_PLUGINS names, by their paths or as modules; ValueError for what is neither."""
-    return [_source(name) for name in os.environ.get("KDSTUDY_PLUGINS", "").split(os.pathsep) if name]
-
-
 def _source(name: str) -> Path:
-    """The file of a plugin."""
+    """The file of a plugin, named by its path or as a module; ValueError for what is neither."""
     if name.endswith(".py"):
         path = Path(name).expanduser()
     else:

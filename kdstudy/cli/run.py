@@ -10,7 +10,7 @@ import typer
 
 from kdstudy.book import build, notebooks
 from kdstudy.cli.console import out, plainly
-from kdstudy.core import paths
+from kdstudy.core import paths, plugins
 
 if TYPE_CHECKING:
     from kdstudy.spec import Run
@@ -115,6 +115,7 @@ def needed(chapter: str, values: dict[str, object]) -> list["Run"]:
     """The runs a chapter needs with these parameters; none for a chapter without a plan."""
     from kdstudy import plans
 
+    plugins.load()
     defaults = {name: p.default for name, p in notebooks.parameters(notebook(chapter)).items()}
     return plans.every(chapter, **(defaults | values))
 

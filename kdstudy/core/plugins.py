@@ -20,8 +20,15 @@ def named() -> list[str]:
 
 def load() -> None:
     """Import every plugin once in this process. Raises ValueError, with the plugin's own error, if one fails."""
-    for name in named():
+    for name in (names := [_from_root(name) for name in named()]):
         _load(name)
+    if names:
+        os.environ[VARIABLE] = os.pathsep.join(names)  # a chapter is executed in another folder
+
+
+def _from_root(name: str) -> str:
+    """A file's absolute path; the name of a module as it is."""
+    return str(Path(name).expanduser().absolute()) if name.endswith(".py") else name
 
 
 @cache
@@ -39,7 +46,6 @@ def _import(name: str) -> None:
     if not name.endswith(".py"):
         importlib.import_module(name)
         return
-    path = Path(name).expanduser().absolute()
-    spec = importlib.util.spec_from_file_location(f"plugin_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"plugin_{Path(name).stem}", name)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

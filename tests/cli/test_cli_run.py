@@ -36,7 +36,7 @@ def test_without_words_it_explains_itself(kdstudy):
 def test_conditions_are_listed_with_defaults_and_formulas(kdstudy):
     code, out, _ = kdstudy("conditions")
     assert code == 0
-    listed = re.findall(r"(?m)^(\w+) \\((.*)\\)\n    (.+)$", out)
+    listed = re.findall(r"(?m)^(\w+) \((.*)\)\n    (.+)$", out)
     assert {name: (said, formula) for name, said, formula in listed} == {
         name: (", ".join(f"{k} = {v:g}" for k, v in targets.parameters(name).items()), fn.__doc__.splitlines()[0])
         for name, fn in targets.CONDITIONS.items()
@@ -167,7 +167,7 @@ def test_an_unknown_data_set(kdstudy, asked):
 
 def test_an_unknown_executor(kdstudy):
     assert kdstudy("run", "universe", "-p", "executor=cluster") == (
-        1, "", "error: executor: found 'cluster', allowed: 'local', 'ray', 'ray:ADDRESS'\n"
+        1, "", "error: executor 'cluster' is unknown; there are: local, ray (ray:ADDRESS)\n"
     )  # fmt: skip
 
 
