@@ -21,6 +21,7 @@ test: $(READY)  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY)  ## check code and formatting
+	@$(BIN)/lint-imports --no-logo
 	@$(RUFF) check .
 	@$(RUFF) format --check .
 

@@ -13,10 +13,10 @@ import torch
 from benchmarks import common, plain
 from benchmarks.common import Row
 from benchmarks.engine import STUDENT, TEACHER, Bench, bench, images, students
-from kdstudy import datasets
-from kdstudy.downloads import at_hand
+from kdstudy.core.spec import Run
+from kdstudy.data import registry
+from kdstudy.data.download import at_hand
 from kdstudy.engine import stacks
-from kdstudy.spec import Run
 
 TAUS = {"cpu": (2.0, 4.0), "cuda": tuple(1 + i / 4 for i in range(stacks.SIDE_BY_SIDE["cuda"]))}
 
@@ -29,7 +29,7 @@ def weights(place: Bench, runs: list[Run]) -> dict[str, torch.Tensor]:
 
 def facts(runs: list[Run], side: str, device: str) -> Row:
     """What a timing is of; `images` are those that students were trained on."""
-    first, n = runs[0], len(datasets.load(runs[0].data).train.y)
+    first, n = runs[0], len(registry.load(runs[0].data).train.y)
     many = stacks.workers() if side != "plain loop" else 1
     each = 1 if side != "plain loop" and device == "cpu" else common.cores()
     return {
@@ -37,7 +37,7 @@ def facts(runs: list[Run], side: str, device: str) -> Row:
         "teacher": TEACHER,
         "student": STUDENT,
         "data": "tiny_imagenet" if at_hand("tiny_imagenet") else "random",
-        "classes": len(datasets.load(first.data).classes),
+        "classes": len(registry.load(first.data).classes),
         "students": len(runs),
         "seeds": len({r.seed for r in runs}),
         "epochs": first.recipe.epochs,
@@ -53,7 +53,7 @@ def facts(runs: list[Run], side: str, device: str) -> Row:
 
 def loop(place: Bench, runs: list[Run], device: str) -> list[float]:
     """Test accuracies of students trained one after another in a plain loop."""
-    data, taught = datasets.load(runs[0].data), weights(place, runs)
+    data, taught = registry.load(runs[0].data), weights(place, runs)
     with common.threads(common.cores()):
         return [plain.student(run, data, taught, device) for run in runs]
 

@@ -13,26 +13,27 @@ from pathlib import Path
 import torch
 from joblib import Parallel, delayed
 
-from kdstudy import datasets, targets
-from kdstudy.downloads import at_hand
+from kdstudy.core.spec import Data, Recipe, Run, pairs
+from kdstudy.data import registry
+from kdstudy.data.download import at_hand
+from kdstudy.distill import conditions
 from kdstudy.engine import local, payload, stacks
-from kdstudy.spec import Data, Recipe, Run, pairs
-from kdstudy.store import Record, Store
+from kdstudy.store.working import Record, Store
 
 TEACHER, STUDENT = "resnet56", "resnet20"
 TEACHER_SEED = 10_000
 
 
-@datasets.dataset
-def benchmark_images(*, train: int = 2048, test: int = 512, classes: int = 100) -> datasets.Parts:
+@registry.dataset
+def benchmark_images(*, train: int = 2048, test: int = 512, classes: int = 100) -> registry.Parts:
     """The first images of `classes` classes of Tiny-ImageNet at 32 x 32; random ones where it is not at hand."""
     if not at_hand("tiny_imagenet"):
         g = torch.Generator().manual_seed(0)
         x = torch.randn(train + 2 * test, 3, 32, 32, generator=g).half()
         y = torch.randint(classes, (len(x),), generator=g)
-        whole = dict(zip(datasets.SPLITS, zip(x.split([train, test, test]), y.split([train, test, test]))))
+        whole = dict(zip(registry.SPLITS, zip(x.split([train, test, test]), y.split([train, test, test]))))
         return {"classes": tuple(map(str, range(classes))), **whole}
-    data, parts = datasets.load(Data("tiny_imagenet")), {"classes": tuple(map(str, range(classes)))}
+    data, parts = registry.load(Data("tiny_imagenet")), {"classes": tuple(map(str, range(classes)))}
     for name, n in {"train": train, "validation": test, "test": test}.items():
         split = getattr(data, name)
         at = (split.y < classes).nonzero()[:, 0]
@@ -53,9 +54,9 @@ def recipe(net: str, epochs: int, batch: int = 64) -> Recipe:
 
 def students(data: Data, taus: Sequence[float], seeds: int, epochs: int, taught: int = 0) -> list[Run]:
     """KD students of one teacher, which was trained for `taught` epochs (0: as it was drawn)."""
-    teacher = Run(data, recipe(TEACHER, taught), targets.make("hard"), TEACHER_SEED)
+    teacher = Run(data, recipe(TEACHER, taught), conditions.make("hard"), TEACHER_SEED)
     return [
-        Run(data, recipe(STUDENT, epochs), targets.make("kd", tau=tau, alpha=0.9), seed, teacher)
+        Run(data, recipe(STUDENT, epochs), conditions.make("kd", tau=tau, alpha=0.9), seed, teacher)
         for seed in range(seeds)
         for tau in taus
     ]
@@ -63,7 +64,7 @@ def students(data: Data, taus: Sequence[float], seeds: int, epochs: int, taught:
 
 def work(stack: Sequence[Run], path: Path, keep: bool, asker: int, cache: str) -> list[Record]:
     """`local.work` on this module's data set, logits of views in a folder of the benchmark's."""
-    datasets.load(stack[0].data)
+    registry.load(stack[0].data)
     before = os.environ.get("KDSTUDY_CACHE")
     os.environ["KDSTUDY_CACHE"] = cache
     try:

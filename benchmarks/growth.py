@@ -1,6 +1,6 @@
 """Wall time against the number of runs, of conditions and of epochs, all else equal: a fixed part and a slope.
 
-Perceptrons train as one stack in this process (`kdstudy.training.train`, the data of `benchmarks.stacked`);
+Perceptrons train as one stack in this process (`kdstudy.train.mlp.train`, the data of `benchmarks.stacked`);
 convolutional networks on every core (`benchmarks.engine`), logits of the teacher for augmented images included and
 computed anew each time.
 """
@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 from benchmarks import common, engine, stacked
 from benchmarks.common import Row
-from kdstudy import datasets, setups, training
-from kdstudy.spec import Data, Recipe, Run, pairs
-from kdstudy.targets import make
+from kdstudy.core.spec import Data, Recipe, Run, pairs
+from kdstudy.data import registry
+from kdstudy.distill.conditions import make
+from kdstudy.study import recipes
+from kdstudy.train import mlp
 
 TAUS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 
@@ -19,8 +21,8 @@ TAUS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 def perceptrons(runs: int = 8, conditions: int = 2, epochs: int = 10) -> list[Run]:
     """`runs` seeds of so many conditions."""
     data, batch = Data("synthetic", pairs(stacked.SHAPE)), 64
-    own = setups.Setup(Recipe((256,), 3, batch), Recipe((12,), epochs, batch))
-    return setups.students(data, own, [make("kd", tau=t, alpha=0.9) for t in TAUS[:conditions]], range(runs))
+    own = recipes.Setup(Recipe((256,), 3, batch), Recipe((12,), epochs, batch))
+    return recipes.students(data, own, [make("kd", tau=t, alpha=0.9) for t in TAUS[:conditions]], range(runs))
 
 
 def convolutional(runs: int = 2, conditions: int = 1, epochs: int = 1) -> list[Run]:
@@ -50,11 +52,11 @@ def timed(kind: str, work: Callable[[list[Run]], object], processes: int, device
 def measure(device: str, quick: bool) -> dict[str, list[Row]]:
     """Timings of both kinds of networks."""
     most = perceptrons(runs=max(COUNTS["perceptrons"]["runs"]))
-    data = datasets.load(most[0].data)
+    data = registry.load(most[0].data)
     with common.threads(1):
         taught = stacked.teach(most, data)
-        training.train(most, data, taught, device)
-        found = timed("perceptrons", lambda runs: training.train(runs, data, taught, device), 1, device, quick)
+        mlp.train(most, data, taught, device)
+        found = timed("perceptrons", lambda runs: mlp.train(runs, data, taught, device), 1, device, quick)
     with engine.bench() as place:
         place.teach(convolutional())
         place.train(convolutional())

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from kdstudy import nets
+from kdstudy.core.spec import Run
 from kdstudy.data.dataset import Dataset as Known
 from kdstudy.data.dataset import Split
-from kdstudy.spec import Run
+from kdstudy.train import networks
 
 LOADERS = 2
 
@@ -65,7 +65,7 @@ class Meter:
 
 def network(name: str, data: Known, seed: int, device: str) -> nn.Module:
     """A network in contiguous order, with the first weights of a seed."""
-    net = nets.build(name, data.train.x.shape[1], len(data.classes), seed)
+    net = networks.build(name, data.train.x.shape[1], len(data.classes), seed)
     return net.to(device=device, memory_format=torch.contiguous_format)
 
 
@@ -89,7 +89,7 @@ def student(run: Run, data: Known, weights: Mapping[str, Tensor], device: str) -
     warnings.filterwarnings("ignore", ".*pin_memory|.*worker processes in total", UserWarning)
     torch.manual_seed(run.seed)
     recipe, options = run.recipe, dict(run.condition.params)
-    teacher = nets.filled(network(run.teacher.recipe.net, data, 0, device), weights[run.teacher.key]).eval()
+    teacher = networks.filled(network(run.teacher.recipe.net, data, 0, device), weights[run.teacher.key]).eval()
     net = network(recipe.net, data, run.seed, device)
     train, held = loaders(data, recipe.batch)
     sgd = torch.optim.SGD(net.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True)

@@ -11,23 +11,25 @@ from statistics import mean
 from benchmarks import common
 from benchmarks.common import Row
 from benchmarks.engine import TEACHER_SEED, Bench, bench, images, recipe
-from kdstudy import convolution, datasets, lanes, targets
+from kdstudy.core.spec import Data, Run
+from kdstudy.data import registry
+from kdstudy.distill import conditions
 from kdstudy.engine import stacks
-from kdstudy.spec import Data, Run
+from kdstudy.train import cnn, steppers
 
 NET, TAUS, SEEDS = "cnn16", (2.0, 4.0), 12
 WAYS = {
-    "side by side, bfloat16": (lanes.Stacked, "bfloat16"),
-    "one by one, bfloat16": (lanes.OneByOne, "bfloat16"),
-    "one by one, float32": (lanes.OneByOne, "float32"),
+    "side by side, bfloat16": (steppers.Stacked, "bfloat16"),
+    "one by one, bfloat16": (steppers.OneByOne, "bfloat16"),
+    "one by one, float32": (steppers.OneByOne, "float32"),
 }
 
 
 def students(data: Data, seed: int, epochs: int) -> list[Run]:
     """The students of a seed, in bfloat16; all seeds have one teacher."""
     how = replace(recipe(NET, epochs), augment=False)
-    teacher = Run(data, how, targets.make("hard"), TEACHER_SEED)
-    return [Run(data, how, targets.make("kd", tau=tau, alpha=0.9), seed, teacher) for tau in TAUS]
+    teacher = Run(data, how, conditions.make("hard"), TEACHER_SEED)
+    return [Run(data, how, conditions.make("kd", tau=tau, alpha=0.9), seed, teacher) for tau in TAUS]
 
 
 def reached(place: Bench, runs: Sequence[Run], way: str, device: str) -> float:
@@ -35,7 +37,7 @@ def reached(place: Bench, runs: Sequence[Run], way: str, device: str) -> float:
     stepper, dtype = WAYS[way]
     mine = [replace(r, recipe=replace(r.recipe, dtype=dtype)) for r in runs]
     left = stacks.teachers(place.store, mine)
-    found = convolution.train(mine, datasets.load(mine[0].data), left, device, stepper=stepper)
+    found = cnn.train(mine, registry.load(mine[0].data), left, device, stepper=stepper)
     return mean(r.metrics["test_accuracy"] for r in found)
 
 

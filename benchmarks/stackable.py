@@ -1,4 +1,4 @@
-"""Networks of `kdstudy.nets` as functions of their weights, with the operations that R of them run side by side by.
+"""Networks as functions of their weights, with the operations that R of them run side by side by.
 
 `forward` walks a network and leaves convolution, batch norm and logits to `Ops`; weights are a mapping by
 parameter name, of one network or of R stacked along a first axis. Batch norm normalises by the batch and keeps no
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdstudy import nets
+from kdstudy.train import networks
 
 Weights = Mapping[str, Tensor]
 
@@ -27,7 +27,7 @@ class Ops:
     logits: Callable[[Tensor, Tensor, Tensor], Tensor]  # x, weight, bias
 
 
-def forward(net: nets.Net, p: Weights, x: Tensor, ops: Ops) -> Tensor:
+def forward(net: networks.Net, p: Weights, x: Tensor, ops: Ops) -> Tensor:
     """Logits (B, C), or (R, B, C) of R networks with the weights p."""
     x = ops.enter(x, len(p["classifier.bias"]))
 
@@ -41,7 +41,7 @@ def forward(net: nets.Net, p: Weights, x: Tensor, ops: Ops) -> Tensor:
         at = f"features.{name}"
         if isinstance(layer, nn.Conv2d):
             x = conv(x, at, layer)
-        elif isinstance(layer, nets.Residual):
+        elif isinstance(layer, networks.Residual):
             inner = F.relu(norm(conv(x, f"{at}.first", layer.first), f"{at}.norm1"))
             beside = x if layer.shortcut is None else norm(conv(x, f"{at}.shortcut", layer.shortcut), f"{at}.norm3")
             x = F.relu(norm(conv(inner, f"{at}.second", layer.second), f"{at}.norm2") + beside)

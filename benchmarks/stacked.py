@@ -3,7 +3,7 @@
 Synthetic data of the shape of CLINC150 (256 features, 150 classes, splits of the same proportions,
 a twentieth of the examples, 10 epochs), students of 12 hidden units, eight conditions (hard labels,
 label smoothing, distillation at six temperatures and weights) x R / 8 seeds, a teacher for each seed.
-Both sides are `kdstudy.training.train` on the same data, teachers' logits and seeds, and include all
+Both sides are `kdstudy.train.mlp.train` on the same data, teachers' logits and seeds, and include all
 that a run costs: targets, initial weights, every optimiser step, validation after each epoch, all
 measures at the end. Their metrics must be equal bit for bit, or nothing is written.
 
@@ -23,17 +23,21 @@ from torch.nn import functional as F
 
 from benchmarks import common
 from benchmarks.common import Row
-from kdstudy import datasets, plans, setups, targets, trainer, training
+from kdstudy.core.spec import Data, Recipe, Run, pairs
+from kdstudy.data import registry
 from kdstudy.data.dataset import Dataset
-from kdstudy.spec import Data, Recipe, Run, pairs
+from kdstudy.distill import conditions
+from kdstudy.study import recipes
+from kdstudy.study.plans import levels as plans
+from kdstudy.train import mlp, trainer
 
 SHAPE = {"classes": 150, "features": 256, "superclasses": 10, "train": 768, "validation": 154, "test": 230}
 EPOCHS = 10
 BATCHES, REPEATS = (16, 64), 3
 CONDITIONS = [
-    targets.make("hard"),
-    targets.make("label_smoothing", epsilon=0.1),
-    *(targets.make("kd", tau=t, alpha=a) for t, a in ((1, 0.5), (1, 0.9), (2, 0.9), (4, 0.5), (4, 0.9), (8, 0.9))),
+    conditions.make("hard"),
+    conditions.make("label_smoothing", epsilon=0.1),
+    *(conditions.make("kd", tau=t, alpha=a) for t, a in ((1, 0.5), (1, 0.9), (2, 0.9), (4, 0.5), (4, 0.9), (8, 0.9))),
 ]
 Logits = Mapping[str, Mapping[str, Tensor]]
 
@@ -41,13 +45,13 @@ Logits = Mapping[str, Mapping[str, Tensor]]
 def students(r: int, batch: int) -> list[Run]:
     """R students: every condition for each seed."""
     data = Data("synthetic", pairs(SHAPE))
-    own = setups.Setup(Recipe((256,), 3, batch), Recipe((12,), EPOCHS, batch))
+    own = recipes.Setup(Recipe((256,), 3, batch), Recipe((12,), EPOCHS, batch))
     return plans.students(data, own, CONDITIONS, range(-(-r // len(CONDITIONS))))[:r]
 
 
 def teach(runs: list[Run], data: Dataset) -> Logits:
     """The teachers' logits on every split."""
-    done = training.train(list(dict.fromkeys(r.teacher for r in runs if r.teacher)), data, {}, keep_logits=True)
+    done = mlp.train(list(dict.fromkeys(r.teacher for r in runs if r.teacher)), data, {}, keep_logits=True)
     return {
         r.run.key: {n.partition("_")[2]: torch.from_numpy(a) for n, a in r.arrays.items() if n.startswith("logits")}
         for r in done
@@ -56,12 +60,12 @@ def teach(runs: list[Run], data: Dataset) -> Logits:
 
 def side_by_side(runs: list[Run], data: Dataset, taught: Logits) -> list[dict[str, float]]:
     """All runs as one stack."""
-    return [result.metrics for result in training.train(runs, data, taught)]
+    return [result.metrics for result in mlp.train(runs, data, taught)]
 
 
 def one_by_one(runs: list[Run], data: Dataset, taught: Logits) -> list[dict[str, float]]:
     """Each run as a stack of one."""
-    return [training.train([run], data, taught)[0].metrics for run in runs]
+    return [mlp.train([run], data, taught)[0].metrics for run in runs]
 
 
 def objective(run: Run) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
@@ -80,7 +84,7 @@ def objective(run: Run) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
 def network(run: Run, data: Dataset) -> nn.Sequential:
     """The student as torch modules, with the same first weights."""
     sizes = (data.train.x.shape[1], *run.recipe.hidden, len(data.classes))
-    first = training.init(run.seed, sizes)
+    first = mlp.init(run.seed, sizes)
     net = nn.Sequential(nn.Linear(*sizes[:2]), nn.ReLU(), nn.Linear(*sizes[1:]))
     for layer, weight, bias in zip(net[::2], first[::2], first[1::2]):
         layer.weight.data, layer.bias.data = weight[0].T.contiguous(), bias[0, 0]
@@ -129,7 +133,7 @@ def measure(device: str, quick: bool) -> dict[str, list[Row]]:
 def compared(batch: int, r: int) -> list[Row]:
     """Timings of R students, and the mean test accuracy of each side."""
     runs = students(r, batch)
-    data = datasets.load(runs[0].data)
+    data = registry.load(runs[0].data)
     taught, steps = teach(runs, data), r * trainer.steps(runs[0], len(data.train.y))
     what = {"r": r, "batch": batch, "steps": steps, "threads": 1}
     found, results = [], {}

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.stackable import ALONE, GROUPED, UNFOLDED, Ops, Weights, forward
-from kdstudy import lanes, nets
-from kdstudy.spec import Recipe
+from kdstudy.core.spec import Recipe
+from kdstudy.train import networks, steppers
 
 BATCH, CLASSES, SIDE = 64, 100, 32
 
@@ -37,9 +37,9 @@ class Job:
         return torch.float64 if self.dtype == torch.float64 else torch.float32
 
     @property
-    def first(self) -> list[nets.Net]:
+    def first(self) -> list[networks.Net]:
         """The networks as they are drawn."""
-        return [nets.build(self.net, 3, CLASSES, seed).to(self.device, self.wide) for seed in range(self.r)]
+        return [networks.build(self.net, 3, CLASSES, seed).to(self.device, self.wide) for seed in range(self.r)]
 
     def weights(self, net: nn.Module) -> dict[str, Tensor]:
         """Weights by name, in the layout asked for, ready to be trained."""
@@ -116,7 +116,7 @@ def graph(job: Job) -> Step:
     return recorded.replay, weights
 
 
-def lane(job: Job, kind: type[lanes.OneByOne | lanes.Stacked]) -> Step:
+def lane(job: Job, kind: type[steppers.OneByOne | steppers.Stacked]) -> Step:
     """As the study's engine advances networks."""
     several, (x, y) = job.first, job.examples()
     placed = [net.to(memory_format=job.layout) for net in several]
@@ -135,12 +135,12 @@ def lane(job: Job, kind: type[lanes.OneByOne | lanes.Stacked]) -> Step:
 
 def one_by_one(job: Job) -> Step:
     """The engine's networks one after another, batch norm and ReLU in one pass."""
-    return lane(job, lanes.OneByOne)
+    return lane(job, steppers.OneByOne)
 
 
 def vmap(job: Job) -> Step:
     """The engine's networks as one, by torch.func.vmap."""
-    return lane(job, lanes.Stacked)
+    return lane(job, steppers.Stacked)
 
 
 def together(job: Job, ops: Ops) -> Step:

@@ -6,14 +6,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdstudy import nets
+from kdstudy.train import networks
 
 CLASSES = 100
 
 
-def shown(name: str, side: int) -> tuple[nets.Net, torch.Tensor]:
+def shown(name: str, side: int) -> tuple[networks.Net, torch.Tensor]:
     """A network and one image of 3 x side x side."""
-    return nets.build(name, 3, CLASSES, 0), torch.zeros(1, 3, side, side)
+    return networks.build(name, 3, CLASSES, 0), torch.zeros(1, 3, side, side)
 
 
 @cache
@@ -44,7 +44,7 @@ def moved(name: str, side: int, itemsize: int) -> int:
     """
     net, x = shown(name, side)
     sizes, added = [], set()
-    for block in (m for m in net.modules() if isinstance(m, nets.Residual)):
+    for block in (m for m in net.modules() if isinstance(m, networks.Residual)):
         added.add(block.norm2)
     for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
         passes = 8 + 2 * (norm in added)

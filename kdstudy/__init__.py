@@ -1,7 +1,7 @@
 """A reproducible study of why knowledge distillation works and when it fails.
 
     from kdstudy import ask, difference, interval
-    from kdstudy.plans import universe
+    from kdstudy.study.plans.levels import universe
 
     table = ask(universe(dataset="digits", seeds=5)["study"])
     print(interval(difference(table, {"condition": "kd"}, {"condition": "hard"}, "test_accuracy")))
@@ -14,17 +14,17 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # read by type checkers, and by `__getattr__`, which finds each name where it is defined
-    from kdstudy.claims import verdict
+    from kdstudy.core.spec import Condition, Data, Recipe, Run
     from kdstudy.data.dataset import dataset
-    from kdstudy.datasets import load
+    from kdstudy.data.registry import load
     from kdstudy.diagnosis import diagnose
+    from kdstudy.distill.conditions import Target, condition, loss
+    from kdstudy.engine.ask import arrays, ask
     from kdstudy.engine.teachers import compose
     from kdstudy.losscheck import check_loss
-    from kdstudy.measures import measure
-    from kdstudy.runs import arrays, ask
-    from kdstudy.spec import Condition, Data, Recipe, Run
-    from kdstudy.stats import difference, interval
-    from kdstudy.targets import Target, condition, loss
+    from kdstudy.stats.paired import difference, interval
+    from kdstudy.study.claims import verdict
+    from kdstudy.train.metrics import measure
 
     __version__: str
 

@@ -11,9 +11,12 @@ hook = install_import_hook("kdstudy", "typecheck.check")
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from kdstudy import datasets, plans, targets, training  # noqa: E402
+from kdstudy.core.spec import Data, Recipe, Run, pairs  # noqa: E402
+from kdstudy.data import registry  # noqa: E402
+from kdstudy.distill import conditions  # noqa: E402
 from kdstudy.engine import stacks  # noqa: E402
-from kdstudy.spec import Data, Recipe, Run, pairs  # noqa: E402
+from kdstudy.study.plans import levels as plans  # noqa: E402
+from kdstudy.train import mlp  # noqa: E402
 
 pytest.register_assert_rewrite("stored", "tiny_files")  # they say what they compared, as tests do
 
@@ -43,7 +46,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KDSTUDY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield tmp_path / "cache"
-    datasets.load.cache_clear()
+    registry.load.cache_clear()
 
 
 @pytest.fixture
@@ -55,14 +58,14 @@ def on_cpu(monkeypatch):
 @pytest.fixture
 def trained(monkeypatch) -> list[list[Run]]:
     """The stacks handed to `training.train`, in order."""
-    handed, real = [], training.train
+    handed, real = [], mlp.train
 
     @wraps(real)
     def counting(stack, *args, **options):
         handed.append(list(stack))
         return real(stack, *args, **options)
 
-    monkeypatch.setattr(training, "train", counting)
+    monkeypatch.setattr(mlp, "train", counting)
     return handed
 
 
@@ -73,23 +76,23 @@ def says(message: str) -> str:
 
 def tiny_run(name: str = "hard", seed: int = 0, teacher: bool = True, **changes: object) -> Run:
     """A run of milliseconds; `changes` may hold condition parameters and recipe fields."""
-    params = {k: v for k, v in changes.items() if k in targets.parameters(name)}
+    params = {k: v for k, v in changes.items() if k in conditions.parameters(name)}
     fields = {"hidden": (5,), "epochs": 2, "batch": 16, "lr": 0.1} | {
         k: v for k, v in changes.items() if k not in params
     }
     listened = None
-    if targets.listens(name) and teacher:
+    if conditions.listens(name) and teacher:
         listened = plans.teacher_of(TINY, Recipe((9,), 2, batch=16, dtype=fields.get("dtype", "float32")), seed)
-    return Run(TINY, Recipe(**fields), targets.make(name, **params), seed, listened)
+    return Run(TINY, Recipe(**fields), conditions.make(name, **params), seed, listened)
 
 
 def mixed_runs(seeds: int = 2, dtype: str = "float64") -> list[Run]:
     """Every condition, with mixed temperatures, weights, learning rates and weight decays."""
     runs = []
-    for i, name in enumerate(targets.CONDITIONS):
+    for i, name in enumerate(conditions.CONDITIONS):
         for seed in range(seeds):
             knobs = {"tau": 1.0 + 1.5 * (i % 4), "alpha": 0.4 + 0.1 * (i % 7), "epsilon": 0.3, "dose": 0.6}
-            known = targets.parameters(name)
+            known = conditions.parameters(name)
             runs.append(
                 tiny_run(name, seed, dtype=dtype, lr=0.05 * (1 + i % 3), weight_decay=0.01 * (i % 2),
                          **{k: v for k, v in knobs.items() if k in known})

@@ -19,11 +19,12 @@ import psutil
 import torch
 from conftest import TINY, tiny_run
 
-from kdstudy import datasets, runs, training
-from kdstudy.engine import stacks
-from kdstudy.published import Published
-from kdstudy.spec import Run
-from kdstudy.store import Store
+from kdstudy.core.spec import Run
+from kdstudy.data import registry
+from kdstudy.engine import ask, stacks
+from kdstudy.store.published import Published
+from kdstudy.store.working import Store
+from kdstudy.train import mlp
 
 WIDTH = 2  # many small stacks, so that there are many moments between two of them
 
@@ -36,7 +37,7 @@ def study() -> list[Run]:
 
 def logged(path: str):
     """`training.train`, but keys are appended to a file first."""
-    real = training.train
+    real = mlp.train
 
     @wraps(real)
     def train(stack, *args, **options):
@@ -54,8 +55,8 @@ def start(path: str, i: int, workers: int) -> int:
     status = 1
     try:
         os.environ["KDSTUDY_WORKERS"] = str(workers)
-        training.train = logged(path)
-        runs.ask(study(), store=Store(path), published=Published(f"{path}.none")).to_json(f"{path}.table{i}")
+        mlp.train = logged(path)
+        ask.ask(study(), store=Store(path), published=Published(f"{path}.none")).to_json(f"{path}.table{i}")
         status = 0
     finally:
         os._exit(status)
@@ -75,7 +76,7 @@ def main() -> None:
     """Serve requests until standard input ends."""
     torch.set_num_threads(1)
     stacks.WIDEST, stacks.device = WIDTH, lambda: "cpu"
-    datasets.load(TINY)
+    registry.load(TINY)
     for line in sys.stdin:
         request, began, workers = json.loads(line), time.perf_counter(), []
         path = request["store"]

@@ -7,15 +7,17 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 from torch.testing import assert_close
 
-from kdstudy import registry, targets
-from kdstudy.targets import Context, Target, make, target
+from kdstudy.distill import conditions, registry
+from kdstudy.distill.conditions import Context, Target, make, target
 
 F64 = torch.float64
 TEACHER = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.25, 0.25]], dtype=F64).log()
 LABEL = torch.tensor([0, 1])
-ALL = list(targets.CONDITIONS)
-LISTENING = [n for n in ALL if targets.listens(n)]
-SOFT = [n for n in ALL if {"tau", "alpha"} <= targets.parameters(n).keys()]  # those that mix with the labels by alpha
+ALL = list(conditions.CONDITIONS)
+LISTENING = [n for n in ALL if conditions.listens(n)]
+SOFT = [
+    n for n in ALL if {"tau", "alpha"} <= conditions.parameters(n).keys()
+]  # those that mix with the labels by alpha
 DECOUPLED = ["dkd", "tckd", "nckd"]  # a sum of two divergences, which is no cross-entropy with one distribution
 WEIGHTED = ["cwtm"]  # the labels, by weights that average one
 FAINT = ["fault_class_mean", "fault_no_tau2", "fault_detached"]  # a soft part of less weight than alpha
@@ -68,7 +70,7 @@ def many(examples: int, classes: int, seed: int = 0) -> Lesson:
 def taught(name: str, lesson: Lesson, **fixed: float) -> Target:
     """The target of a condition, its parameters those of the lesson unless fixed."""
     teacher, label, ctx, values = lesson
-    known = targets.parameters(name)
+    known = conditions.parameters(name)
     spec = make(name, **{k: v for k, v in (values | fixed).items() if k in known})
     return target(spec, teacher, label, ctx)
 

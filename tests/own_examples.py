@@ -11,9 +11,9 @@ from conftest import says
 from PIL import Image
 from tiny_files import SPLITS
 
+from kdstudy.data.custom.dataset import fingerprint, parts
 from kdstudy.data.dataset import Dataset, Split
-from kdstudy.downloads import DataError
-from kdstudy.own_data import fingerprint, parts
+from kdstudy.data.download import DataError
 
 WORDS = "bill,card,eggs,gas,house,juice,loan,milk,pizza,quiz,rent,soup,tea,van,zoo"
 HEAD = "Name each column once in the first line, separated by commas"

@@ -77,20 +77,20 @@ def spoiled(hook, mark):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have no such module
 
     def spoiled_task(*args):
-        from kdstudy import training
         from kdstudy.engine import ray as ray_executor
+        from kdstudy.train import mlp
 
-        real = training.train
+        real = mlp.train
 
         @wraps(real)
         def train(stack, *rest, **options):
             hook(stack, mark)
             return real(stack, *rest, **options)
 
-        training.train = train
+        mlp.train = train
         try:
             return ray_executor.task(*args)  # the worker's own
         finally:
-            training.train = real
+            mlp.train = real
 
     return spoiled_task

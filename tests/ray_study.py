@@ -10,13 +10,13 @@ import ray_hooks
 import typer
 from conftest import TINY
 
-from kdstudy import plans, runs
 from kdstudy.cli.console import plainly
+from kdstudy.core.spec import Run
+from kdstudy.engine import ask, stacks
 from kdstudy.engine import ray as ray_executor
-from kdstudy.engine import stacks
-from kdstudy.published import Published
-from kdstudy.spec import Run
-from kdstudy.store import Store
+from kdstudy.store.published import Published
+from kdstudy.store.working import Store
+from kdstudy.study.plans import levels as plans
 
 WIDTH = 2  # many small stacks
 
@@ -32,7 +32,7 @@ def main(address: str, store: str, hook: str, mark: str) -> None:
     ray_executor.task = ray_hooks.spoiled(getattr(ray_hooks, hook), Path(mark))
     try:
         with plainly():
-            runs.ask(study(), f"ray:{address}", Store(store), Published(f"{store}.none"))
+            ask.ask(study(), f"ray:{address}", Store(store), Published(f"{store}.none"))
     except typer.Exit as ended:
         sys.exit(ended.exit_code)
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from kdstudy import targets, training
 from kdstudy.core.random import generator
+from kdstudy.core.spec import Run
 from kdstudy.data.dataset import Dataset
-from kdstudy.spec import Run
+from kdstudy.distill import conditions
+from kdstudy.train import mlp
 
 
 def loss_of_one(z: Tensor, hard: Tensor, soft: Tensor, rest: Tensor, label: int, tau: float) -> Tensor:
@@ -25,7 +26,7 @@ def loss_of_one(z: Tensor, hard: Tensor, soft: Tensor, rest: Tensor, label: int,
 def network(run: Run, inputs: int, classes: int) -> nn.Sequential:
     """The run's network with its first weights, as torch.nn modules."""
     sizes, dtype = (inputs, *run.recipe.hidden, classes), getattr(torch, run.recipe.dtype)
-    first, layers = training.init(run.seed, sizes, dtype), []
+    first, layers = mlp.init(run.seed, sizes, dtype), []
     for i, (a, b) in enumerate(zip(sizes, sizes[1:])):
         linear = nn.Linear(a, b, dtype=dtype)
         linear.weight.data, linear.bias.data = first[2 * i][0].T.clone(), first[2 * i + 1][0, 0].clone()
@@ -38,8 +39,8 @@ def train_one(run: Run, data: Dataset, teachers: Mapping[str, Mapping[str, Tenso
     dtype, classes, n = getattr(torch, run.recipe.dtype), len(data.classes), len(data.train.y)
     x, y, batch = data.train.x.to(dtype), data.train.y, min(run.recipe.batch, n)
     left = teachers[run.teacher.key] if run.teacher else {}
-    ctx = targets.Context(classes, dtype, data.superclass, left.get("rows"), run.teacher.seed if run.teacher else 0)
-    goal = targets.target(run.condition, left.get("train"), y, ctx)
+    ctx = conditions.Context(classes, dtype, data.superclass, left.get("rows"), run.teacher.seed if run.teacher else 0)
+    goal = conditions.target(run.condition, left.get("train"), y, ctx)
     net = network(run, x.shape[1], classes)
     r = run.recipe
     sgd = torch.optim.SGD(net.parameters(), r.lr, r.momentum, weight_decay=r.weight_decay, nesterov=r.momentum > 0)

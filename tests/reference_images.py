@@ -7,10 +7,11 @@ import torch
 from reference import loss_of_one
 from torch import Tensor, nn
 
-from kdstudy import nets, targets, views
 from kdstudy.core.random import generator
+from kdstudy.core.spec import Run
 from kdstudy.data.dataset import Dataset
-from kdstudy.spec import Run
+from kdstudy.distill import conditions
+from kdstudy.train import augment, networks
 
 
 def seen(image: Tensor, down: int, right: int, mirrored: bool) -> Tensor:
@@ -24,7 +25,7 @@ def seen(image: Tensor, down: int, right: int, mirrored: bool) -> Tensor:
 
 def teacher_says(net: nn.Module, data: Dataset, seed: int, epoch: int) -> Tensor:
     """A teacher's logits for each training example as the students of a seed see it, asked one by one."""
-    view = views.draw_views(seed, epoch, len(data.train.y)).tolist()
+    view = augment.draw_views(seed, epoch, len(data.train.y)).tolist()
     net.eval()
     with torch.no_grad():
         rows = [net(seen(x.double(), *v)[None])[0] for x, v in zip(data.train.x, view)]
@@ -35,14 +36,14 @@ def train_one(run: Run, data: Dataset, teachers: Mapping[str, Mapping[str, Tenso
     """One run in float64 in a plain loop with autograd and torch.optim.SGD."""
     classes, n, r = len(data.classes), len(data.train.y), run.recipe
     left = teachers[run.teacher.key] if run.teacher else {}
-    ctx = targets.Context(classes, torch.float64, data.superclass, left.get("rows"), run.teacher.seed if left else 0)
-    net = nets.build(r.net, data.train.x.shape[1], classes, run.seed).double()
+    ctx = conditions.Context(classes, torch.float64, data.superclass, left.get("rows"), run.teacher.seed if left else 0)
+    net = networks.build(r.net, data.train.x.shape[1], classes, run.seed).double()
     sgd = torch.optim.SGD(net.parameters(), r.lr, r.momentum, weight_decay=r.weight_decay, nesterov=r.momentum > 0)
     steps = r.epochs * (n // r.batch)
     cosine = torch.optim.lr_scheduler.LambdaLR(sgd, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps)))
     for epoch in range(r.epochs):
         goal = asked(run, data, left, ctx, epoch)
-        view = views.draw_views(run.seed, epoch, n).tolist()
+        view = augment.draw_views(run.seed, epoch, n).tolist()
         order = torch.randperm(n, generator=generator(run.seed, f"order:{epoch}"))
         for i in range(n // r.batch):
             at = order[i * r.batch : (i + 1) * r.batch]
@@ -58,12 +59,14 @@ def train_one(run: Run, data: Dataset, teachers: Mapping[str, Mapping[str, Tenso
     return net.eval()
 
 
-def asked(run: Run, data: Dataset, left: Mapping[str, Tensor], ctx: targets.Context, epoch: int) -> targets.Target:
+def asked(
+    run: Run, data: Dataset, left: Mapping[str, Tensor], ctx: conditions.Context, epoch: int
+) -> conditions.Target:
     """What the condition asks in an epoch."""
     logits = None
     if left and run.recipe.augment:
-        teacher = nets.build(run.teacher.recipe.net, data.train.x.shape[1], len(data.classes), run.teacher.seed)
-        logits = teacher_says(nets.filled(teacher, left["weights"]).double(), data, run.seed, epoch)
+        teacher = networks.build(run.teacher.recipe.net, data.train.x.shape[1], len(data.classes), run.teacher.seed)
+        logits = teacher_says(networks.filled(teacher, left["weights"]).double(), data, run.seed, epoch)
     elif left:
         logits = left["train"]
-    return targets.target(run.condition, logits, data.train.y, ctx)
+    return conditions.target(run.condition, logits, data.train.y, ctx)

@@ -8,24 +8,26 @@ import torch
 from conftest import says
 from torch.testing import assert_close
 
-from kdstudy.store import ROOT
+from kdstudy.store.working import ROOT
 
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import __main__ as command
 from benchmarks import common, crew, engine, plain, side_by_side, stackable, stacked, ways, work
-from kdstudy import datasets, nets, targets
+from kdstudy.core.spec import Data, Recipe, Run
+from kdstudy.data import registry
 from kdstudy.data.dataset import Dataset, Images
-from kdstudy.spec import Data, Recipe, Run
+from kdstudy.distill import conditions
+from kdstudy.train import networks
 
 F64 = torch.float64
-datasets.DATASETS.pop("benchmark_images")  # other tests list the data sets there are
+registry.DATASETS.pop("benchmark_images")  # other tests list the data sets there are
 
 
 @pytest.fixture(autouse=True)
 def benchmark_images(monkeypatch):
     """The benchmarks' own data set, for these tests alone."""
-    monkeypatch.setitem(datasets.DATASETS, "benchmark_images", engine.benchmark_images)
+    monkeypatch.setitem(registry.DATASETS, "benchmark_images", engine.benchmark_images)
 
 
 @pytest.mark.parametrize("net", ["cnn4", "resnet8"])
@@ -128,9 +130,9 @@ def test_the_plain_loop_sees_the_images_of_the_data_set(pictures):
 def test_the_plain_loop_learns(pictures, monkeypatch):
     monkeypatch.setattr(plain, "LOADERS", 0)
     recipe = Recipe((), 3, 16, 0.05, net="cnn4")
-    teacher = Run(Data("pictures"), recipe, targets.make("hard"), 1)
-    run = Run(Data("pictures"), recipe, targets.make("kd", tau=2.0, alpha=0.1), 0, teacher)
-    weights = nets.flat(nets.build("cnn4", 3, 2, 1))
+    teacher = Run(Data("pictures"), recipe, conditions.make("hard"), 1)
+    run = Run(Data("pictures"), recipe, conditions.make("kd", tau=2.0, alpha=0.1), 0, teacher)
+    weights = networks.flat(networks.build("cnn4", 3, 2, 1))
     assert plain.student(run, pictures, {teacher.key: weights}, "cpu") > 0.9
 
 
@@ -159,6 +161,6 @@ def test_committed_timings_have_what_the_page_needs():
 
 
 def test_the_part_of_the_images_is_balanced_enough():
-    data = datasets.load(engine.images(train=64, test=32, classes=10))
+    data = registry.load(engine.images(train=64, test=32, classes=10))
     assert data.train.x.shape == (64, 3, 32, 32) and len(data.classes) == 10
     assert len(data.test.y.unique()) > 5 and int(data.train.y.max()) < 10

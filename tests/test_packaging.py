@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from kdstudy.cli.main import app
-from kdstudy.store import ROOT
+from kdstudy.store.working import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 LOCK = (ROOT / "requirements.lock").read_text("utf-8")
@@ -113,8 +113,8 @@ def test_documents_name_commands_that_exist(document):
 def test_no_registry_or_home_is_named():
     """Neither belongs in a repository that others clone."""
     words = re.compile(r"\bpypi\.|python[h]osted|conda\.anaconda|(?<![\w.])/(?:home|root|Users)/")
-    found = [ROOT / "Makefile", ROOT / ".ci/run", *ROOT.glob("*.*"), *(ROOT / "kdstudy").glob("*")]
-    found += [*(ROOT / "tests").glob("*.py"), *(ROOT / "book").glob("*.*"), *(ROOT / "book").glob("[cp]*/*")]
+    found = [ROOT / "Makefile", ROOT / ".ci/run", *ROOT.glob("*.*"), *(ROOT / "kdstudy").rglob("*.[pt]*")]
+    found += [*(ROOT / "tests").rglob("*.py"), *(ROOT / "book").glob("*.*"), *(ROOT / "book").glob("[cp]*/*")]
     found += (ROOT / ".github").rglob("*.yml")
     texts = [p for p in found if p.is_file() and p != Path(__file__)]
     assert len(texts) > 30

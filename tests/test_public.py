@@ -40,8 +40,17 @@ def test_the_docstring_s_import_works():
 
 
 def test_what_registers_itself_is_there_whatever_is_imported_first():
-    for first in ("targets", "registry, faults", "plans", "plans_failures"):
-        code = f"from kdstudy import {first}\nfrom kdstudy import plans, targets\n"
+    for first in (
+        "distill.conditions",
+        "distill.registry",
+        "distill.faults",
+        "study.plans.levels",
+        "study.plans.failures",
+    ):
+        code = (
+            f"import kdstudy.{first}\nfrom kdstudy.distill import conditions as targets\n"
+            "from kdstudy.study.plans import levels as plans\n"
+        )
         code += "assert 'fault_argmax' in targets.CONDITIONS and 'silent_bugs' in plans.PLANS"
         subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdstudy import runs
 from kdstudy.cli import main, run
 from kdstudy.core.paths import CHECKOUT
+from kdstudy.engine import ask
 
 TEXT = (CHECKOUT / "README.md").read_text("utf-8")
 FENCED = re.findall(r"(?ms)^```(\w+)\n(.*?)^```", TEXT)
@@ -57,7 +57,7 @@ def shell(monkeypatch, tmp_path):
 def planned(words: list[str], shell, monkeypatch) -> None:
     """`kdstudy run`, up to the training of what is missing."""
     asked = []
-    monkeypatch.setattr(runs, "ask", lambda wanted, **options: asked.append((wanted, options)))
+    monkeypatch.setattr(ask, "ask", lambda wanted, **options: asked.append((wanted, options)))
     monkeypatch.setattr(run, "execute", lambda *given: None)
     shell(words)
     [(wanted, options)] = asked

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdstudy import datasets, downloads
+from kdstudy.core.spec import Data, pairs
+from kdstudy.data import download, registry
 from kdstudy.data.dataset import Dataset
-from kdstudy.spec import Data, pairs
 
 REAL = os.environ.get("KDSTUDY_DATA")
 SPLITS = ("train", "validation", "test")
@@ -22,8 +22,8 @@ NOWHERE = "http://127.0.0.1:9/"  # the discard port: nobody listens
 
 def load(name: str, **options: object) -> Dataset:
     """A data set read anew."""
-    datasets.load.cache_clear()
-    return datasets.load(Data(name, pairs(options)))
+    registry.load.cache_clear()
+    return registry.load(Data(name, pairs(options)))
 
 
 def rows(x: Tensor) -> set[bytes]:
@@ -45,9 +45,9 @@ def well_formed(data: Dataset, dtype: torch.dtype = torch.float32) -> None:
 
 def publish(monkeypatch: pytest.MonkeyPatch, name: str, files: dict[str, bytes], url: str = NOWHERE) -> str:
     """Make `files` the published files of a set; returns the set's folder."""
-    folder = downloads.SOURCES[name][0]
+    folder = download.SOURCES[name][0]
     sha256 = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
-    monkeypatch.setitem(downloads.SOURCES, name, (folder, url, sha256))
+    monkeypatch.setitem(download.SOURCES, name, (folder, url, sha256))
     return folder
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tiny_files import publish, put
 
-from kdstudy import downloads, pictures
+from kdstudy.data import download, pictures
 
 GROUPS = {"beasts": {"n03": "cat", "n11": "dog"}, "things": {"n02": "cup", "n10": "hat"}}
 TRAIN, TEST = 20, 3
@@ -108,6 +108,6 @@ def publish_cifar(monkeypatch: pytest.MonkeyPatch, name: str) -> dict[str, bytes
     for half in ("train_list", "test_list"):
         monkeypatch.setattr(kind, half, [[file, md5[file]] for file, _ in getattr(kind, half)])
     monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5[kind.meta["filename"]]})
-    folder, url, _ = downloads.SOURCES[name]
-    monkeypatch.setitem(downloads.SOURCES, name, (folder, url, {f: f"md5:{digest}" for f, digest in md5.items()}))
+    folder, url, _ = download.SOURCES[name]
+    monkeypatch.setitem(download.SOURCES, name, (folder, url, {f: f"md5:{digest}" for f, digest in md5.items()}))
     return files

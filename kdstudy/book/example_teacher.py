@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kdstudy import plans
 from kdstudy.core import paths
-from kdstudy.datasets import load
+from kdstudy.core.spec import Run
+from kdstudy.data.registry import load
 from kdstudy.diagnosis.api import diagnose
-from kdstudy.spec import Run
-from kdstudy.store import Store
+from kdstudy.store.working import Store
 from kdstudy.study.calibration.table import logits
 from kdstudy.study.calibration.teachers import CORRUPTIONS, EXPECTED
+from kdstudy.study.plans import levels as plans
 
 EXAMPLE = paths.ROOT / "data/results/example_teacher.npz"
 

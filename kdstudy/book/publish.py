@@ -5,21 +5,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from kdstudy import factorial, plans, runs, stats
 from kdstudy.core import paths
-from kdstudy.datasets import load
+from kdstudy.core.spec import Data, Run
+from kdstudy.data.registry import load
+from kdstudy.engine import ask
 from kdstudy.figures import use_style
 from kdstudy.figures.chapters import decomposition
-from kdstudy.published import Classes, Published
-from kdstudy.spec import Data, Run
-from kdstudy.store import Record, Store
+from kdstudy.stats import factorial, paired
+from kdstudy.store.published import Classes, Published
+from kdstudy.store.working import Record, Store
+from kdstudy.study.plans import levels as plans
 
 FIGURE = paths.ROOT / "book/_static/ladder.png"  # the README's
 
 
 def best(frame: pd.DataFrame) -> pd.Series:
     """Whether a run is at its condition's setting best on validation."""
-    return frame["key"].isin(stats.tuned(frame)["key"])
+    return frame["key"].isin(paired.tuned(frame)["key"])
 
 
 def followed(frame: pd.DataFrame, *conditions: str) -> pd.Series:
@@ -99,10 +101,10 @@ def one(chapter: str, parts: dict[str, list[Run]], done: set[str], executor: str
     """Publish a chapter: rows of runs that no chapter before it has, arrays of those it shows."""
     store, rows, arrays = Store(), {}, {}
     for part, asked in parts.items():
-        frame = runs.ask(asked, executor, store, published)
+        frame = ask.ask(asked, executor, store, published)
         rows |= published.rows(frame["key"]) | store.rows(frame["key"])
         for name, chosen in KEPT.get(chapter, {}).get(part, {}).items():
-            for key, array in runs.arrays(frame[chosen(frame)], name, published).items():
+            for key, array in ask.arrays(frame[chosen(frame)], name, published).items():
                 arrays.setdefault(key, {})[name] = array
     new = [Record(row, arrays.pop(key, {})) for key, row in rows.items() if key not in done]
     done.update(rows)
@@ -111,7 +113,7 @@ def one(chapter: str, parts: dict[str, list[Run]], done: set[str], executor: str
 
 def picture() -> Path:
     """The README's figure, from the published results."""
-    best = stats.tuned(runs.ask(plans.PLANS["decomposition"]()["study"]))
+    best = paired.tuned(ask.ask(plans.PLANS["decomposition"]()["study"]))
     use_style()
     rungs = decomposition.of_grid(factorial.ladder, best)
     shown = best[best["condition"].isin(factorial.CONDITIONS)]

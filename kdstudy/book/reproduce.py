@@ -7,14 +7,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from kdstudy import plans, runs, stats
 from kdstudy.book import build, notebooks
-from kdstudy.downloads import at_hand
-from kdstudy.engine import stacks
-from kdstudy.provenance import stale_rows
-from kdstudy.published import Published
-from kdstudy.spec import Run
-from kdstudy.store import Store
+from kdstudy.core.spec import Run
+from kdstudy.data.download import at_hand
+from kdstudy.engine import ask, stacks
+from kdstudy.stats import paired
+from kdstudy.store.provenance import stale_rows
+from kdstudy.store.published import Published
+from kdstudy.store.working import Store
+from kdstudy.study.plans import levels as plans
 
 NOT_COMPARED = ("seconds", "version")
 
@@ -45,7 +46,7 @@ def sample(chapter: str, size: int, draw: int = 0) -> pd.DataFrame:
         share = size // len(names) + (i < size % len(names))
         chosen += rng.sample(of_seed, min(share, len(of_seed)))
     with tempfile.TemporaryDirectory() as folder:
-        fresh = runs.ask(chosen, store=Store(Path(folder) / "runs.sqlite"), published=Published(Path(folder) / "none"))
+        fresh = ask.ask(chosen, store=Store(Path(folder) / "runs.sqlite"), published=Published(Path(folder) / "none"))
     frame = compare(fresh, published.rows(fresh["key"]), pool, published)
     frame.attrs["absent"] = absent
     return frame
@@ -65,7 +66,7 @@ def compare(
 ) -> pd.DataFrame:
     """One row for each run and metric: stored, retrained, difference, and the spread over seeds."""
     everything = pd.DataFrame(published.rows([r.key for r in pool]).values()).set_index("key")
-    setting = ["dataset", "options", "hidden", "epochs", "condition", *stats.searched(everything)]
+    setting = ["dataset", "options", "hidden", "epochs", "condition", *paired.searched(everything)]
     metrics = numeric(everything.iloc[0].to_dict())
     spread = everything.groupby(setting, dropna=False)[metrics].transform("std")
     rows = [
@@ -87,7 +88,7 @@ def compare(
 
 def label(row: dict[str, object]) -> str:
     """A run in one line."""
-    params = [f"{k} {row[k]:g}" for k in stats.SETTING if not pd.isna(row.get(k, float("nan")))]
+    params = [f"{k} {row[k]:g}" for k in paired.SETTING if not pd.isna(row.get(k, float("nan")))]
     return f"{row['dataset']}, {row['condition']}, {', '.join(params)}, seed {row['seed']}"
 
 

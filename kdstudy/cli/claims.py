@@ -21,12 +21,12 @@ def sentences() -> str:
     kept = paths.store_file().with_name("claims.json")
     if kept.exists() and (held := json.loads(kept.read_text("utf-8")))["state"] == state():
         return held["text"]
-    from kdstudy import claims, wording
-    from kdstudy.store import Store
+    from kdstudy.store.working import Store
+    from kdstudy.study import claims, verdicts
 
     Store()  # a new one is a file more
     before = state()
-    text = wording.sentences(claims.board()[0])
+    text = verdicts.sentences(claims.board()[0])
     kept.write_text(json.dumps({"state": before, "text": text}), "utf-8")
     return text
 

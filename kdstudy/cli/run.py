@@ -13,7 +13,7 @@ from kdstudy.cli.console import out, plainly
 from kdstudy.core import paths, plugins
 
 if TYPE_CHECKING:
-    from kdstudy.spec import Run
+    from kdstudy.core.spec import Run
 
 QUICK = {"dataset": "synthetic, digits", "tau": [1.0, 4.0], "alpha": [0.9], "epsilon": [0.1, 0.4],
          "weight_decay": [0.0, 1e-3], "seeds": 5, "images": []}  # fmt: skip
@@ -66,7 +66,7 @@ def full(
             raise ValueError("what is installed is not written to: set KDSTUDY_RESULTS to a folder, or KDSTUDY_ROOT "
                              "to a checkout")  # fmt: skip
         from kdstudy.book import example_teacher, publish
-        from kdstudy.published import Published
+        from kdstudy.store.published import Published
 
         for path in publish.everything(chosen(executor, address), Published() if missing else None):
             out.print(f"published {path}", soft_wrap=True)
@@ -97,9 +97,10 @@ def parsed(chapter: str, texts: list[tuple[str, str]]) -> dict[str, object]:
 
 def _absolute(given: object) -> list[str]:
     """Data sets, with paths of the user's own from the root."""
-    from kdstudy import datasets, plans
+    from kdstudy.data import registry
+    from kdstudy.study.plans import levels as plans
 
-    own = datasets.is_own
+    own = registry.is_own
     return [str(Path(n).expanduser().absolute()) if own(n) else n for n in plans.several(given)]
 
 
@@ -113,7 +114,7 @@ def notebook(chapter: str) -> Path:
 
 def needed(chapter: str, values: dict[str, object]) -> list["Run"]:
     """The runs a chapter needs with these parameters; none for a chapter without a plan."""
-    from kdstudy import plans
+    from kdstudy.study.plans import levels as plans
 
     plugins.load()
     defaults = {name: p.default for name, p in notebooks.parameters(notebook(chapter)).items()}
@@ -122,9 +123,9 @@ def needed(chapter: str, values: dict[str, object]) -> list["Run"]:
 
 def _train(wanted: list["Run"], executor: str) -> object:
     """The table of these runs; what is missing is trained."""
-    from kdstudy import runs
+    from kdstudy.engine import ask
 
-    return runs.ask(wanted, executor=executor)
+    return ask.ask(wanted, executor=executor)
 
 
 def execute(chapter: str, target: Path, values: dict[str, object]) -> None:

@@ -47,9 +47,9 @@ def stored() -> "pd.DataFrame":
     """Every stored run with its source and whether it is stale."""
     import pandas as pd
 
-    from kdstudy.provenance import stale_rows
-    from kdstudy.published import Published
-    from kdstudy.store import Store
+    from kdstudy.store.provenance import stale_rows
+    from kdstudy.store.published import Published
+    from kdstudy.store.working import Store
 
     published, working = Published().frame(), pd.DataFrame([*Store().rows().values()])
     tables = [t for t in (published.assign(source="published"), working.assign(source="store")) if len(t)]
@@ -75,8 +75,8 @@ def remove(frame: "pd.DataFrame", yes: bool) -> None:
 
     Teachers of published students stay: their logits and weights are nowhere else.
     """
-    from kdstudy.published import Published
-    from kdstudy.store import Store
+    from kdstudy.store.published import Published
+    from kdstudy.store.working import Store
 
     needed = frame["key"].isin(Published().frame().get("teacher", []))
     going, store = frame[~needed], Store()
@@ -94,8 +94,8 @@ def remove(frame: "pd.DataFrame", yes: bool) -> None:
 def migrate() -> None:
     """Give runs stored by version 0.4 the digests of this version, if their code was valid then."""
     with plainly():
-        from kdstudy.provenance import migrated
-        from kdstudy.store import Store
+        from kdstudy.store.provenance import migrated
+        from kdstudy.store.working import Store
 
         store = Store()
         rows = store.rows()

@@ -10,8 +10,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from kdstudy.core.random import generator
+from kdstudy.core.spec import require
 from kdstudy.data.dataset import SPLITS, TRANSFORMS, Dataset, digest_of, split_from
-from kdstudy.spec import require
 
 FOLDS = 5
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from joblib import Parallel, delayed
 
 from kdstudy.core.registry import Registry
+from kdstudy.core.spec import Run
 from kdstudy.engine import memory, payload
 from kdstudy.engine.payload import Payload
 from kdstudy.engine.stacks import teachers, train, workers
-from kdstudy.spec import Run
-from kdstudy.store import Record, Store
+from kdstudy.store.working import Record, Store
 
 # A worker that has grown by some 100 MB is replaced by joblib between two stacks; nothing is lost.
 warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from kdstudy.spec import Run
+from kdstudy.core.spec import Run
 
 SAYS = ("can't allocate memory", "out of memory")  # what a RuntimeError of torch says
 T = TypeVar("T")

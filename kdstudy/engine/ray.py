@@ -17,12 +17,12 @@ from types import ModuleType
 
 import numpy as np
 
+from kdstudy.core.spec import Run, require
 from kdstudy.engine import memory, payload, stacks
 from kdstudy.engine.local import EXECUTORS, RETRIES, Executor
 from kdstudy.engine.memory import NoRoom
 from kdstudy.engine.payload import Payload
-from kdstudy.spec import Run, require
-from kdstudy.store import Record, Store
+from kdstudy.store.working import Record, Store
 
 AHEAD = 2  # tasks that are sent for each that can run
 PATIENCE = 5.0  # seconds for an address to answer

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from joblib import cpu_count
 
-from kdstudy import convolution, datasets, measures, training
-from kdstudy.spec import RECIPE_VERSION, Recipe, Run
-from kdstudy.store import Record, Store
+from kdstudy.core.spec import RECIPE_VERSION, Recipe, Run
+from kdstudy.data import registry
+from kdstudy.store.working import Record, Store
+from kdstudy.train import cnn, mlp
+from kdstudy.train import metrics as measures
 
 WIDEST = 64  # runs in one stack
 SIDE_BY_SIDE = {"cpu": 4, "cuda": 32}  # convolutional networks in one stack
@@ -23,14 +25,14 @@ LEFT = (*(f"logits_{s}" for s in measures.SPLITS), "rows")  # what a run must le
 TAUGHT = (*LEFT, "weights")  # what students may need of it
 
 
-def trainer(recipe: Recipe) -> Callable[..., list[training.Result]]:
+def trainer(recipe: Recipe) -> Callable[..., list[mlp.Result]]:
     """The function that trains a stack of this recipe: (runs, data, teachers, device, keep_logits=) -> results."""
-    return training.train if recipe.net == "mlp" else convolution.train
+    return mlp.train if recipe.net == "mlp" else cnn.train
 
 
 def shape(run: Run) -> tuple[object, ...]:
     """What runs must have in common to be trained in one stack."""
-    return training.shape(run) if run.recipe.net == "mlp" else convolution.shape(run)
+    return mlp.shape(run) if run.recipe.net == "mlp" else cnn.shape(run)
 
 
 def device() -> str:
@@ -76,7 +78,7 @@ def _widest(run: Run) -> int:
     """How many runs like this one fit one stack; images share little on a CPU, and short stacks lose little."""
     if run.recipe.net != "mlp":
         return SIDE_BY_SIDE[device()]
-    data = datasets.load(run.data)
+    data = registry.load(run.data)
     each = 2 * len(data.train.y) * len(data.classes) * getattr(torch, run.recipe.dtype).itemsize
     return max(1, min(WIDEST, int(MEMORY / each)))
 
@@ -94,14 +96,14 @@ def one_thread() -> Iterator[None]:
 
 def train(stack: Sequence[Run], left: Mapping[str, Mapping[str, torch.Tensor]], keep_logits: bool) -> list[Record]:
     """Train one stack in this process, in one thread; `left` is what its teachers left, by key."""
-    began, data = time.perf_counter(), datasets.load(stack[0].data)
+    began, data = time.perf_counter(), registry.load(stack[0].data)
     with one_thread():
         results = trainer(stack[0].recipe)(stack, data, left, device(), keep_logits=keep_logits)
     each = (time.perf_counter() - began) / len(stack)
     return [record(r, data.digest, each) for r in results]
 
 
-def record(result: training.Result, digest: str, seconds: float) -> Record:
+def record(result: mlp.Result, digest: str, seconds: float) -> Record:
     """A result with its provenance, but for its code: the process that asks has the sources (`provenance.code`)."""
     run, metrics = result.run, {name: _single(value) for name, value in result.metrics.items()}
     row = run.columns | metrics | {"code": "", "version": RECIPE_VERSION}

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdstudy import shapes
 from kdstudy.core.registry import Registry
 from kdstudy.data.dataset import Dataset
+from kdstudy.distill import levels
 
 TAUS = (1.0, 2.0, 4.0, 8.0)
 AT_TAU = ("universe", "domain", "instance", "mass", "law")
@@ -59,9 +59,9 @@ def law(logits: Float[Tensor, "N C"], posterior: Float[Tensor, "N C"], tau: floa
 
 def at(tau: float, logits: Float[Tensor, "N C"], label: Int[Tensor, " N"], posterior: Tensor | None) -> list[float]:
     """Shares of the three levels in the targets at a temperature, mean mass off the label, distance from the law."""
-    pieces = shapes.level_split((logits.double() / tau).softmax(-1), label)
+    pieces = levels.level_split((logits.double() / tau).softmax(-1), label)
     total = sum(pieces.values()) or 1.0
-    mass = float(shapes.off_label_mass(logits.double(), label, tau).mean())
+    mass = float(levels.off_label_mass(logits.double(), label, tau).mean())
     far = float("nan") if posterior is None else law(logits, posterior, tau)
     return [*(v / total for v in pieces.values()), mass, far]
 
@@ -72,7 +72,7 @@ def anatomy(left: Mapping[str, Tensor], data: Dataset) -> Float[np.ndarray, " na
     temperature, on the training split, the shares of the levels, the mass and the `law` (NaN where it is not known).
     """
     splits = {s: (left[s], getattr(data, s).y) for s in ("train", "test")}
-    values = [float(1 - shapes.off_label_mass(z.double(), y, 1.0).mean()) for z, y in splits.values()]
+    values = [float(1 - levels.off_label_mass(z.double(), y, 1.0).mean()) for z, y in splits.values()]
     values += [between(templates(z, left.get("rows")), y) for z, y in splits.values()]
     posterior = data.extra.get("train", {}).get("posterior")
     for tau in TAUS:

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdstudy import datasets, measures, training
 from kdstudy.core.registry import Registry
-from kdstudy.data import transforms
+from kdstudy.core.spec import Data, Run, pairs
+from kdstudy.data import registry, transforms
 from kdstudy.data.dataset import Dataset
 from kdstudy.engine import stacks
-from kdstudy.spec import Data, Run, pairs
-from kdstudy.store import Record, Store
+from kdstudy.store.working import Record, Store
+from kdstudy.train import metrics as measures
+from kdstudy.train import mlp
 
 Logits = dict[str, Tensor]
 Compose = Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]
@@ -87,7 +88,7 @@ def crossfitted(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Datase
 def finer(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
     """A teacher of all classes, its probabilities added within each merged one: z_g = log sum_{c in g} exp z_c."""
     (member,) = members(run)
-    whole = datasets.load(member.data)
+    whole = registry.load(member.data)
     group = transforms.groups(len(whole.classes), len(data.classes), whole.superclass)
     within = group == torch.arange(len(data.classes))[:, None]
     return {s: torch.stack([left[member.key][s][:, g].logsumexp(-1) for g in within], -1) for s in measures.SPLITS}
@@ -105,9 +106,9 @@ def exact(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> 
 
 def record(run: Run, store: Store) -> Record:
     """A composed teacher's logits and their measures; its members are in the store."""
-    data, held = datasets.load(plain(run)), store.arrays([m.key for m in members(run)], stacks.LEFT)
+    data, held = registry.load(plain(run)), store.arrays([m.key for m in members(run)], stacks.LEFT)
     left = {key: stacks.tensors(arrays) for key, arrays in held.items()}
     logits = COMPOSED[kind(run)](run, left, data)
     metrics, arrays = measures.evaluate(logits, {s: getattr(data, s).y for s in logits}, None)
     arrays |= {f"logits_{s}": z.numpy() for s, z in logits.items()} | {"rows": np.zeros((0, 0), np.float32)}
-    return stacks.record(training.Result(run, metrics, arrays), data.digest, 0.0)
+    return stacks.record(mlp.Result(run, metrics, arrays), data.digest, 0.0)

@@ -14,7 +14,6 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
 
-from kdstudy import stats
 from kdstudy.figures.style import (
     DARK,
     SETTINGS,
@@ -29,6 +28,7 @@ from kdstudy.figures.style import (
     panels,
 )
 from kdstudy.figures.tables import in_order, sign
+from kdstudy.stats import paired
 from kdstudy.study import measures
 
 Decorate = Callable[[Axes, str], None]  # what a figure adds to a panel: (the panel, its name)
@@ -48,7 +48,7 @@ def value_axis(ax: Axes, measure: str, difference: str = "", which: str = "y") -
         (ax.axhline if which == "y" else ax.axvline)(0, color="0.3", lw=0.8)
 
 
-def log_ticks(ax: Axes, values: Sequence[float] | stats.Values, label: str) -> None:
+def log_ticks(ax: Axes, values: Sequence[float] | paired.Values, label: str) -> None:
     """A logarithmic x axis with a tick at each value, named where there is room."""
     ax.set_xscale("log")
     names, last = [], 0.0
@@ -146,9 +146,9 @@ def _dodged(ax: Axes, values: pd.Series, every: pd.Series, i: int, n: int) -> pd
     return values + min(0.015, 0.06 / n) * step * (every.max() - every.min())
 
 
-def band(ax: Axes, values: stats.Values, how: Look) -> None:
+def band(ax: Axes, values: paired.Values, how: Look) -> None:
     """Mean and 95 % interval of what has no setting, as a horizontal line and band."""
-    i = stats.interval(values)
+    i = paired.interval(values)
     ax.axhline(i.mean, color=how.colour, lw=1.2, ls=":", label=how.name)
     if np.isfinite([i.low, i.high]).all():  # one seed has no interval
         ax.axhspan(i.low, i.high, color=how.colour, alpha=0.15, lw=0)
@@ -254,6 +254,6 @@ def colour_bar(figure: Figure, image: AxesImage, label: str) -> Figure:
     return figure
 
 
-def reference(ax: Axes, x: stats.Values, y: stats.Values, name: str = "", colour: object = DARK) -> None:
+def reference(ax: Axes, x: paired.Values, y: paired.Values, name: str = "", colour: object = DARK) -> None:
     """What theory expects, as a thin dashed curve."""
     ax.plot(x, y, color=colour, lw=1.1, ls="--", zorder=1, label=name or None)

@@ -12,8 +12,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdstudy.setups import TEACHER_SEED
 from kdstudy.study.measures import measure
+from kdstudy.study.recipes import TEACHER_SEED
 
 WIDTH = 7.6  # inches: the book's text width
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.color_palette("colorblind", 10)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from kdstudy import factorial
 from kdstudy.figures.style import condition_name
+from kdstudy.stats import factorial
 from kdstudy.study.measures import measure
 
 

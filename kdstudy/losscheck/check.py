@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from kdstudy.core.findings import Finding
+from kdstudy.core.spec import require
 from kdstudy.losscheck import explain, fit
 from kdstudy.losscheck.call import Batch, Caller, Measured, Stop, draw_batch, name_of
 from kdstudy.losscheck.fit import ROUGH, Explanation
 from kdstudy.losscheck.report import LossReport, finding
 from kdstudy.losscheck.variants import Form, KDLoss, Loss
-from kdstudy.spec import require
 
 SIZES = (5, 8, 12)  # of the batches
 MORE_CLASSES = 3  # added where that settles which of two faults it is

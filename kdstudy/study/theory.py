@@ -8,14 +8,16 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.special import rel_entr
 
-from kdstudy import datasets, factorial, runs, stats
-from kdstudy.spec import Data, pairs
+from kdstudy.core.spec import Data, pairs
+from kdstudy.data import registry
+from kdstudy.engine import ask
+from kdstudy.stats import factorial, paired
 
 
 def with_classes(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with a column `classes`: how many are left, all of the data set's where none were merged."""
     merged = [json.loads(text).get("merge") for text in frame["options"]]
-    every = {name: len(runs.classes(name, frame).names) for name in frame["dataset"].unique()}
+    every = {name: len(ask.classes(name, frame).names) for name in frame["dataset"].unique()}
     return frame.assign(classes=[int(c or every[d]) for c, d in zip(merged, frame["dataset"])])
 
 
@@ -40,7 +42,7 @@ def collapses(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     Collapsed: training accuracy below the middle of chance 1/C and that of the data set's hard labels.
     """
-    hard = stats.tuned(table[table["condition"] == "hard"]).groupby(["dataset", "options"])["train_accuracy"].mean()
+    hard = paired.tuned(table[table["condition"] == "hard"]).groupby(["dataset", "options"])["train_accuracy"].mean()
     kd = first_steps(table[table["condition"] == "kd"])
     baseline = [hard.get(where, np.nan) for where in zip(kd["dataset"], kd["options"])]
     kd = kd.assign(collapsed=kd["train_accuracy"] < (1 / kd["classes"] + baseline) / 2)
@@ -72,7 +74,7 @@ def smoothed_label_kl(dataset: str, options: str) -> float:
     `options` are the data set's as a table has them, in JSON; the data set must know its P(y | x).
     """
     given = json.loads(options)
-    data = datasets.load(Data(dataset, pairs(given)))
+    data = registry.load(Data(dataset, pairs(given)))
     posterior, noise = data.extra["train"]["posterior"].numpy(), given.get("noise", 0.0)
     classes = posterior.shape[1]
     target = (1 - noise) * np.eye(classes)[data.train.y.numpy()] + noise / classes

@@ -5,18 +5,19 @@ import pandas as pd
 import pytest
 from conftest import tiny_run
 
-from kdstudy import datasets, diagnose
+from kdstudy import diagnose
 from kdstudy.book import example_teacher
+from kdstudy.data import registry
 from kdstudy.diagnosis.files import read
 from kdstudy.figures.chapters import diagnose as drawn
-from kdstudy.store import Store
+from kdstudy.store.working import Store
 from kdstudy.study.calibration.table import logits
 
 
 def test_the_file_holds_what_the_runs_left(tmp_path):
     run, store = tiny_run("kd"), Store(tmp_path / "own.sqlite")
     found, names = read(str(example_teacher.write(tmp_path / "a.npz", run, store)))
-    left, data = logits([run.teacher, run], store), datasets.load(run.data)
+    left, data = logits([run.teacher, run], store), registry.load(run.data)
     wanted = {
         "teacher_logits": left[run.teacher.key]["logits_train"], "student_logits": left[run.key]["logits_train"],
         "heldout_teacher_logits": left[run.teacher.key]["logits_validation"], "labels": data.train.y,
@@ -31,7 +32,7 @@ def test_the_file_holds_what_the_runs_left(tmp_path):
 
 def test_the_committed_example_is_small_and_of_the_run_it_names():
     path, run = example_teacher.EXAMPLE, example_teacher.student()
-    found, data = read(str(path))[0], datasets.load(run.data)
+    found, data = read(str(path))[0], registry.load(run.data)
     assert path.stat().st_size < 500_000
     assert (run.condition.name, run.seed, run.teacher.condition.name) == ("kd", 0, "hard")
     np.testing.assert_array_equal(found["labels"], data.train.y)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from conftest import tiny_run
 
-from kdstudy import plans, runs
 from kdstudy.book import publish
-from kdstudy.published import Classes, Published
-from kdstudy.spec import Data, Run
-from kdstudy.store import Store
+from kdstudy.core.spec import Data, Run
+from kdstudy.engine import ask
+from kdstudy.store.published import Classes, Published
+from kdstudy.store.working import Store
+from kdstudy.study.plans import levels as plans
 
 FIRST = [tiny_run("hard", s) for s in range(2)] + [
     tiny_run("class_mean", s, tau=t) for s in range(2) for t in (1.0, 4.0)
@@ -42,11 +43,11 @@ def test_published_runs_answer_without_training(chapters, trained):
     Store().forget(Store().rows())
     trained.clear()
     asked = [*FIRST, *SECOND, *FOLDS, *plans.teachers(FIRST)]
-    assert set(runs.ask(asked)["source"]) == {"published"} and not trained
+    assert set(ask.ask(asked)["source"]) == {"published"} and not trained
 
 
 def test_arrays_are_those_that_chapters_show(chapters):
-    best = runs.ask(FIRST)
+    best = ask.ask(FIRST)
     best = best[publish.best(best)]
     assert len(best) == 4
     everything = [r.key for r in [*FIRST, *SECOND, *FOLDS, *plans.teachers(FIRST)]]
@@ -57,7 +58,7 @@ def test_arrays_are_those_that_chapters_show(chapters):
     assert by_name["similarity"] == {*best["key"], *(r.key for r in plans.teachers(FIRST))}
     assert by_name["miss"] == {FOLDS[0].key}
     assert not by_name["curves"] | by_name["per_class"]
-    shown = runs.ask(SECOND)
+    shown = ask.ask(SECOND)
     shown = shown[publish.best(shown) | (shown["condition"] == "kd_pt")]
     assert {k for k, v in held.items() if {"w", "mass"} <= v.keys()} == set(shown["key"]) and len(shown) == 4
 
@@ -71,9 +72,9 @@ def test_an_array_that_was_not_published_is_trained_again(chapters, trained):
     before = Store().arrays([other.key], ["similarity"])[other.key]["similarity"]
     Store().forget(Store().rows())
     trained.clear()
-    frame = runs.ask([other])
+    frame = ask.ask([other])
     assert not trained
-    found = runs.arrays(frame, "similarity")[other.key]
+    found = ask.arrays(frame, "similarity")[other.key]
     assert {r.key for stack in trained for r in stack} == {other.key, other.teacher.key}
     assert (found == before).all()
 
@@ -83,18 +84,18 @@ def test_classes_are_published_by_data_set():
     Published().publish_classes({"a": known["a"]})
     Published().publish_classes({"b": known["b"]})
     assert Published().classes() == known
-    assert runs.classes("a") == known["a"]
+    assert ask.classes("a") == known["a"]
     assert json.loads((Published().folder / "classes.json").read_text("utf-8"))["b"]["superclass"] is None
 
 
 def test_classes_of_data_that_are_not_published_are_those_of_the_data():
-    frame = runs.ask(FIRST[:1])
-    found = runs.classes("synthetic", frame)
+    frame = ask.ask(FIRST[:1])
+    found = ask.classes("synthetic", frame)
     assert found.names == tuple(f"c{i}" for i in range(6)) and found.superclass == (0, 0, 0, 1, 1, 1)
     with pytest.raises(
         ValueError, match="^classes of data set 'other': found none published, and no run of it in the table$"
     ):
-        runs.classes("other", frame)
+        ask.classes("other", frame)
 
 
 def test_arrays_of_one_name_and_several_shapes_come_back(chapters):

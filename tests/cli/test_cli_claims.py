@@ -5,8 +5,9 @@ import pytest
 from command import shell
 from conftest import tiny_run
 
-from kdstudy import claims, runs
 from kdstudy.core import paths
+from kdstudy.engine import ask
+from kdstudy.study import claims
 
 kdstudy = pytest.fixture(shell)
 ROW = {"claim": "kd-beats-hard", "dataset": "digits", "effect": 0.01, "low": 0.0, "high": 0.02, "n": 5, "p": 0.1}
@@ -24,7 +25,7 @@ def test_verdicts_are_computed_once_for_each_state(kdstudy, computed, tmp_path):
     first = kdstudy("claims")
     assert first[0] == 0 and f"**{claims.load()[0].id}: supported.**" in first[1]
     assert kdstudy("claims") == first and len(computed) == 1
-    runs.ask([tiny_run()])  # the working store has changed
+    ask.ask([tiny_run()])  # the working store has changed
     assert kdstudy("claims") == first and len(computed) == 2
     paths.results_folder().mkdir(exist_ok=True)
     (paths.results_folder() / "new.parquet").write_bytes(b"x")  # so have the published results

@@ -10,18 +10,20 @@ import pytest
 from command import shell, small_book
 from tiny_files import NAMES
 
-from kdstudy import __version__, runs, targets
+from kdstudy import __version__
 from kdstudy.cli import run
+from kdstudy.distill import conditions
+from kdstudy.engine import ask
 
 chapters = pytest.fixture(autouse=True)(small_book)
 kdstudy = pytest.fixture(shell)
 
 
 @pytest.fixture
-def asked(monkeypatch) -> list[tuple[list[runs.Run], dict]]:
+def asked(monkeypatch) -> list[tuple[list[ask.Run], dict]]:
     """What `run` asks for, without training or executing."""
     calls = []
-    monkeypatch.setattr(runs, "ask", lambda wanted, **options: calls.append((wanted, options)))
+    monkeypatch.setattr(ask, "ask", lambda wanted, **options: calls.append((wanted, options)))
     monkeypatch.setattr(run, "execute", lambda chapter, target, values: print(chapter, target, values))
     return calls
 
@@ -38,8 +40,8 @@ def test_conditions_are_listed_with_defaults_and_formulas(kdstudy):
     assert code == 0
     listed = re.findall(r"(?m)^(\w+) \((.*)\)\n    (.+)$", out)
     assert {name: (said, formula) for name, said, formula in listed} == {
-        name: (", ".join(f"{k} = {v:g}" for k, v in targets.parameters(name).items()), fn.__doc__.splitlines()[0])
-        for name, fn in targets.CONDITIONS.items()
+        name: (", ".join(f"{k} = {v:g}" for k, v in conditions.parameters(name).items()), fn.__doc__.splitlines()[0])
+        for name, fn in conditions.CONDITIONS.items()
     }  # read from the sources, and as those who import them see it
 
 
@@ -175,7 +177,7 @@ def test_an_interrupt_says_what_is_kept(kdstudy, monkeypatch):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "ask", interrupt)
+    monkeypatch.setattr(ask, "ask", interrupt)
     kept = "interrupted: what was finished is kept; the same command goes on from there\n"
     assert kdstudy("run", "universe") == (130, "", kept)
 

@@ -9,19 +9,20 @@ import pytest
 from command import shell, small_book
 from conftest import tiny_run
 
-from kdstudy import provenance, runs
-from kdstudy.published import Published
-from kdstudy.store import Record, Store
+from kdstudy.engine import ask
+from kdstudy.store import provenance
+from kdstudy.store.published import Published
+from kdstudy.store.working import Record, Store
 
 chapters = pytest.fixture(autouse=True)(small_book)
 kdstudy = pytest.fixture(shell)
 
 
 @pytest.fixture
-def three() -> list[runs.Run]:
+def three() -> list[ask.Run]:
     """Three stored students of two conditions, and a teacher."""
     students = [tiny_run("hard", 0), tiny_run("hard", 1), tiny_run("kd", 0)]
-    runs.ask(students)
+    ask.ask(students)
     return students
 
 
@@ -127,7 +128,7 @@ def test_stale_runs_are_listed(kdstudy, three):
 
 
 def test_a_long_list_is_cut_and_says_so(kdstudy, monkeypatch):
-    runs.ask(tiny_run(seed=s, epochs=1) for s in range(45))
+    ask.ask(tiny_run(seed=s, epochs=1) for s in range(45))
     out = kdstudy("runs")[1]
     assert out.count("synthetic") == 40
     assert out.splitlines()[-1] == "45 runs, 0 stale, the first 40 shown; --export FILE writes them all"

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from kdstudy import shapes
+from kdstudy.distill import levels
 
 
 def teacher(examples: int = 240, classes: int = 6, seed: int = 0, scale: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
@@ -17,7 +17,7 @@ def teacher(examples: int = 240, classes: int = 6, seed: int = 0, scale: float =
 def shares(v: np.ndarray, y: np.ndarray, tau: float) -> dict[str, float]:
     """Levels of softmax(v / tau) by `shapes.level_split`, each over their sum."""
     x = torch.tensor(v, dtype=torch.float64)
-    pieces = shapes.level_split((x / tau).softmax(-1), torch.tensor(y))
+    pieces = levels.level_split((x / tau).softmax(-1), torch.tensor(y))
     return {level: value / sum(pieces.values()) for level, value in pieces.items()}
 
 

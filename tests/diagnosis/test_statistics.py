@@ -7,14 +7,14 @@ import torch
 from reference_statistics import teacher
 from sklearn.metrics import cohen_kappa_score
 
-from kdstudy import objective, shapes, targets
 from kdstudy.diagnosis.inputs import LabelledLogits, labelled, read_inputs
 from kdstudy.diagnosis.statistics import alignment, weights
 from kdstudy.diagnosis.statistics.all import measure
 from kdstudy.diagnosis.statistics.classes import class_structure, standardised_others, superclass_test
 from kdstudy.diagnosis.statistics.rows import row_statistics
 from kdstudy.diagnosis.statistics.shares import BLOCKS, LEVEL_NAMES, jackknife_blocks, level_shares, mean_mass
-from kdstudy.registry import Context
+from kdstudy.distill import conditions, levels, loss
+from kdstudy.distill.registry import Context
 
 V, Y = teacher()
 
@@ -33,7 +33,7 @@ def test_shares_are_those_of_the_levels(tau, classes):
     found = level_shares(read(v, y), tau)
     for level, value in reference.shares(v, y, tau).items():
         assert found.shares[level][0] == pytest.approx(value, abs=1e-12)
-    rho, mass = (torch.tensor(v) / tau).softmax(-1), shapes.off_label_mass(torch.tensor(v), torch.tensor(y), tau)
+    rho, mass = (torch.tensor(v) / tau).softmax(-1), levels.off_label_mass(torch.tensor(v), torch.tensor(y), tau)
     np.testing.assert_allclose(found.mass, mass, atol=1e-14)
     assert mean_mass(read(v, y), tau) == pytest.approx(float(mass.mean()))
     assert found.entropy == pytest.approx(float(torch.special.entr(rho).sum(-1).mean()))
@@ -201,9 +201,9 @@ def test_the_other_classes_leave_the_label_out():
 @pytest.mark.parametrize("tau", [1.0, 4.0])
 def test_weights_are_those_of_the_loss(tau):
     v, y, z = *map(torch.tensor, (V, Y)), torch.tensor(teacher(seed=1)[0])
-    goal = targets.target(targets.make("kd", tau=tau, alpha=0.9), v, y, Context(6, torch.float64))
-    terms, mass = objective.LossGradient.of(goal, tau), shapes.off_label_mass(v, y, tau).numpy()
-    start, now = (objective.rescaling(x, terms, y, torch.tensor(tau)) for x in (torch.zeros_like(v), z))
+    goal = conditions.target(conditions.make("kd", tau=tau, alpha=0.9), v, y, Context(6, torch.float64))
+    terms, mass = loss.LossGradient.of(goal, tau), levels.off_label_mass(v, y, tau).numpy()
+    start, now = (loss.rescaling(x, terms, y, torch.tensor(tau)) for x in (torch.zeros_like(v), z))
     np.testing.assert_allclose(weights.weights_at_start(mass, tau, 6), start, rtol=1e-9)
     log_odds = (row_statistics(read(z / t, y)).log_odds for t in (1.0, tau))
     np.testing.assert_allclose(weights.weights_of_student(mass, tau, *log_odds), now, rtol=1e-7)

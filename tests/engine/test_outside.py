@@ -14,10 +14,10 @@ from kdstudy.engine import payload
 
 MINE = """
 import torch
-from kdstudy.measures import measure
-from kdstudy.datasets import dataset
-from kdstudy.registry import condition
-from kdstudy.objective import Target
+from kdstudy.train.metrics import measure
+from kdstudy.data.registry import dataset
+from kdstudy.distill.registry import condition
+from kdstudy.distill.loss import Target
 from kdstudy.engine.teachers import compose
 
 HALF = 0.5
@@ -49,10 +49,10 @@ def silent(run, left, data):
     return {s: torch.zeros(len(getattr(data, s).y), len(data.classes)) for s in ("train", "validation", "test")}
 """
 ASK = """
-from kdstudy import runs
+from kdstudy.engine import ask as runs
 from kdstudy.engine import teachers
-from kdstudy.plans import study
-from kdstudy.plans_failures import under
+from kdstudy.study.plans.levels import study
+from kdstudy.study.plans.failures import under
 
 asked = study("rings", "hard, kd, mine", tau=2.0, alpha=0.9, weight_decay=0.0, seeds=2, epochs=2)
 frame = runs.ask(asked + under(asked, lambda t: teachers.of(t, "silent")))
@@ -97,8 +97,8 @@ def test_a_plugin_that_fails_is_named_with_its_error(monkeypatch):
 
 def test_a_condition_without_source_is_refused_before_anything_is_trained(script):
     source = f"""
-from kdstudy import runs
-from kdstudy.plans import study
+from kdstudy.engine import ask as runs
+from kdstudy.study.plans.levels import study
 exec(compile({MINE!r}, "<prompt>", "exec"))
 try:
     runs.ask(study("digits", "mine", seeds=1, epochs=1))

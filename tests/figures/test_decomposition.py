@@ -6,18 +6,20 @@ import pytest
 from IPython.core.pylabtools import print_figure
 from matplotlib.figure import Figure
 
-from kdstudy import factorial, plans, runs, stats
+from kdstudy.engine import ask
 from kdstudy.figures.chapters import decomposition as drawn
 from kdstudy.figures.shared import classes as by_class
 from kdstudy.figures.shared import levels, search
-from kdstudy.published import Classes
+from kdstudy.stats import factorial, paired
+from kdstudy.store.published import Classes
+from kdstudy.study.plans import levels as plans
 
 DKD = {"tckd": "target", "nckd": "nontarget", "dkd": "nontarget"}
 BUILDERS = {
-    "grid": lambda t: drawn.grid(stats.tuned(t)),
-    "ladder": lambda t: drawn.effect_dots(drawn.of_grid(factorial.ladder, stats.tuned(t)), stats.tuned(t)),
-    "shares": lambda t: drawn.effect_dots(drawn.of_grid(factorial.shares, stats.tuned(t)), stats.tuned(t)),
-    "decoupled": lambda t: drawn.effect_dots(drawn.weighted_sums(stats.tuned(t), drawn.PARTS), t),
+    "grid": lambda t: drawn.grid(paired.tuned(t)),
+    "ladder": lambda t: drawn.effect_dots(drawn.of_grid(factorial.ladder, paired.tuned(t)), paired.tuned(t)),
+    "shares": lambda t: drawn.effect_dots(drawn.of_grid(factorial.shares, paired.tuned(t)), paired.tuned(t)),
+    "decoupled": lambda t: drawn.effect_dots(drawn.weighted_sums(paired.tuned(t), drawn.PARTS), t),
     "sensitivity": lambda t: drawn.sensitivity(t, 0.9, drawn.MAIN),
     "given": lambda t: levels.level_bars(levels.by_temperature(t, 0.9), "temperature"),
     "made": lambda t: levels.level_bars(levels.at_kd_setting(t), "condition"),
@@ -51,7 +53,7 @@ def table(conditions: str | list[str] = plans.DECOMPOSITION, seeds: int = 4, dat
     """Runs of these conditions on every data set; only the columns that their conditions have."""
     found = [r for d in plans.several(datasets) for r in rows(plans.several(conditions), seeds, d)]
     frame = pd.DataFrame(found)
-    settings = [c for c in stats.SETTING if c in frame]
+    settings = [c for c in paired.SETTING if c in frame]
     return frame.drop(columns=[c for c in settings if frame[c].isna().all()])
 
 
@@ -79,12 +81,12 @@ def test_figures_draw_what_there_is_or_say_what_lacks(name, conditions):
 
 def test_a_data_set_without_the_whole_grid_is_left_out_of_the_factorial():
     frame = pd.concat([table(datasets="a"), table("hard, kd", datasets="b")])
-    assert set(drawn.of_grid(factorial.effects, stats.tuned(frame))["dataset"]) == {"a"}
+    assert set(drawn.of_grid(factorial.effects, paired.tuned(frame))["dataset"]) == {"a"}
     assert drawn.of_grid(factorial.effects, table("hard, kd")).empty
 
 
 def test_the_grid_prints_means_and_paired_gains():
-    best = stats.tuned(table("hard, kd", datasets="a"))
+    best = paired.tuned(table("hard, kd", datasets="a"))
     means = best.groupby("condition")["test_accuracy"].mean()
     shown = texts(drawn.grid(best))
     assert f"\n{100 * means['kd']:.1f} ± " in shown
@@ -92,12 +94,12 @@ def test_the_grid_prints_means_and_paired_gains():
 
 
 def test_contrasts_are_paired_joint_and_only_of_what_is_there():
-    best = stats.tuned(table("hard, tckd, nckd, dkd", datasets="a"))
+    best = paired.tuned(table("hard, tckd, nckd, dkd", datasets="a"))
     found = drawn.weighted_sums(best, drawn.PARTS).set_index("contrast")
     assert "decoupled KD less KD" not in found.index
     y = factorial.cells(best, "test_accuracy", ["hard", "tckd", "nckd", "dkd"])
     part = ((y["tckd"] - y["hard"]) + (y["dkd"] - y["nckd"])) / 2
-    want = stats.interval(part, family=3)
+    want = paired.interval(part, family=3)
     got = found.loc["target part"]
     assert (got["mean"], got["low"], got["high"]) == pytest.approx((want.mean, want.low, want.high))
     total = found["mean"]["target part"] + found["mean"]["non-target part"]
@@ -109,14 +111,14 @@ def test_equal_settings_are_equal_and_keep_the_tuned_baseline():
     got = drawn.effects_by_temperature(frame, 0.9)
     assert sorted(got["tau"].unique()) == [1, 2, 4]
     one = frame[(frame["tau"] == 2) & (frame["alpha"] == 0.9)]
-    hard = stats.tuned(frame[frame["condition"] == "hard"])
+    hard = paired.tuned(frame[frame["condition"] == "hard"])
     want = factorial.effects(pd.concat([hard, one]), "test_accuracy")
     pd.testing.assert_frame_equal(got[got["tau"] == 2].drop(columns="tau").reset_index(drop=True), want)
 
 
 def test_cells_beside_each_other_share_the_setting_of_kd():
     frame = table()
-    got, kd = levels.at_kd_setting(frame), stats.tuned(frame[frame["condition"] == "kd"])
+    got, kd = levels.at_kd_setting(frame), paired.tuned(frame[frame["condition"] == "kd"])
     others = got[got["condition"] != "hard"]
     assert set(others["condition"]) == set(factorial.CELLS.values())
     assert (set(others["tau"]), set(others["alpha"])) == (set(kd["tau"]), set(kd["alpha"]))
@@ -168,12 +170,12 @@ def counted(frame: pd.DataFrame, classes: int, empty: int = -1) -> dict[str, np.
 def classes(request, monkeypatch) -> int:
     """A data set of so many classes."""
     names = tuple(f"class of a long name {i}" for i in range(request.param))
-    monkeypatch.setattr(runs, "classes", lambda dataset, frame=None: Classes(names))
+    monkeypatch.setattr(ask, "classes", lambda dataset, frame=None: Classes(names))
     return request.param
 
 
 def test_classes_that_change_are_found_and_drawn(classes):
-    best = stats.tuned(table("hard, kd", datasets="a"))
+    best = paired.tuned(table("hard, kd", datasets="a"))
     got = by_class.class_changes(best, counted(best, classes))
     assert got.loc[got["significant"], "class"].tolist() == ["class of a long name 0", "class of a long name 1"]
     assert by_class.count_classes(got)[["classes", "gain", "lose"]].to_numpy().tolist() == [[classes, 1, 1]]
@@ -181,15 +183,15 @@ def test_classes_that_change_are_found_and_drawn(classes):
 
 
 def test_a_class_without_test_examples_is_left_out(monkeypatch):
-    monkeypatch.setattr(runs, "classes", lambda dataset, frame=None: Classes(tuple("xyz")))
-    best = stats.tuned(table("hard, kd", datasets="a", seeds=1))
+    monkeypatch.setattr(ask, "classes", lambda dataset, frame=None: Classes(tuple("xyz")))
+    best = paired.tuned(table("hard, kd", datasets="a", seeds=1))
     got = by_class.class_changes(best, counted(best, 3, empty=2))
     assert got["class"].tolist() == ["x", "y"]
     assert not got["significant"].any()  # one seed tells nothing
 
 
 def test_no_comparison_of_classes_is_said():
-    best = stats.tuned(table("kd", datasets="a"))
+    best = paired.tuned(table("kd", datasets="a"))
     got = by_class.class_changes(best, {})
     assert got.empty and by_class.count_classes(got).empty
     assert "nothing to draw" in texts(by_class.sorted_classes(got, best))

@@ -10,10 +10,15 @@ from IPython.core.pylabtools import print_figure
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from kdstudy import claims, datasets, derived, figures, mantel, plans, runs, stats
+from kdstudy import figures
+from kdstudy.data import registry
+from kdstudy.engine import ask
 from kdstudy.figures.chapters import domain
 from kdstudy.figures.shared import geometry
-from kdstudy.published import Classes
+from kdstudy.stats import mantel, paired
+from kdstudy.store.published import Classes
+from kdstudy.study import array_metrics, claims
+from kdstudy.study.plans import levels as plans
 
 CONDITIONS = "hard, label_smoothing_matched, class_matched, kd_sim, class_permuted, kd"
 SHAPES = ["class_matched", "kd_sim", "class_permuted"]
@@ -23,10 +28,10 @@ CONTROL = "label_smoothing_matched"
 def answered(conditions: str = CONDITIONS, seeds: int = 2, **options: object) -> dict[str, pd.DataFrame]:
     """A small domain study: two temperatures, two weight decays of hard labels, two similarities of classes."""
     given = {"tau": [1.0, 4.0], "alpha": 0.9, "weight_decay": [0.0, 0.1], "seeds": seeds, "hidden": 5, "epochs": 2}
-    asked = plans.study(datasets.variant("synthetic", **SMALL | options), conditions, **given)
-    near = [datasets.variant("synthetic", **SMALL, similarity=s) for s in (0.0, 0.8)]
+    asked = plans.study(registry.variant("synthetic", **SMALL | options), conditions, **given)
+    near = [registry.variant("synthetic", **SMALL, similarity=s) for s in (0.0, 0.8)]
     alike = plans.study(near, plans.ALIKE, **given)
-    return runs.answer({"study": asked, "alike": alike, "teachers": plans.teachers(asked)})
+    return ask.answer({"study": asked, "alike": alike, "teachers": plans.teachers(asked)})
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,7 @@ def shared(folder, own_store, monkeypatch) -> None:
 def all_of_them(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
     """Every figure of the chapter."""
     study = tables["study"]
-    best = domain.measured(stats.tuned(study), tables)
+    best = domain.measured(paired.tuned(study), tables)
     verdicts = claims.chapter("domain", {part: rows for part, rows in tables.items() if len(rows)})
     return {
         "shares": domain.shares(study, 0.9),
@@ -83,7 +88,7 @@ def test_two_classes_have_no_geometry_to_compare():
     assert said["levels"] == why and said["differences"] == why + " and hard labels"
     assert said["heatmaps"] == "synthetic has 2 classes, hence one pair: there is no structure to see"
     assert said.keys() == {"levels", "differences", "heatmaps", "forest", "restated", "followed"}
-    assert geometry.mantel_table(stats.tuned(tables["study"]), tables).empty
+    assert geometry.mantel_table(paired.tuned(tables["study"]), tables).empty
 
 
 @pytest.mark.parametrize("conditions", ["hard", "label_smoothing_matched, class_matched", "hard, kd"])
@@ -94,7 +99,7 @@ def test_missing_conditions_leave_figures_that_say_so(conditions):
     assert ("gaps" in said) == ("class" not in conditions)
     assert ("restated" in said) == ("hard, kd" != conditions)
     assert "heatmaps" not in said and "alike" not in said
-    best = stats.tuned(tables["study"])
+    best = paired.tuned(tables["study"])
     assert set(geometry.siblings(best, tables)["condition"]) >= set(best["condition"])
     geometry.mantel_table(best, tables, 9)
     domain.both_ways(tables["study"], SHAPES, CONTROL, 0.9)
@@ -102,8 +107,8 @@ def test_missing_conditions_leave_figures_that_say_so(conditions):
 
 def test_without_superclasses_classes_are_clustered(monkeypatch):
     tables = answered()
-    monkeypatch.setattr(runs, "classes", lambda name, frame=None: Classes(tuple("abcdef")))
-    best = stats.tuned(tables["study"])
+    monkeypatch.setattr(ask, "classes", lambda name, frame=None: Classes(tuple("abcdef")))
+    best = paired.tuned(tables["study"])
     drawn = geometry.heatmaps(best, tables, "synthetic")
     assert "clustering of the teacher's" in drawn.texts[-1].get_text().replace("\n", " ")
     assert sorted(t.get_text() for t in drawn.axes[0].get_yticklabels()) == list("abcdef")
@@ -130,12 +135,12 @@ def test_a_thousand_classes_are_drawn_without_labels():
 
 def test_similarities_are_means_over_seeds_and_siblings_means_over_pairs():
     tables = answered()
-    best = stats.tuned(tables["study"])
+    best = paired.tuned(tables["study"])
     kd = best[best["condition"] == "kd"]
-    held = runs.arrays(kd, "similarity")
+    held = ask.arrays(kd, "similarity")
     mean = sum(held[k][0].astype(float) for k in kd["key"]) / len(kd)
     assert mantel.upper(geometry.similarities(best)["kd"]) == pytest.approx(mean)
-    groups = runs.classes("synthetic", best).superclass
+    groups = ask.classes("synthetic", best).superclass
     pairs = [(i, j) for i in range(6) for j in range(i + 1, 6)]
     near = np.mean([m for m, (i, j) in zip(mean, pairs) if groups[i] == groups[j]])
     (row,) = geometry.siblings(kd, tables).query("condition == 'kd'").to_dict("records")
@@ -144,14 +149,14 @@ def test_similarities_are_means_over_seeds_and_siblings_means_over_pairs():
 
 def test_mantel_table_agrees_with_the_measure():
     tables = answered()
-    best = domain.measured(stats.tuned(tables["study"]), tables)
+    best = domain.measured(paired.tuned(tables["study"]), tables)
     found = geometry.mantel_table(best, tables, 99).set_index("condition")
     for condition, group in best.groupby("condition"):
         assert found.loc[condition, "r, teacher"] == pytest.approx(group["geometry_teacher"].median())
         assert 0.01 <= found.loc[condition, "p, teacher"] <= 1
     teachers = tables["teachers"]
-    blocks = mantel.upper(mantel.blocks(np.array(runs.classes("synthetic", best).superclass)))
-    own = [spearmanr(v, blocks).statistic for v in derived.geometry(teachers).values()]
+    blocks = mantel.upper(mantel.blocks(np.array(ask.classes("synthetic", best).superclass)))
+    own = [spearmanr(v, blocks).statistic for v in array_metrics.geometry(teachers).values()]
     assert found.loc["teacher", "r, siblings"] == pytest.approx(np.median(own))
     assert np.isnan(found.loc["teacher", "r, teacher"]) and (found["permutations"] == 99).all()
 
@@ -163,7 +168,7 @@ def test_a_claim_restated_begins_as_judged_and_ends_with_the_lightest_baseline()
     assert found.loc["as judged", "effect"] == judged["effect"]
     study = domain.measured(tables["study"], tables)
     light = study[(study["condition"] == "hard") & (study["weight_decay"] == 0)]
-    kd = stats.tuned(study[study["condition"] == "kd"])
+    kd = paired.tuned(study[study["condition"] == "kd"])
     least = kd["geometry_teacher"].mean() - light["geometry_teacher"].mean()
     assert found.loc["hard labels untuned", "effect"] == pytest.approx(least)
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import runs
+from kdstudy.engine import ask
 from kdstudy.figures.chapters import few_classes as drawn
-from kdstudy.published import Classes
+from kdstudy.store.published import Classes
 from kdstudy.study.theory import with_classes
 
 LEFT = (2, 3, 6)
@@ -45,7 +45,7 @@ def finer(merged: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture(autouse=True)
 def six_classes(monkeypatch):
-    monkeypatch.setattr(runs, "classes", lambda name, frame=None: Classes(tuple("abcdef")))
+    monkeypatch.setattr(ask, "classes", lambda name, frame=None: Classes(tuple("abcdef")))
 
 
 def by_classes(rows: pd.DataFrame, level: object, by: str = "level", dataset: str = "mine") -> pd.Series:

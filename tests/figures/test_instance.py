@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import derived, runs
+from kdstudy.engine import ask
 from kdstudy.figures.chapters import instance
-from kdstudy.published import Classes
+from kdstudy.store.published import Classes
+from kdstudy.study import array_metrics
 
 PROBE, CHECKS = 25, 5
 CONDITIONS = ("hard", "label_smoothing_matched", "kd_pt", "cwtm", "instance_matched", "example_permuted", "kd")
@@ -50,9 +51,11 @@ def planted(monkeypatch):
         even = frame["condition"] == "label_smoothing_matched"
         return {k: (flat if e else arrays).get(name, arrays[name]) for k, e in zip(frame["key"], even)}
 
-    monkeypatch.setattr(runs, "arrays", held)
-    monkeypatch.setattr(runs, "classes", lambda name, frame=None: Classes(("a", "b", "c", "d")))
-    monkeypatch.setattr(derived, "difficulty", lambda tables: dict.fromkeys(("digits", "mine"), np.arange(PROBE) / 9))
+    monkeypatch.setattr(ask, "arrays", held)
+    monkeypatch.setattr(ask, "classes", lambda name, frame=None: Classes(("a", "b", "c", "d")))
+    monkeypatch.setattr(
+        array_metrics, "difficulty", lambda tables: dict.fromkeys(("digits", "mine"), np.arange(PROBE) / 9)
+    )
 
 
 def titles(figure) -> list[str]:

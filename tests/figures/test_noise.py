@@ -10,9 +10,13 @@ from conftest import SMALL
 from IPython.core.pylabtools import print_figure
 from matplotlib.figure import Figure
 
-from kdstudy import datasets, derived, plans, runs, stats
+from kdstudy.core.spec import Data, pairs
+from kdstudy.data import registry
+from kdstudy.engine import ask
 from kdstudy.figures.chapters import noise
-from kdstudy.spec import Data, pairs
+from kdstudy.stats import paired
+from kdstudy.study import array_metrics
+from kdstudy.study.plans import levels as plans
 from kdstudy.study.theory import smoothed_label_kl, unchanged_share
 
 GAIN = {"hard": 0.0, "label_smoothing_matched": 0.02, "kd": 0.03}  # over hard labels at weight decay 0.01
@@ -105,7 +109,7 @@ def test_a_larger_weight_is_worth_what_was_planted():
 
 def test_smoothed_labels_are_as_far_from_the_law_as_their_wrong_ones():
     given = SMALL | {"noise": 0.3}
-    data, classes = datasets.load(Data("synthetic", pairs(given))), SMALL["classes"]
+    data, classes = registry.load(Data("synthetic", pairs(given))), SMALL["classes"]
     wrong = float((data.train.y != data.extra["train"]["posterior"].argmax(-1)).double().mean())
     high, low = 0.7 + 0.3 / classes, 0.3 / classes
     expected = wrong * (high - low) * np.log(high / low)
@@ -115,7 +119,7 @@ def test_smoothed_labels_are_as_far_from_the_law_as_their_wrong_ones():
 
 
 def test_ceiling_is_the_share_of_labels_that_noise_leaves():
-    clean, noisy = (datasets.load(Data("synthetic", pairs(n))).train.y for n in ({}, {"noise": 0.4}))
+    clean, noisy = (registry.load(Data("synthetic", pairs(n))).train.y for n in ({}, {"noise": 0.4}))
     assert unchanged_share(0.4, 20) == pytest.approx(float((noisy == clean).double().mean()), abs=0.02)
     assert unchanged_share(np.array([0.0, 1.0]), 20) == pytest.approx([1, 1 / 20])
 
@@ -133,7 +137,7 @@ def study(folder, own_store, monkeypatch):
 
     def answered(seeds: int) -> dict[str, pd.DataFrame]:
         given = {"tau": 1.0, "alpha": (0.5, 1.0), "weight_decay": (0.0, 0.1), "epochs": 1, "hidden": 5}
-        return runs.answer(plans.PLANS["noise"]("synthetic", noise=(0.0, 0.4), seeds=seeds, **given))
+        return ask.answer(plans.PLANS["noise"]("synthetic", noise=(0.0, 0.4), seeds=seeds, **given))
 
     return answered
 
@@ -156,7 +160,7 @@ def test_what_a_study_shows_of_teachers_is_what_their_logits_say(study):
     noisy = teachers[(teachers["noise"] == 0.4) & (teachers["composed"] == "")]
     row = shown.loc[("synthetic", "its own", 0.4)]
     assert row["train_accuracy"] == pytest.approx(noisy["train_accuracy"].mean()) and row["n"] == 2
-    assert row["law_2"] == pytest.approx(derived.anatomies(noisy)["law_2"].mean())
+    assert row["law_2"] == pytest.approx(array_metrics.anatomies(noisy)["law_2"].mean())
     assert row["unchanged"] == pytest.approx(1 - 0.4 * 19 / 20)
     assert not set(held["imbalanced"]["teacher"]) & set(noise.noisy_teachers(held)["key"])
     ax = noise.distance(held).axes[0]
@@ -168,21 +172,21 @@ def test_what_a_study_shows_of_teachers_is_what_their_logits_say(study):
 def test_without_a_law_there_is_no_distance(study, monkeypatch):
     held = study(1)
     blind = lambda frame: pd.DataFrame(np.nan, frame.index, ["law_1", "law_2", "law_4", "sure_train"])  # noqa: E731
-    monkeypatch.setattr(derived, "anatomies", blind)
+    monkeypatch.setattr(array_metrics, "anatomies", blind)
     assert said(noise.distance(held)) == "no data set among the runs knows the law of its labels"
     assert "law_1" not in noise.portrait(held)
 
 
 def test_thirds_are_means_over_classes_and_the_rarest_as_the_claim_has_it(study):
     held = study(2)
-    best = stats.tuned(held["imbalanced"])
+    best = paired.tuned(held["imbalanced"])
     found = noise.thirds(best, held)
     tail = found[found["third"] == "rarest"].set_index("key")["third_accuracy"]
-    assert tail[best["key"]].to_list() == pytest.approx(derived.tail_accuracy(best, held).to_list())
+    assert tail[best["key"]].to_list() == pytest.approx(array_metrics.tail_accuracy(best, held).to_list())
     sizes = noise.sizes(held).iloc[0]
     assert sizes["classes"] == 20 and 9 < sizes["commonest"] / sizes["rarest"] < 11
     whole = found.assign(sum=found["third_accuracy"] * found["third"].map({"rarest": 6, "middle": 8, "commonest": 6}))
-    each = runs.arrays(best, "per_class")
+    each = ask.arrays(best, "per_class")
     means = {k: float((each[k][0] / each[k][1]).mean()) for k in best["key"]}
     assert means == pytest.approx((whole.groupby("key")["sum"].sum() / 20).to_dict())
     by = noise.by_third(noise.unequal(held))

@@ -6,8 +6,9 @@ import pytest
 from IPython.core.pylabtools import print_figure
 from scipy import stats as scipy_stats
 
-from kdstudy import claims, stats, wording
 from kdstudy.figures.chapters import scoreboard
+from kdstudy.stats import paired
+from kdstudy.study import claims, verdicts
 
 EVERY = {c.id: c for c in claims.load()}
 
@@ -16,7 +17,7 @@ def judged(claim: str, *values: np.ndarray) -> pd.DataFrame:
     """A claim's rows with these effects over seeds, one for each data set a, b, ..."""
     own, found = EVERY[claim], []
     for name, x in zip("abcdef", values):
-        i = stats.interval(x, family=len(values))
+        i = paired.interval(x, family=len(values))
         found.append({"claim": claim, "dataset": name, "effect": i.mean, "low": i.low, "high": i.high, "n": i.n,
                       "p": i.p, "verdict": claims.verdict(i, own.direction, own.margin)})  # fmt: skip
     return pd.DataFrame(found, columns=claims.COLUMNS)
@@ -47,52 +48,52 @@ def tables(rows: pd.DataFrame) -> dict[str, claims.Tables]:
 
 def test_p_is_that_of_a_t_test_against_the_margin():
     x = around(0.004)
-    (p,) = wording.p_values(judged("D5", x))
+    (p,) = verdicts.p_values(judged("D5", x))
     assert p == pytest.approx(scipy_stats.ttest_1samp(x, EVERY["D5"].margin).pvalue)
-    both = wording.p_values(judged("D5", x, around(-0.01)))  # not changed by how many data sets there are
+    both = verdicts.p_values(judged("D5", x, around(-0.01)))  # not changed by how many data sets there are
     assert both[0] == pytest.approx(p)
 
 
 @pytest.mark.parametrize("mean", [-0.02, -0.0068, -0.0066, 0.0, 0.0066, 0.0068, 0.02])
 def test_a_verdict_is_a_small_p(mean):
     rows = judged("U2", around(mean), around(mean / 2), around(0.0))
-    assert ((3 * wording.p_values(rows) < 0.05) == (rows["verdict"] != "undecided")).all()
+    assert ((3 * verdicts.p_values(rows) < 0.05) == (rows["verdict"] != "undecided")).all()
 
 
 def test_seeds_that_agree_or_stand_alone_have_a_p_too():
     equal, none = np.full(4, 0.01), np.zeros(4)
-    assert wording.p_values(judged("U2", equal, none, np.array([0.1]))).tolist() == [0, 1, 1]
+    assert verdicts.p_values(judged("U2", equal, none, np.array([0.1]))).tolist() == [0, 1, 1]
 
 
 def test_one_family_takes_verdicts_away_and_gives_none():
-    got = wording.holm_adjusted(ROWS)
+    got = verdicts.holm_adjusted(ROWS)
     assert np.isnan(got["holm"][0]) and got["kept"][0] == "supported"  # an identity is no test
-    p = wording.p_values(ROWS)[1:]
-    assert got["holm"][1:].to_numpy() == pytest.approx(stats.holm(p))
+    p = verdicts.p_values(ROWS)[1:]
+    assert got["holm"][1:].to_numpy() == pytest.approx(paired.holm(p))
     ece = got[got["claim"] == "U3-ece"].iloc[0]
     assert (ece["verdict"], ece["kept"]) == ("supported", "undecided")
     assert (got["kept"][got["verdict"] == "undecided"] == "undecided").all()
 
 
 def test_the_summary_counts():
-    text = wording.claims_summary(ROWS)
+    text = verdicts.claims_summary(ROWS)
     assert text.startswith("Of 5 claims: **2 supported**, **0 contradicted**, **2 mixed**, **1 undecided**.")
-    tested = wording.holm_adjusted(ROWS)[1:]
+    tested = verdicts.holm_adjusted(ROWS)[1:]
     decided, kept = ((tested[c] != "undecided").sum() for c in ("verdict", "kept"))
     assert f"on 8 intervals, one for each claim and data set, of which {decided} decide" in text
     assert f"{kept} still do" in text
     assert ("no claim would have another verdict." in text) == (
-        wording.by_claim(ROWS) == wording.by_claim(wording.holm_adjusted(ROWS), "kept")
+        verdicts.by_claim(ROWS) == verdicts.by_claim(verdicts.holm_adjusted(ROWS), "kept")
     )
     lone = pd.concat([judged("I3", around(0.0085)), *(judged(k, around(0.0)) for k in ("I4", "I5", "A3"))])
-    said = wording.claims_summary(lone.reset_index(drop=True))
+    said = verdicts.claims_summary(lone.reset_index(drop=True))
     assert said.endswith("1 claim would have another verdict: undecided would be I3.")
-    assert wording.by_level(ROWS).loc["universe"].tolist() == [1, 0, 1, 1]
-    assert wording.claims_summary(ROWS.iloc[:0]) == wording.claims_table(ROWS.iloc[:0])
+    assert verdicts.by_level(ROWS).loc["universe"].tolist() == [1, 0, 1, 1]
+    assert verdicts.claims_summary(ROWS.iloc[:0]) == verdicts.claims_table(ROWS.iloc[:0])
 
 
 def test_the_table_has_a_row_for_each_claim_and_a_sign_beside_every_colour():
-    head, rule, *lines = wording.claims_table(ROWS).splitlines()
+    head, rule, *lines = verdicts.claims_table(ROWS).splitlines()
     assert head == "| claim | statement | a | b | c |"
     assert {line.count(" | ") for line in (head, *lines)} == {4} and rule.count("---") == 5
     assert [line.split("|")[1].split("<")[0].strip() for line in lines] == [f"[{k}]({EVERY[k].chapter}.ipynb)" for k in
@@ -105,7 +106,7 @@ def test_the_table_has_a_row_for_each_claim_and_a_sign_beside_every_colour():
 
 
 def test_a_claims_text_stays_text():
-    assert wording.escaped("w = p_t | a*b < $1") == "w = p\\_t \\| a\\*b \\< \\$1"
+    assert verdicts.escaped("w = p_t | a*b < $1") == "w = p\\_t \\| a\\*b \\< \\$1"
 
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS[ROWS["dataset"] != "b"], judged("D4", np.array([0.1]))])
@@ -130,8 +131,8 @@ def test_the_gain_is_told_against_both_baselines():
         for s in range(3)
     ]  # fmt: skip
     better = pd.DataFrame(rows[6:]).assign(test_accuracy=lambda t: t["test_accuracy"] + 0.1)
-    found = wording.kd_gains(pd.DataFrame(rows), better)
+    found = verdicts.kd_gains(pd.DataFrame(rows), better)
     assert found["kd-gain-decayed"].startswith("digits +12.0 [")
     assert found["kd-gain"].startswith("digits +2.0 [") and found["kd-gain-untuned"].startswith("digits +12.0 [")
-    alone = wording._gain(pd.DataFrame(rows[:6]))
+    alone = verdicts._gain(pd.DataFrame(rows[:6]))
     assert alone == "KD and hard labels are not both among the runs"

@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import derived, diagnose, known_bugs, runs, stats
+from kdstudy import diagnose
+from kdstudy.engine import ask
 from kdstudy.figures.chapters import silent_bugs
+from kdstudy.stats import paired
+from kdstudy.study import array_metrics, known_bugs
 
 LOSS = {"kd": 0.0, "fault_no_tau2": 0.02, "fault_detached": 0.3}  # at tau = 4; a tenth of it at tau = 1
 
@@ -43,13 +46,13 @@ def test_costs_are_those_planted_at_the_best_and_at_one_setting():
 
 def test_intervals_of_a_setting_hold_together():
     frame = study()
-    found = silent_bugs.differences(stats.tuned(frame), "kd", list(LOSS), "test_accuracy")
+    found = silent_bugs.differences(paired.tuned(frame), "kd", list(LOSS), "test_accuracy")
     assert set(found["condition"]) == {"fault_no_tau2", "fault_detached"}
-    best = stats.tuned(frame)
-    gap = stats.difference(best[best["dataset"] == "b"], {"condition": "fault_detached"}, {"condition": "kd"},
+    best = paired.tuned(frame)
+    gap = paired.difference(best[best["dataset"] == "b"], {"condition": "fault_detached"}, {"condition": "kd"},
                            "test_accuracy")  # fmt: skip
     (row,) = found[(found["dataset"] == "b") & (found["condition"] == "fault_detached")].to_dict("records")
-    expected = stats.interval(gap, family=4)
+    expected = paired.interval(gap, family=4)
     assert (row["low"], row["high"], row["n"]) == pytest.approx((expected.low, expected.high, 4))
 
 
@@ -107,12 +110,12 @@ def test_shares_of_what_was_taught_are_those_of_the_targets(monkeypatch):
     frame = study(2).assign(**parts, test_agreement=0.8, test_teacher_kl=0.2, train_accuracy=0.9, teacher="t")
     teachers = pd.DataFrame({"key": ["t"]})
     held = {k: np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]) for k in [*frame["key"], "t"]}
-    monkeypatch.setattr(runs, "arrays", lambda f, name: {k: held[k] for k in f["key"]})
+    monkeypatch.setattr(ask, "arrays", lambda f, name: {k: held[k] for k in f["key"]})
     found = silent_bugs.taught(silent_bugs.at_setting(frame, 4.0, 0.9), {"teachers": teachers})
     assert {c for _, c in found.index} == set(LOSS)
     row = found.loc[("a", "fault_no_tau2")]
     assert (row["domain_share"], row["instance_share"], row["geometry"]) == pytest.approx((0.3, 0.1, 1.0))
-    assert derived.DERIVED["domain_share"](frame, {}).iloc[0] == pytest.approx(0.3)
+    assert array_metrics.DERIVED["domain_share"](frame, {}).iloc[0] == pytest.approx(0.3)
     assert silent_bugs.taught(frame.iloc[:0], {}).empty
 
 

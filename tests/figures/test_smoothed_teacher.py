@@ -7,10 +7,12 @@ import teacher_tables
 import torch
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import runs, shapes, stats
+from kdstudy.distill import levels
+from kdstudy.engine import ask
 from kdstudy.figures.chapters import smoothed_teacher as drawn
 from kdstudy.figures.shared.teachers import described, each_tuned
-from kdstudy.published import Classes
+from kdstudy.stats import paired
+from kdstudy.store.published import Classes
 from kdstudy.study.theory import exact_fit_mass
 
 PAIR = ("kd", "label_smoothing_matched", "kd_pt")
@@ -18,8 +20,8 @@ PAIR = ("kd", "label_smoothing_matched", "kd_pt")
 
 @pytest.fixture(autouse=True)
 def anatomies(monkeypatch):
-    monkeypatch.setattr(runs, "arrays", teacher_tables.held)
-    monkeypatch.setattr(runs, "classes", lambda name, frame=None: Classes(("a", "b", "c", "d")))
+    monkeypatch.setattr(ask, "arrays", teacher_tables.held)
+    monkeypatch.setattr(ask, "classes", lambda name, frame=None: Classes(("a", "b", "c", "d")))
 
 
 def teachers(seeds: int) -> pd.DataFrame:
@@ -44,7 +46,7 @@ def test_the_exact_fit_is_smoothed_labels_at_a_temperature(classes, epsilon, tau
     """The mass that `shapes.off_label_mass` takes off logits which fit smoothed labels."""
     fit = torch.full((classes, classes), epsilon / classes, dtype=torch.double)
     fit += (1 - epsilon) * torch.eye(classes, dtype=torch.double)
-    mass = shapes.off_label_mass(fit.log(), torch.arange(classes), tau)
+    mass = levels.off_label_mass(fit.log(), torch.arange(classes), tau)
     np.testing.assert_allclose(mass, exact_fit_mass(epsilon, classes, tau), rtol=1e-12)
 
 
@@ -106,7 +108,7 @@ def test_amount_and_knowledge_add_up(seeds):
     assert by.loc[("mine", 4.0), "amount"] == pytest.approx(-0.06 + 1e-4 * np.mean(range(seeds)))
     assert by.loc[("mine", 4.0), "knowledge"] == pytest.approx(0.03)
     row = found[(found["dataset"] == "mine") & (found["tau"] == 4) & (found["part"] == "KD")].iloc[0]
-    expected = stats.interval([-0.03 + 1e-4 * s for s in range(seeds)], family=6)  # three parts, two temperatures
+    expected = paired.interval([-0.03 + 1e-4 * s for s in range(seeds)], family=6)  # three parts, two temperatures
     np.testing.assert_allclose([row["low"], row["high"]], [expected.low, expected.high])
 
 

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import figures, speed, speed_ways
+from kdstudy import figures
 from kdstudy.figures.chapters import speed as drawn
-from kdstudy.store import ROOT
+from kdstudy.store.working import ROOT
+from kdstudy.study import speed, speed_ways
 
 CPU = {"device": "cpu", "hardware": "Chip", "cores": 2, "torch": "2.11", "load": 0.1}
 GPU = CPU | {"device": "cuda", "hardware": "Card"}

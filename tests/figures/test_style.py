@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import figures, setups, stats
+from kdstudy import figures
 from kdstudy.figures import primitives, style
 from kdstudy.figures.chapters import universe
+from kdstudy.stats import paired
+from kdstudy.study import recipes
 
 
 def table(seeds: int) -> pd.DataFrame:
@@ -36,10 +38,10 @@ def test_a_condition_registered_elsewhere_is_drawn_under_its_own_name():
     frame = table(3).replace({"condition": {"kd": "mine"}})
     figure = figures.sweep(frame, "tau", "test_accuracy")
     assert "mine" in [t.get_text() for t in figure.legends[0].get_texts()]
-    best = stats.tuned(frame).assign(key=lambda f: f.index.map(str))
+    best = paired.tuned(frame).assign(key=lambda f: f.index.map(str))
     bins = {k: np.ones((3, 15)) for k in best["key"]}
     assert "mine" in [t.get_text() for t in universe.reliability(best, bins).legends[0].get_texts()]
-    drawn = primitives.dots(stats.summary(best, "test_accuracy", ["dataset", "condition"]), best, "condition",
+    drawn = primitives.dots(paired.summary(best, "test_accuracy", ["dataset", "condition"]), best, "condition",
                             primitives.condition_look)  # fmt: skip
     assert [t.get_text() for t in drawn.axes[0].get_yticklabels()] == ["hard labels", "mine"]
     assert style.look("mine").colour not in [how.colour for how in style.CONDITIONS.values()]
@@ -73,7 +75,7 @@ def test_a_heat_map_leaves_empty_cells_empty_and_frames_one():
 
 def test_a_teacher_is_of_its_students_seed():
     students = table(3)
-    both = pd.concat([students, students.assign(seed=students["seed"] + setups.TEACHER_SEED)])
+    both = pd.concat([students, students.assign(seed=students["seed"] + recipes.TEACHER_SEED)])
     assert style.facts(both) == style.facts(students) and "n = 3 seeds" in style.facts(both)
 
 

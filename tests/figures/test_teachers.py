@@ -7,14 +7,15 @@ import teacher_tables
 from IPython.core.pylabtools import print_figure
 from matplotlib.colors import to_rgba
 
-from kdstudy import runs, stats
+from kdstudy.engine import ask
 from kdstudy.figures.shared import teachers as drawn
 from kdstudy.figures.tables import count_signs
+from kdstudy.stats import paired
 
 
 @pytest.fixture(autouse=True)
 def anatomies(monkeypatch):
-    monkeypatch.setattr(runs, "arrays", teacher_tables.held)
+    monkeypatch.setattr(ask, "arrays", teacher_tables.held)
 
 
 def sized(seeds: int = 3) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -73,7 +74,7 @@ def test_intervals_hold_jointly_over_each_panel():
     found = drawn.changes(plain, control, ["dataset", "teacher_epsilon"])
     values = [0.04 + 0.0004 * s for s in range(3)]
     row = found[(found["dataset"] == "mine") & (found["teacher_epsilon"] == 0.4)].iloc[0]
-    expected = stats.interval(values, family=2)  # two epsilons in a data set
+    expected = paired.interval(values, family=2)  # two epsilons in a data set
     assert row["difference"] == pytest.approx(expected.mean)
     np.testing.assert_allclose([row["low"], row["high"]], [expected.low, expected.high])
 

@@ -7,10 +7,11 @@ import torch
 from IPython.core.pylabtools import print_figure
 from torch.nn.functional import cross_entropy
 
-from kdstudy import runs, shapes
+from kdstudy.distill import levels
+from kdstudy.engine import ask
 from kdstudy.figures.chapters import temperature
 from kdstudy.figures.shared.effects import effect_lines, effect_signs, heat_penalties, level_effects
-from kdstudy.published import Classes
+from kdstudy.store.published import Classes
 from kdstudy.study import theory
 
 TAUS, ALPHAS = (1.0, 2.0, 4.0), (0.1, 0.9)
@@ -38,7 +39,7 @@ def table(seeds: int = 3, datasets: tuple[str, ...] = ("digits", "mine"), lackin
 
 @pytest.fixture(autouse=True)
 def four_classes(monkeypatch):
-    monkeypatch.setattr(runs, "classes", lambda name, frame=None: Classes(("a", "b", "c", "d")))
+    monkeypatch.setattr(ask, "classes", lambda name, frame=None: Classes(("a", "b", "c", "d")))
 
 
 def wide(seeds: int = 3) -> pd.DataFrame:
@@ -105,7 +106,7 @@ def test_the_first_step_is_that_of_autograd(tau, alpha):
     (plain,) = torch.autograd.grad(hard, z, retain_graph=True)
     loss = (1 - alpha) * hard + alpha * tau**2 * cross_entropy(z / tau, rho, reduction="sum")
     (first,) = torch.autograd.grad(loss, z)
-    parts = {f"target_{k}": [float(v)] for k, v in shapes.level_split(rho, label).items()}
+    parts = {f"target_{k}": [float(v)] for k, v in levels.level_split(rho, label).items()}
     mass = float(1 - rho[torch.arange(50), label].mean())
     frame = pd.DataFrame(
         {"dataset": ["mine"], "options": "{}", "tau": tau, "alpha": alpha, "target_mass": mass} | parts

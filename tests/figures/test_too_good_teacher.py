@@ -6,14 +6,14 @@ import pytest
 import teacher_tables
 from IPython.core.pylabtools import print_figure
 
-from kdstudy import runs
+from kdstudy.engine import ask
 from kdstudy.figures.chapters import too_good_teacher as drawn
 from kdstudy.figures.shared.teachers import described, each_tuned, of_teacher
 
 
 @pytest.fixture(autouse=True)
 def anatomies(monkeypatch):
-    monkeypatch.setattr(runs, "arrays", teacher_tables.held)
+    monkeypatch.setattr(ask, "arrays", teacher_tables.held)
 
 
 def tables(seeds: int) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:

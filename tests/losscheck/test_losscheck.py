@@ -27,11 +27,12 @@ from losses import (
 from torch import Tensor
 from torch.testing import assert_close
 
-from kdstudy import check_loss, targets
+from kdstudy import check_loss
+from kdstudy.distill import conditions
+from kdstudy.distill.registry import Context
 from kdstudy.losscheck.call import draw_batch
 from kdstudy.losscheck.report import WORDS, finding
 from kdstudy.losscheck.variants import FORM_FAULTS, HARD_TERMS, INPUTS, Form, KDLoss, forms, weightings
-from kdstudy.registry import Context
 
 
 @pytest.mark.parametrize(("classes", "tau"), [*GRID, (10, 1.0), (2, 20.0)])
@@ -88,16 +89,16 @@ def test_faults_together_are_explained_by_no_more_than_they_are(data, number, sq
 @pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
 def test_what_is_meant_is_the_one_loss_of_the_study(alpha, squared):
     batch, tau = draw_batch(6, 5, 2.0), 3.0
-    goal = targets.target(targets.make("kd", tau=tau, alpha=alpha), batch.v, batch.y, Context(5, torch.float64))
+    goal = conditions.target(conditions.make("kd", tau=tau, alpha=alpha), batch.v, batch.y, Context(5, torch.float64))
     if not squared:
-        goal = targets.Target(goal.hard, goal.soft / tau**2, goal.rest)
+        goal = conditions.Target(goal.hard, goal.soft / tau**2, goal.rest)
 
     def gradient(fn: Callable[[Tensor], Tensor]) -> Tensor:
         z = batch.z.clone().requires_grad_()
         return torch.autograd.grad(fn(z), z)[0]
 
     ours = gradient(lambda z: KDLoss(5, tau, alpha, squared)(z, batch.v, batch.y))
-    theirs = gradient(lambda z: targets.loss(z, goal, batch.y, torch.tensor(tau, dtype=torch.float64)))
+    theirs = gradient(lambda z: conditions.loss(z, goal, batch.y, torch.tensor(tau, dtype=torch.float64)))
     assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
 
 

@@ -11,10 +11,10 @@ from conftest import tiny_run
 
 from kdstudy.core.paths import ROOT
 from kdstudy.diagnosis.rules import limits
-from kdstudy.measures import accuracy
-from kdstudy.store import Store
+from kdstudy.store.working import Store
 from kdstudy.study.calibration import fit, table
 from kdstudy.study.calibration.teachers import CORRUPTIONS, EXPECTED, Case, cases
+from kdstudy.train.metrics import accuracy
 
 SOME = ("digits", "digits merge=2", "clinc150 variant=small", "fashion_mnist train=2000")
 

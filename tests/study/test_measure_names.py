@@ -1,12 +1,12 @@
 """What measures are called."""
 
-from kdstudy import derived
 from kdstudy.engine import teacher_statistics as anatomy
+from kdstudy.study import array_metrics
 from kdstudy.study.measures import MEASURES, measure
 
 
 def test_every_derived_measure_has_a_label():
-    assert derived.DERIVED.keys() <= MEASURES.keys()
+    assert array_metrics.DERIVED.keys() <= MEASURES.keys()
     assert all(m.name == name and m.unit in ("%", "nats", "") for name, m in MEASURES.items())
     assert {n for n in anatomy.NAMES if "_" in n and not n[-1].isdigit()} <= MEASURES.keys()
 

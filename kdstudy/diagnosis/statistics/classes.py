@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdstudy import mantel
 from kdstudy.diagnosis.inputs import LabelledLogits
+from kdstudy.stats import mantel
 
 ENTRIES = 300_000  # logits looked at: more rows, and the null would take minutes
 PERMUTATIONS = 99

@@ -6,10 +6,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdstudy import factorial, stats
 from kdstudy.figures.primitives import dots, heat, lines
 from kdstudy.figures.style import BROWN, LEVELS, SKY, condition_name, finish, look, nothing, panels
 from kdstudy.figures.tables import bullets, complete, in_order, sign
+from kdstudy.stats import factorial, paired
 
 MASSES, SHAPES = ("none", "constant", "instance"), ("uniform", "class", "instance")
 MAIN, CROSSED = ("universe", "class shape", "instance shape", "instance mass"), ("mass x class", "mass x instance")
@@ -56,7 +56,7 @@ def weighted_sums(
         able = {name: w for name, w in sums.items() if {*w} <= {*group["condition"]}}
         for name, weights in able.items():
             d = factorial.contrast(factorial.cells(group, measure, list(weights)), weights)
-            i = stats.interval(d, family=len(able))
+            i = paired.interval(d, family=len(able))
             rows.append({"dataset": dataset, "contrast": name, "mean": i.mean, "low": i.low, "high": i.high, "n": i.n})
     return pd.DataFrame(rows, columns=["dataset", "contrast", "mean", "low", "high", "n"])
 
@@ -104,7 +104,7 @@ def _cells(ax: Axes, frame: pd.DataFrame, where: Mapping[tuple[str, str], str], 
     text = pd.DataFrame(index=MASSES, columns=SHAPES, dtype=object)
     for cell, condition in where.items():
         if condition in gain:
-            i = stats.interval(values.get_group(condition))
+            i = paired.interval(values.get_group(condition))
             half = f" ± {100 * (i.high - i.mean):.1f}" if i.n > 1 else ""
             table.loc[cell] = gain[condition]
             text.loc[cell] = f"{condition_name(condition)}\n{100 * i.mean:.1f}{half}\n({100 * gain[condition]:+.1f})"
@@ -117,7 +117,7 @@ def effects_by_temperature(table: pd.DataFrame, alpha: float, measure: str = "te
     """`factorial.effects` with every cell at the same tau and `alpha`, hard labels at their best: a column tau too."""
     table = complete(table, factorial.CONDITIONS)
     hard = table[table["condition"] == factorial.BASELINE]
-    hard = stats.tuned(hard) if len(hard) else hard
+    hard = paired.tuned(hard) if len(hard) else hard
     others = table[table["condition"].isin(factorial.CELLS.values())]
     others = others[others["alpha"] == alpha] if len(others) else others.assign(tau=[])
     each = [(tau, complete(pd.concat([hard, group]), factorial.CONDITIONS)) for tau, group in others.groupby("tau")]
@@ -140,8 +140,8 @@ def with_decay(table: pd.DataFrame, decayed: pd.DataFrame, measure: str = "test_
 
     Each condition at its setting best on validation; the intervals of a pair hold jointly over data sets.
     """
-    best = stats.tuned(pd.concat([table[table["condition"] == "hard"], decayed]))
+    best = paired.tuned(pd.concat([table[table["condition"] == "hard"], decayed]))
     pairs = (("kd", "hard"), ("label_smoothing_matched", "hard"), ("kd", "label_smoothing_matched"))
     names = [" less ".join(map(condition_name, pair)) for pair in pairs]
-    rows = [stats.contrasts(best, *p, measure, ["dataset"]).assign(pair=name) for p, name in zip(pairs, names)]
+    rows = [paired.contrasts(best, *p, measure, ["dataset"]).assign(pair=name) for p, name in zip(pairs, names)]
     return pd.concat(rows, ignore_index=True)[["pair", "dataset", "difference", "low", "high", "n"]]

@@ -8,12 +8,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdstudy import claims, derived, stats
 from kdstudy.figures import primitives
 from kdstudy.figures.primitives import condition_look, lines
 from kdstudy.figures.shared.comparisons import JUDGED, sweep, verdict_look
 from kdstudy.figures.style import LEVELS, condition_name, looks, nothing, tau_looks
 from kdstudy.figures.tables import at_weight, in_order
+from kdstudy.stats import paired
+from kdstudy.study import array_metrics, claims
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -25,14 +26,14 @@ def measured(frame: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """The table with `geometry_teacher` and `means_teacher`, NaN where a rank correlation is not defined."""
     if not len(tables["teachers"]):
         return frame.assign(**dict.fromkeys(GEOMETRY, np.nan))
-    return frame.assign(**{name: derived.DERIVED[name](frame, tables) for name in GEOMETRY})
+    return frame.assign(**{name: array_metrics.DERIVED[name](frame, tables) for name in GEOMETRY})
 
 
 def followed_geometry(frame: pd.DataFrame, tables: Tables, alpha: float) -> Figure:
     """Likeness of the logit layer to the teacher's by temperature: of `FOLLOWED`, and of hard labels at their best."""
     rows = at_weight(frame[frame["condition"].isin(FOLLOWED)], alpha)
     hard = frame[frame["condition"] == "hard"]
-    rows = pd.concat([stats.tuned(hard), rows]) if len(hard) else rows
+    rows = pd.concat([paired.tuned(hard), rows]) if len(hard) else rows
     return sweep(measured(rows, tables).dropna(subset=["geometry_teacher"]), "tau", "geometry_teacher", alpha)
 
 
@@ -43,7 +44,7 @@ def shares(frame: pd.DataFrame, alpha: float) -> Figure:
         return nothing("KD is not among the runs")
     total = sum(kd[f"target_{level}"] for level in LEVELS)
     each = [kd.assign(share=kd[f"target_{level}"] / total, level=level) for level in LEVELS]
-    rows = stats.summary(pd.concat(each), "share", ["dataset", "level", "tau"])
+    rows = paired.summary(pd.concat(each), "share", ["dataset", "level", "tau"])
 
     def logarithmic(ax: Axes, dataset: str) -> None:
         ax.set_yscale("log")
@@ -79,8 +80,8 @@ def _by_condition(frame: pd.DataFrame, measure: str, control: str) -> pd.DataFra
         for c in conditions:
             values = group.loc[group["condition"] == c, measure]
             if control:
-                values = stats.difference(group, {"condition": c}, {"condition": control}, measure)
-            i = stats.interval(values, family=len(conditions) if control else 1)
+                values = paired.difference(group, {"condition": c}, {"condition": control}, measure)
+            i = paired.interval(values, family=len(conditions) if control else 1)
             rows.append({"dataset": dataset, "condition": c, "mean": i.mean, "low": i.low, "high": i.high})
     return pd.DataFrame(rows)
 
@@ -125,7 +126,7 @@ def restatements(judged: pd.DataFrame, tables: Tables) -> Figure:
 def gaps(frame: pd.DataFrame, treatments: Sequence[str], control: str, measure: str, alpha: float) -> Figure:
     """Differences from a control at equal temperature and weight, paired by seed, by temperature."""
     chosen, by = at_weight(frame, alpha), ["dataset", "tau"]
-    rows = pd.concat([stats.contrasts(chosen, c, control, measure, by).assign(condition=c) for c in treatments])
+    rows = pd.concat([paired.contrasts(chosen, c, control, measure, by).assign(condition=c) for c in treatments])
     note = f"bars: 95 % paired t intervals, jointly over a condition's points · α = {alpha:g}"
     why = f"no condition to compare with {condition_name(control)} at weight {alpha:g}"
     used = chosen[chosen["condition"].isin([control, *rows["condition"]])]
@@ -140,7 +141,7 @@ def both_ways(frame: pd.DataFrame, treatments: Sequence[str], control: str, alph
     """
     chosen, by, rows = at_weight(frame, alpha), ["dataset", "tau"], []
     for c in treatments:
-        train, test = (stats.contrasts(chosen, c, control, f"{s}_accuracy", by) for s in ("train", "test"))
+        train, test = (paired.contrasts(chosen, c, control, f"{s}_accuracy", by) for s in ("train", "test"))
         rows.append(train.merge(test, on=by, suffixes=("_train", "_test")))
     points = pd.concat(rows)
     clear = np.logical_and(*(points[f"low_{s}"] * points[f"high_{s}"] > 0 for s in ("train", "test")))
@@ -154,10 +155,10 @@ def alike(frame: pd.DataFrame, alpha: float) -> Figure:
     control, treatments = "label_smoothing_matched", ["class_matched", "class_permuted"]
     if control not in set(frame["condition"]) or not set(treatments) & set(frame["condition"]):
         return nothing("matched smoothing and class shape are not among the runs of this part")
-    at = frame.assign(similarity=[stats.option(text, "similarity") for text in frame["options"]])
-    best, by, left = stats.tuned(at), ["tau", "similarity"], "each at its best"
-    rows = [stats.contrasts(best, c, control, "test_accuracy", by[1:]).assign(line=c, panel=left) for c in treatments]
-    equal = stats.contrasts(at[at["alpha"] == alpha], treatments[0], control, "test_accuracy", by)
+    at = frame.assign(similarity=[paired.option(text, "similarity") for text in frame["options"]])
+    best, by, left = paired.tuned(at), ["tau", "similarity"], "each at its best"
+    rows = [paired.contrasts(best, c, control, "test_accuracy", by[1:]).assign(line=c, panel=left) for c in treatments]
+    equal = paired.contrasts(at[at["alpha"] == alpha], treatments[0], control, "test_accuracy", by)
     rows.append(equal.assign(line=equal["tau"], panel=f"class shape, equal τ, α = {alpha:g}"))
     note = "bars: 95 % paired t intervals, jointly over the points of a line or panel"
     return lines(pd.concat(rows), frame, "similarity", looks(treatments) | tau_looks(equal["tau"]), by="line",

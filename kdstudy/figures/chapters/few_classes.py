@@ -3,10 +3,11 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdstudy import derived, stats
 from kdstudy.figures.primitives import lines
 from kdstudy.figures.shared.effects import EFFECT_LOOKS, effect_lines, level_effects
 from kdstudy.figures.style import BROWN, SKY, Look, look, tau_looks
+from kdstudy.stats import paired
+from kdstudy.study import array_metrics
 from kdstudy.study.measures import measure as known_measure
 from kdstudy.study.theory import with_classes
 
@@ -26,8 +27,8 @@ def taught(merged: pd.DataFrame, measure: str) -> Figure:
     """A measure of KD's targets against the number of classes, a line for each temperature, at the largest weight."""
     rows = kd = merged[merged["condition"] == "kd"]
     if len(kd):
-        kd = with_classes(derived.measured(kd[kd["alpha"] == kd["alpha"].max()], measure, {}))
-        rows = stats.summary(kd, measure, [*BY, "tau"])
+        kd = with_classes(array_metrics.measured(kd[kd["alpha"] == kd["alpha"].max()], measure, {}))
+        rows = paired.summary(kd, measure, [*BY, "tau"])
     note = "bars: 95 % t intervals over seeds, of the teachers' targets on the training set"
     return lines(rows, kd, "classes", tau_looks(rows.get("tau", ())), by="tau", measure=measure, note=note)
 
@@ -39,21 +40,21 @@ def class_shape(merged: pd.DataFrame) -> pd.DataFrame:
     """
     frame = merged[merged["alpha"] == merged["alpha"].max()] if "alpha" in merged else merged.iloc[:0].assign(tau=[])
     pair = ("class_matched", "label_smoothing_matched")
-    rows = [stats.contrasts(with_classes(group), *pair, "test_accuracy", BY).assign(tau=tau)
+    rows = [paired.contrasts(with_classes(group), *pair, "test_accuracy", BY).assign(tau=tau)
             for tau, group in frame.groupby("tau")]  # fmt: skip
     return pd.concat(rows or [pd.DataFrame(columns=[*BY, "difference", "low", "high", "n", "tau"])])
 
 
 def at_best(merged: pd.DataFrame) -> pd.DataFrame:
     """The levels' effects by number of classes, each condition at its setting best on validation."""
-    return level_effects(with_classes(stats.tuned(merged)), BY)
+    return level_effects(with_classes(paired.tuned(merged)), BY)
 
 
 def remedies(merged: pd.DataFrame, finer: pd.DataFrame) -> pd.DataFrame:
     """`REMEDY` by number of classes, each side at its setting best on validation: rows as `level_effects` has them."""
-    best = with_classes(stats.tuned(pd.concat([merged, finer.assign(condition="finer")])))
+    best = with_classes(paired.tuned(pd.concat([merged, finer.assign(condition="finer")])))
     best = best[best["options"].isin(finer["options"])]
-    rows = [stats.contrasts(best, *pair, "test_accuracy", BY).assign(level=name) for name, pair in REMEDY.items()]
+    rows = [paired.contrasts(best, *pair, "test_accuracy", BY).assign(level=name) for name, pair in REMEDY.items()]
     return pd.concat(rows, ignore_index=True)
 
 
@@ -69,14 +70,14 @@ def carried(merged: pd.DataFrame, finer: pd.DataFrame) -> pd.DataFrame:
     """
     if finer.empty:
         return pd.DataFrame(columns=[*BY, "τ"])
-    own = stats.tuned(merged[merged["condition"] == "kd"])
+    own = paired.tuned(merged[merged["condition"] == "kd"])
     best = own.drop_duplicates(["dataset", "options"]).set_index(["dataset", "options"])["tau"]
     parts = {}
     for name, frame in dict(zip(TEACHERS, (own, finer))).items():
         where = zip(frame["dataset"], frame["options"], frame["tau"])
         frame = with_classes(frame[[(d, o) in best.index and best[d, o] == t for d, o, t in where]])
         for measure in SHARES:
-            frame = derived.measured(frame, measure, {})
+            frame = array_metrics.measured(frame, measure, {})
         frame = frame[frame["options"].isin(finer["options"])]
         parts[name] = frame.groupby(BY, sort=False)[["tau", "target_mass", *SHARES]].mean()
     labels = {m: known_measure(m).label.removesuffix(" share") for m in ("target_mass", *SHARES)}

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import rankdata, spearmanr
 
-from kdstudy import derived, observe, runs, stats
+from kdstudy.engine import ask
 from kdstudy.figures.primitives import lines, reference
 from kdstudy.figures.style import (
     DARK,
@@ -27,6 +27,9 @@ from kdstudy.figures.style import (
     tau_looks,
 )
 from kdstudy.figures.tables import in_order
+from kdstudy.stats import paired
+from kdstudy.study import array_metrics
+from kdstudy.train import probe
 
 WATCHED = ("kd", "kd_pt", "label_smoothing_matched", "cwtm")  # whose w is shown
 HEATED = ("label_smoothing_matched", "kd_pt", "kd")  # whose w and masses are kept at every temperature
@@ -41,13 +44,13 @@ NO_WEIGHTS = "no condition that weighs examples is among the runs"
 
 def _arrays(frame: pd.DataFrame, name: str) -> dict[str, np.ndarray]:
     """An array of every run by key, in double precision."""
-    return {key: a.astype(float) for key, a in runs.arrays(frame, name).items()}
+    return {key: a.astype(float) for key, a in ask.arrays(frame, name).items()}
 
 
 def at_best(table: pd.DataFrame, conditions: Sequence[str] = WATCHED) -> pd.DataFrame:
     """Those conditions of the table, in this order, each at its setting best on validation."""
     best = table[table["condition"].isin(conditions)]
-    best = stats.tuned(best) if len(best) else best
+    best = paired.tuned(best) if len(best) else best
     return best.sort_values("condition", key=lambda c: c.map(list(conditions).index), kind="stable")
 
 
@@ -61,10 +64,10 @@ def tenths(values: Float[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
     return ((rankdata(values, method="ordinal") - 1) * min(10, len(values)) // len(values)).astype(int)
 
 
-def _by_run(frame: pd.DataFrame, pieces: Mapping[str, Sequence[float]], x: stats.Values) -> pd.DataFrame:
+def _by_run(frame: pd.DataFrame, pieces: Mapping[str, Sequence[float]], x: paired.Values) -> pd.DataFrame:
     """Mean and limits over seeds, at each x, of the values in `pieces` of each run, with data set and condition."""
     rows = [{"x": at, "value": v} for key in frame["key"] for at, v in zip(x, pieces[key], strict=True)]
-    return stats.summary(pd.DataFrame(rows), "value", ["x"]).assign(**frame.iloc[0][["dataset", "condition"]])
+    return paired.summary(pd.DataFrame(rows), "value", ["x"]).assign(**frame.iloc[0][["dataset", "condition"]])
 
 
 def _binned(values: np.ndarray, group: np.ndarray, how: Callable[[np.ndarray], float] = np.mean) -> list[float]:
@@ -109,7 +112,7 @@ def spread(frame: pd.DataFrame) -> Figure:
 
 def _fan(ax: Axes, w: Float[np.ndarray, "T N"], rows: pd.DataFrame) -> None:
     """One panel of `spread`."""
-    colour, at = look(rows["condition"].iloc[0]).colour, observe.checkpoints(int(rows["epochs"].iloc[0]))
+    colour, at = look(rows["condition"].iloc[0]).colour, probe.checkpoints(int(rows["epochs"].iloc[0]))
     lowest, low, middle, high, highest = shown = np.percentile(w, [5, 25, 50, 75, 95], axis=1)
     ax.fill_between(at, lowest, highest, color=colour, alpha=0.2, lw=0)
     ax.fill_between(at, low, high, color=colour, alpha=0.35, lw=0)
@@ -119,11 +122,11 @@ def _fan(ax: Axes, w: Float[np.ndarray, "T N"], rows: pd.DataFrame) -> None:
     ax.set_xlabel(f"epoch; w < 0: {first:.0f} → {last:.0f} %", fontsize=7.5)
 
 
-def deciles(frame: pd.DataFrame, tables: derived.Tables) -> Figure:
+def deciles(frame: pd.DataFrame, tables: array_metrics.Tables) -> Figure:
     """Median w after the last epoch in each tenth of the watched examples by difficulty, over seeds."""
     if frame.empty:
         return nothing(NO_WEIGHTS)
-    weights, hard, rows = _arrays(frame, "w"), derived.difficulty(tables), []
+    weights, hard, rows = _arrays(frame, "w"), array_metrics.difficulty(tables), []
     for (dataset, _), group in frame.groupby(["dataset", "condition"], sort=False):
         at = tenths(hard[dataset])
         medians = {k: _binned(weights[k][-1], at, np.median) for k in group["key"]}
@@ -138,7 +141,7 @@ def deciles(frame: pd.DataFrame, tables: derived.Tables) -> Figure:
     return lines(rows, frame, "x", measure="w", dodge=False, decorate=axes, note=note, height=2.5)
 
 
-def ranked(table: pd.DataFrame, tables: derived.Tables, alpha: float) -> pd.DataFrame:
+def ranked(table: pd.DataFrame, tables: array_metrics.Tables, alpha: float) -> pd.DataFrame:
     """Runs at every temperature with more measures of their watched examples.
 
     `weight_difficulty`, `mass_difficulty`: how w, and the mass m taught, rank them by difficulty. `below_0`, `near_0`:
@@ -147,15 +150,15 @@ def ranked(table: pd.DataFrame, tables: derived.Tables, alpha: float) -> pd.Data
     (sum w0)^2 / (N sum w0^2) that counts before the first step, w0 = (1 - alpha) + alpha tau (1 - m C / (C - 1)).
     """
     frame, rows = heated(table, alpha), []
-    hard, mass, w = derived.difficulty(tables), _arrays(frame, "mass"), _arrays(frame, "w")
+    hard, mass, w = array_metrics.difficulty(tables), _arrays(frame, "mass"), _arrays(frame, "w")
     for key, dataset, tau in frame[["key", "dataset", "tau"]].itertuples(index=False):
-        m, top, last = mass[key][0], 1 - 1 / len(runs.classes(dataset, frame).names), w[key][-1]
+        m, top, last = mass[key][0], 1 - 1 / len(ask.classes(dataset, frame).names), w[key][-1]
         first = (1 - alpha) + alpha * tau * (1 - m / top)
         related = spearmanr(m, hard[dataset]).statistic if np.ptp(m) and np.ptp(hard[dataset]) else np.nan
         rows.append((related, (last < 0).mean(), (abs(last) < 0.1).mean(), m.std(), (m > top).mean(),
                      first.mean() ** 2 / (first**2).mean()))  # fmt: skip
     more = pd.DataFrame(rows, frame.index, ["mass_difficulty", "below_0", "near_0", "spread", "lost", "effective"])
-    return frame.join(more).assign(weight_difficulty=derived.weight_difficulty(frame, tables))
+    return frame.join(more).assign(weight_difficulty=array_metrics.weight_difficulty(frame, tables))
 
 
 def ranks(frame: pd.DataFrame) -> Figure:
@@ -166,7 +169,7 @@ def ranks(frame: pd.DataFrame) -> Figure:
     looks |= {c: look(c)._replace(name=f"w of {condition_name(c)}") for c in HEATED}
     taught = frame[frame["condition"] == "kd_pt"].assign(line="taught", rank=lambda f: f["mass_difficulty"])
     each = pd.concat([taught, frame.assign(line=frame["condition"], rank=frame["weight_difficulty"])])
-    rows = stats.summary(each.dropna(subset=["rank"]), "rank", ["dataset", "line", "tau"])
+    rows = paired.summary(each.dropna(subset=["rank"]), "rank", ["dataset", "line", "tau"])
 
     def axes(ax: Axes, dataset: str) -> None:
         ax.axhline(0, color="0.3", lw=0.8)
@@ -194,7 +197,7 @@ def masses(table: pd.DataFrame, measure: str, alpha: float) -> pd.DataFrame:
             untuned = other[other["weight_decay"] == one["weight_decay"].min()]
             other = pd.concat([untuned.assign(tau=t, alpha=alpha) for t in one["tau"].unique()])
         both = pd.concat([one, other[other["alpha"] == alpha]])
-        rows.append(stats.contrasts(both, treatment, control, measure, ["dataset", "tau"]).assign(masses=label))
+        rows.append(paired.contrasts(both, treatment, control, measure, ["dataset", "tau"]).assign(masses=label))
     columns = ["dataset", "tau", "difference", "low", "high", "n", "masses"]
     return pd.concat(rows or [pd.DataFrame(columns=columns)], ignore_index=True)
 
@@ -216,7 +219,7 @@ def doses(frame: pd.DataFrame, alpha: float) -> Figure:
     for (dataset, tau), group in frame.groupby(["dataset", "tau"], sort=False):
         by = group.pivot(index="seed", columns="dose", values="test_accuracy")
         for dose in by:
-            i = stats.interval(by[dose] - by.iloc[:, 0])
+            i = paired.interval(by[dose] - by.iloc[:, 0])
             rows.append({"dataset": dataset, "tau": tau, "dose": dose, "mean": i.mean, "low": i.low, "high": i.high})
     note = f"bars: 95 % paired t intervals over seeds · α = {alpha:g}"
     return lines(pd.DataFrame(rows), frame, "dose", tau_looks(frame["tau"]), by="tau", difference="difference in",
@@ -243,7 +246,7 @@ def learnt(table: pd.DataFrame, alpha: float) -> Figure:
         ends = max(0, min(*ax.get_xlim(), *ax.get_ylim())), max(*ax.get_xlim(), *ax.get_ylim())
         reference(ax, ends, ends, colour="0.6")
         dataset = rows.loc[rows["panel"] == panel, "dataset"].iloc[0]
-        ax.axhline(1 - 1 / len(runs.classes(dataset, frame).names), color="0.3", lw=0.8, ls=":")
+        ax.axhline(1 - 1 / len(ask.classes(dataset, frame).names), color="0.3", lw=0.8, ls=":")
         ax.xaxis.set_major_formatter(as_percent)
         ax.set(xlabel="mass the teacher takes off the label (%)", ylabel="mass the student\ntakes off it (%)")
 
@@ -257,7 +260,7 @@ def learnt(table: pd.DataFrame, alpha: float) -> Figure:
 
 def gains_by_width(frame: pd.DataFrame, treatment: str, control: str) -> pd.DataFrame:
     """Paired differences in test accuracy at each data set, temperature and width; their intervals hold together."""
-    rows = stats.contrasts(frame, treatment, control, "test_accuracy", ["dataset", "tau", "hidden"])
+    rows = paired.contrasts(frame, treatment, control, "test_accuracy", ["dataset", "tau", "hidden"])
     return rows.assign(hidden_units=rows["hidden"].map(lambda text: int(str(text).rpartition("x")[2])))
 
 

@@ -11,10 +11,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdstudy import derived, runs, stats
+from kdstudy.engine import ask
 from kdstudy.engine import teacher_statistics as anatomy
 from kdstudy.figures.primitives import Decorate, band, lines, reference
 from kdstudy.figures.style import DARK, ORANGE, RED, SKY, Look, as_percent, look, tau_looks
+from kdstudy.stats import paired
+from kdstudy.study import array_metrics
 from kdstudy.study.theory import smoothed_label_kl, unchanged_share
 
 LOOKS = {  # of students
@@ -62,7 +64,7 @@ def with_noise(frame: pd.DataFrame) -> pd.DataFrame:
 
 def at_best(frame: pd.DataFrame, name: str | None = None) -> pd.DataFrame:
     """Each condition at its setting best on validation, called `name` if one is given; of no run, none."""
-    best = with_noise(stats.tuned(frame) if len(frame) else frame)
+    best = with_noise(paired.tuned(frame) if len(frame) else frame)
     return best if name is None else best.assign(condition=name)
 
 
@@ -72,23 +74,23 @@ def untuned(frame: pd.DataFrame) -> pd.DataFrame:
     return at_best(plain[plain["weight_decay"] == plain["weight_decay"].min()], "untuned")
 
 
-def students(tables: derived.Tables) -> pd.DataFrame:
+def students(tables: array_metrics.Tables) -> pd.DataFrame:
     """Students by noise, each at its best on validation: of labels, of their teacher and of two others."""
     rows = [at_best(tables["noise"]), untuned(tables["noise"])]
     rows += [at_best(tables[part], name) for part, name in (("crossfitted", "crossfitted"), ("law", "exact"))]
     return pd.concat([r for r in rows if len(r)], ignore_index=True)
 
 
-def accuracies(tables: derived.Tables) -> Figure:
+def accuracies(tables: array_metrics.Tables) -> Figure:
     """Students' test accuracy against the noise."""
     frame = students(tables)
     one = frame["noise"].nunique() < 2
-    rows = frame[:0] if one else stats.summary(frame, "test_accuracy", ["dataset", "condition", "noise"])
+    rows = frame[:0] if one else paired.summary(frame, "test_accuracy", ["dataset", "condition", "noise"])
     note = "bars: 95 % t intervals over seeds · each at its setting best on validation"
     return lines(rows, frame, "noise", LOOKS, note=note, why="the runs hold one amount of noise")
 
 
-def gaps(tables: derived.Tables) -> pd.DataFrame:
+def gaps(tables: array_metrics.Tables) -> pd.DataFrame:
     """Paired differences in test accuracy of `PAIRS` by data set and noise; the intervals of a pair hold together."""
     frame = students(tables).sort_values("noise", kind="stable")
     return _differences(frame, PAIRS, "test_accuracy", "noise")
@@ -96,11 +98,11 @@ def gaps(tables: derived.Tables) -> pd.DataFrame:
 
 def _differences(frame: pd.DataFrame, pairs: object, measure: str, by: str) -> pd.DataFrame:
     """Paired differences by data set and `by`: columns dataset, `by`, pair, difference, low, high, n."""
-    each = [stats.contrasts(frame, *pair, measure, ["dataset", by]).assign(pair=" − ".join(pair)) for pair in pairs]
+    each = [paired.contrasts(frame, *pair, measure, ["dataset", by]).assign(pair=" − ".join(pair)) for pair in pairs]
     return pd.concat(each, ignore_index=True)[["dataset", by, "pair", "difference", "low", "high", "n"]]
 
 
-def gains(tables: derived.Tables) -> Figure:
+def gains(tables: array_metrics.Tables) -> Figure:
     """What matched smoothing and KD gain over hard labels, tuned and not, against the noise."""
     found = gaps(tables)
     found = found if found["noise"].nunique() > 1 else found[:0]
@@ -108,7 +110,7 @@ def gains(tables: derived.Tables) -> Figure:
                  why="it needs hard labels, another condition and two amounts of noise")  # fmt: skip
 
 
-def by_weight(tables: derived.Tables) -> pd.DataFrame:
+def by_weight(tables: array_metrics.Tables) -> pd.DataFrame:
     """The claimed noise's KD students of each teacher, for each alpha at the temperature best on validation."""
     rows = []
     for part, name in (("noisy", "kd"), ("crossfitted", "crossfitted"), ("exact", "exact")):
@@ -129,16 +131,16 @@ def weight_changes(frame: pd.DataFrame) -> pd.DataFrame:
     high = frame[frame["alpha"] > least].assign(condition="more", weight=lambda f: f["alpha"])
     both = pd.concat([part for w in sorted(set(high["weight"])) for part in (high[high["weight"] == w],
                                                                          low.assign(weight=w))])  # fmt: skip
-    found = stats.contrasts(both, "more", "less", "test_accuracy", ["dataset", "teacher_of", "weight"])
+    found = paired.contrasts(both, "more", "less", "test_accuracy", ["dataset", "teacher_of", "weight"])
     found = found.assign(less=least).rename(columns={"teacher_of": "teacher", "weight": "alpha"})
     return found[WEIGHTS]
 
 
-def remedies(tables: derived.Tables) -> Figure:
+def remedies(tables: array_metrics.Tables) -> Figure:
     """Test accuracy at the claimed noise against alpha, a line a teacher; hard labels at their best as a band."""
     frame = rows = by_weight(tables)
     if len(frame):
-        rows = stats.summary(frame, "test_accuracy", ["dataset", "condition", "alpha"])
+        rows = paired.summary(frame, "test_accuracy", ["dataset", "condition", "alpha"])
     hard = at_best(tables["noisy"][tables["noisy"]["condition"] == "hard"])
 
     def with_hard(ax: Axes, dataset: str) -> None:
@@ -153,19 +155,19 @@ def remedies(tables: derived.Tables) -> Figure:
 # ---------------------------------------------------------------- teachers
 
 
-def noisy_teachers(tables: derived.Tables) -> pd.DataFrame:
+def noisy_teachers(tables: array_metrics.Tables) -> pd.DataFrame:
     """The teachers of the noisy data sets, without those of unequal classes."""
     every = tables["teachers"]
     return with_noise(every[~every["key"].isin(tables["imbalanced"]["teacher"])]).reset_index(drop=True)
 
 
-def memorised(tables: derived.Tables) -> Figure:
+def memorised(tables: array_metrics.Tables) -> Figure:
     """Teachers' accuracy on their noisy training labels and on clean test labels, against the noise."""
     frame = noisy_teachers(tables)
 
     def expected(ax: Axes, dataset: str) -> None:
         x = np.linspace(0, frame.loc[frame["dataset"] == dataset, "noise"].max(), 2)
-        reference(ax, x, unchanged_share(x, len(runs.classes(dataset, frame).names)), "labels as they were (expected)")
+        reference(ax, x, unchanged_share(x, len(ask.classes(dataset, frame).names)), "labels as they were (expected)")
         ax.set_ylabel("accuracy (%)")
 
     return _of_teachers(frame, ("train_accuracy", "test_accuracy"), expected, "no teacher is among the runs")
@@ -175,7 +177,7 @@ def _of_teachers(
     frame: pd.DataFrame, measures: Sequence[str], decorate: Decorate, why: str, more: Sequence[pd.DataFrame] = ()
 ) -> Figure:  # fmt: skip
     """Measures of teachers against the noise, a line for each and for what composed the teacher, as TEACHER_LOOKS."""
-    rows = [stats.summary(part, measure, ["dataset", "noise"]).assign(line=how.name)
+    rows = [paired.summary(part, measure, ["dataset", "noise"]).assign(line=how.name)
             for (composed, measure), how in TEACHER_LOOKS.items()
             if measure in measures and len(part := frame[frame["composed"] == composed])]  # fmt: skip
     looks = {how.name: how for how in (*TEACHER_LOOKS.values(), SMOOTHED)}
@@ -183,13 +185,13 @@ def _of_teachers(
                  measure=measures[0], decorate=decorate, why=why, note=OF_TEACHERS)  # fmt: skip
 
 
-def with_anatomy(tables: derived.Tables) -> pd.DataFrame:
+def with_anatomy(tables: array_metrics.Tables) -> pd.DataFrame:
     """Noisy teachers with what `derived.anatomies` measures of them."""
     frame = noisy_teachers(tables)
-    return frame.join(derived.anatomies(frame)) if len(frame) else frame
+    return frame.join(array_metrics.anatomies(frame)) if len(frame) else frame
 
 
-def distance(tables: derived.Tables) -> Figure:
+def distance(tables: array_metrics.Tables) -> Figure:
     """KL(P(y | x) || p^tau) on the training set against the noise, a line a temperature; and of smoothed labels."""
     frame = with_anatomy(tables)
     frame = frame[frame["law_1"].notna()] if len(frame) else frame
@@ -201,20 +203,20 @@ def distance(tables: derived.Tables) -> Figure:
                         "no data set among the runs knows the law of its labels", [smoothed])  # fmt: skip
 
 
-def portrait(tables: derived.Tables) -> pd.DataFrame:
+def portrait(tables: array_metrics.Tables) -> pd.DataFrame:
     """What the teachers of noisy labels are, means over seeds: accuracies, confidence, distance from the law."""
     frame = with_anatomy(tables)
-    expected = [unchanged_share(n, len(runs.classes(d, frame).names)) for d, n in zip(frame["dataset"], frame["noise"])]
+    expected = [unchanged_share(n, len(ask.classes(d, frame).names)) for d, n in zip(frame["dataset"], frame["noise"])]
     frame = frame.assign(unchanged=expected, teacher=frame["composed"].replace("", "its own"))
     names = ["train_accuracy", "unchanged", "sure_train", "test_accuracy", "test_nll"]
     names += [name for name in ("law_1", "law_2", "law_4") if not frame[name].isna().all()]
-    return stats.levels(frame.sort_values("noise", kind="stable"), names, ["dataset", "teacher", "noise"])
+    return paired.levels(frame.sort_values("noise", kind="stable"), names, ["dataset", "teacher", "noise"])
 
 
 # ---------------------------------------------------------------- classes of unequal size
 
 
-def thirds(frame: pd.DataFrame, tables: derived.Tables) -> pd.DataFrame:
+def thirds(frame: pd.DataFrame, tables: array_metrics.Tables) -> pd.DataFrame:
     """Runs with `third` and `third_accuracy`, the mean test accuracy of a third of the classes by training examples.
 
     Three rows for each run, two where there are two classes; the rarest as in `derived.tail_accuracy`. Classes
@@ -222,7 +224,7 @@ def thirds(frame: pd.DataFrame, tables: derived.Tables) -> pd.DataFrame:
     """
     first = tables["teachers"].drop_duplicates(["dataset", "options"])
     teacher = dict(zip(zip(first["dataset"], first["options"]), first["key"]))
-    counts, tested = runs.arrays(first, "counts"), runs.arrays(frame, "per_class")
+    counts, tested = ask.arrays(first, "counts"), ask.arrays(frame, "per_class")
     rows = []
     for row in frame.to_dict("records"):
         order = np.argsort(counts[teacher[row["dataset"], row["options"]]], kind="stable")
@@ -235,12 +237,12 @@ def thirds(frame: pd.DataFrame, tables: derived.Tables) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _of_unequal(tables: derived.Tables) -> pd.DataFrame:
+def _of_unequal(tables: array_metrics.Tables) -> pd.DataFrame:
     """The teachers that students of the classes of unequal size listen to."""
     return tables["teachers"][tables["teachers"]["key"].isin(tables["imbalanced"]["teacher"])]
 
 
-def unequal(tables: derived.Tables) -> pd.DataFrame:
+def unequal(tables: array_metrics.Tables) -> pd.DataFrame:
     """Students and teachers of the classes of unequal size, by thirds of the classes."""
     skewed = tables["imbalanced"]
     rows = [r for r in (at_best(skewed), untuned(skewed), _of_unequal(tables).assign(condition="teacher")) if len(r)]
@@ -272,10 +274,10 @@ def tails(rows: pd.DataFrame) -> Figure:
                  why="hard labels and another condition are not both among the runs")  # fmt: skip
 
 
-def sizes(tables: derived.Tables) -> pd.DataFrame:
+def sizes(tables: array_metrics.Tables) -> pd.DataFrame:
     """How many training examples the classes of unequal size have, by data set."""
     teachers = _of_unequal(tables).drop_duplicates(["dataset", "options"])
-    counts, rows = runs.arrays(teachers, "counts"), []
+    counts, rows = ask.arrays(teachers, "counts"), []
     for key, dataset in zip(teachers["key"], teachers["dataset"]):
         count = np.sort(counts[key])
         third = max(1, len(count) // 3)

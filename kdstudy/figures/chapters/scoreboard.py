@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kdstudy import claims
-from kdstudy.claims import UNDECIDED, Claim, Tables
 from kdstudy.figures.primitives import legend, row_dots
 from kdstudy.figures.style import Look, finish, nothing, panels
 from kdstudy.figures.tables import in_order
+from kdstudy.study import claims
+from kdstudy.study.claims import UNDECIDED, Claim, Tables
 from kdstudy.study.measures import measure as known_measure
-from kdstudy.wording import unit
+from kdstudy.study.verdicts import unit
 
 MARKERS = "os^Dv<>ph*"
 NOTE = "bars: 95 % t intervals, jointly over a claim's data sets · filled: supported or contradicted, open: undecided"

@@ -10,12 +10,15 @@ from matplotlib.figure import Figure
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-from kdstudy import datasets, derived, faults, stats
+from kdstudy.core.spec import Data
+from kdstudy.data import registry
+from kdstudy.distill import faults
 from kdstudy.figures.primitives import dots
 from kdstudy.figures.style import BLUE, RED, Look, as_percent, condition_name
 from kdstudy.figures.tables import by_dataset
-from kdstudy.known_bugs import KNOWN_BUGS
-from kdstudy.spec import Data
+from kdstudy.stats import paired
+from kdstudy.study import array_metrics
+from kdstudy.study.known_bugs import KNOWN_BUGS
 
 BEST, FIXED = "each at its best", "all at one setting"
 LOOKS = {BEST: Look(BLUE, "o", BEST), FIXED: Look(RED, "s", FIXED)}
@@ -45,7 +48,7 @@ def differences(frame: pd.DataFrame, control: str, treatments: Sequence[str], me
     sides = [s.assign(condition=np.where(s["condition"] == control, "control", "treatment")) for s in sides]
     if not sides or control not in set(frame["condition"]):
         return pd.DataFrame(columns=["dataset", "condition", "difference", "low", "high", "n"])
-    found = stats.contrasts(pd.concat(sides), "treatment", "control", measure, ["dataset", "treatment"])
+    found = paired.contrasts(pd.concat(sides), "treatment", "control", measure, ["dataset", "treatment"])
     return found.rename(columns={"treatment": "condition"})
 
 
@@ -56,7 +59,7 @@ def costs(study: pd.DataFrame, tau: float, alpha: float, measure: str = "test_ac
     """
     if study.empty:
         return pd.DataFrame(columns=COLUMNS)
-    frames = ((BEST, stats.tuned(study)), (FIXED, at_setting(study, tau, alpha)))
+    frames = ((BEST, paired.tuned(study)), (FIXED, at_setting(study, tau, alpha)))
     parts = [differences(frame, "kd", faults.FAULTS, measure).assign(setting=name) for name, frame in frames]
     return pd.concat([p for p in parts if len(p)] or parts, ignore_index=True)[COLUMNS]
 
@@ -83,7 +86,7 @@ def _far(ax: Axes, largest: float) -> None:
         ax.xaxis.set_major_formatter(as_percent)
 
 
-def taught(frame: pd.DataFrame, tables: derived.Tables) -> pd.DataFrame:
+def taught(frame: pd.DataFrame, tables: array_metrics.Tables) -> pd.DataFrame:
     """What a table of one setting was taught and how like its teacher it became, means over seeds.
 
     The mass off the label and the shares of two levels in the targets, whatever the weight of the soft part; agreement
@@ -92,9 +95,11 @@ def taught(frame: pd.DataFrame, tables: derived.Tables) -> pd.DataFrame:
     frame = frame[frame["condition"].isin(["kd", *faults.FAULTS])]
     if frame.empty:
         return frame
-    ready = frame.assign(**{name: derived.DERIVED[name](frame, tables) for name in ("domain_share", "instance_share")})
-    ready = ready.assign(geometry=derived.geometry_teacher(frame, tables))
-    return stats.levels(ready, [*TAUGHT, "geometry", "train_accuracy"])
+    ready = frame.assign(
+        **{name: array_metrics.DERIVED[name](frame, tables) for name in ("domain_share", "instance_share")}
+    )
+    ready = ready.assign(geometry=array_metrics.geometry_teacher(frame, tables))
+    return paired.levels(ready, [*TAUGHT, "geometry", "train_accuracy"])
 
 
 def costs_in_words(rows: pd.DataFrame) -> str:
@@ -110,6 +115,6 @@ def costs_in_words(rows: pd.DataFrame) -> str:
 
 def example() -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, " N"]]:
     """Somebody's logits to plant bugs into, and their labels: logistic regression on the digits, by held-out folds."""
-    train = datasets.load(Data("digits")).train
+    train = registry.load(Data("digits")).train
     x, y = train.x.double().numpy(), train.y.numpy()
     return cross_val_predict(LogisticRegression(max_iter=1000), x, y, cv=5, method="decision_function"), y

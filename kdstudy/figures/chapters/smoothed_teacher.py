@@ -7,12 +7,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdstudy import runs, stats
+from kdstudy.engine import ask
 from kdstudy.engine import teacher_statistics as anatomy
 from kdstudy.figures.primitives import lines, reference, value_axis
 from kdstudy.figures.shared.teachers import OF_TEACHERS, changes
 from kdstudy.figures.style import DARK, Look, condition_name, look, measure_label, ramp, tau_looks
 from kdstudy.figures.tables import by_dataset
+from kdstudy.stats import paired
 from kdstudy.study.theory import exact_fit_mass
 
 ALONE = "no students of a smoothed teacher and of the plain one"
@@ -27,10 +28,10 @@ PARTS = {
 def masses(teachers: pd.DataFrame) -> Figure:
     """Mass off the label against epsilon, a line a temperature: of teachers, and (dashed) of the exact fit."""
     looks = {tau: how._replace(dash="") for tau, how in tau_looks(anatomy.TAUS).items()}
-    rows = [stats.summary(teachers, f"mass_{tau:g}", ["dataset", "teacher_epsilon"]).assign(tau=tau) for tau in looks]
+    rows = [paired.summary(teachers, f"mass_{tau:g}", ["dataset", "teacher_epsilon"]).assign(tau=tau) for tau in looks]
 
     def exact(ax: Axes, dataset: str) -> None:
-        classes = len(runs.classes(dataset, teachers).names)
+        classes = len(ask.classes(dataset, teachers).names)
         dense = np.linspace(0, teachers.loc[teachers["dataset"] == dataset, "teacher_epsilon"].max(), 200)
         for tau, how in looks.items():
             reference(ax, dense, exact_fit_mass(dense, classes, tau), colour=how.colour)
@@ -91,7 +92,7 @@ def split(smoothed: pd.DataFrame, study: pd.DataFrame, alpha: float) -> pd.DataF
     for (dataset, tau), group in cells.items():
         for name, weights in PARTS.items():
             both = {f"{side}:{c}": sign * w for c, w in weights.items() for side, sign in (("on", 1), ("off", -1))}
-            i = stats.interval(stats.contrast(group, both, "test_accuracy"), family=len(PARTS) * family[dataset])
+            i = paired.interval(paired.contrast(group, both, "test_accuracy"), family=len(PARTS) * family[dataset])
             rows.append((dataset, tau, name, i.mean, i.low, i.high, i.n))
     return pd.DataFrame(rows, columns=["dataset", "tau", "part", "difference", "low", "high", "n"])
 
@@ -112,7 +113,7 @@ def by_mass(students: pd.DataFrame, alpha: float) -> Figure:
     frame = rows = students[students["alpha"] == alpha] if "alpha" in students else students[:0]
     if len(frame):
         by = ["dataset", "teacher_epsilon", "tau"]
-        rows = stats.summary(frame, "test_accuracy", by)
+        rows = paired.summary(frame, "test_accuracy", by)
         rows = rows.merge(frame.groupby(by)["target_mass"].mean().reset_index())
 
     def mass_axis(ax: Axes, _: str) -> None:

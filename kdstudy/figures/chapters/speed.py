@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from scipy import stats as scipy_stats
 
-from kdstudy import speed, speed_ways
 from kdstudy.figures.primitives import legend, line, log_ticks, row_axis, row_dots
 from kdstudy.figures.style import BLUE, GREY, ORANGE, Look, finish_with, nothing, panels
+from kdstudy.study import speed, speed_ways
 
 MARKERS = "oDs^vP*Xh<>d"
 KIND = ["way", "dtype", "layout"]

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdstudy import factorial, stats
 from kdstudy.figures.primitives import lines
 from kdstudy.figures.shared.effects import effect_lines, level_effects
 from kdstudy.figures.style import ramp
 from kdstudy.figures.tables import complete, in_order
+from kdstudy.stats import factorial, paired
 from kdstudy.study import theory
 
 SHOWN = ("label_smoothing_matched", "class_matched", "kd_pt", "kd")
@@ -21,7 +21,7 @@ def at_weight(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     if "tau" not in table or table.empty:
         return table.iloc[:0].assign(tau=[])
     plain, others = table[table["condition"] == "hard"], table[table["alpha"] == alpha]
-    plain = stats.tuned(plain) if len(plain) else plain
+    plain = paired.tuned(plain) if len(plain) else plain
     return pd.concat([others, *(plain.assign(tau=t) for t in sorted(others["tau"].unique()))])
 
 
@@ -71,7 +71,7 @@ def plateau(table: pd.DataFrame, alpha: float, conditions: Sequence[str] = SHOWN
     frame = frame[frame["condition"].isin(conditions)]
     for (dataset, condition), group in frame.groupby(["dataset", "condition"], sort=False):
         mean = group.groupby("tau")[["test_accuracy", "target_mass"]].mean()
-        best = stats.tuned(group)["tau"].iloc[0]
+        best = paired.tuned(group)["tau"].iloc[0]
         near = mean[mean["test_accuracy"] >= mean["test_accuracy"][best] - HALF]
         rows.append({
             "dataset": dataset, "condition": condition, "best τ": best,
@@ -82,7 +82,7 @@ def plateau(table: pd.DataFrame, alpha: float, conditions: Sequence[str] = SHOWN
     return pd.DataFrame(rows)
 
 
-def _span(values: stats.Values, form: str) -> str:
+def _span(values: paired.Values, form: str) -> str:
     """The smallest and the largest value in words."""
     return "–".join(dict.fromkeys((f"{min(values):{form}}", f"{max(values):{form}}")))
 
@@ -93,7 +93,7 @@ def widths(wide: pd.DataFrame) -> Figure:
     if len(wide):
         units = wide["hidden"].map(lambda h: sum(map(int, h.split("x"))) if h[0].isdigit() else 1)
         width = units / units.groupby(wide["dataset"]).transform("min")
-        rows = stats.summary(wide.assign(width=width), "test_accuracy", ["dataset", "width", "tau"])
+        rows = paired.summary(wide.assign(width=width), "test_accuracy", ["dataset", "width", "tau"])
         note = f"bars: 95 % t intervals over seeds · α = {wide['alpha'].iloc[0]:g}"
     looks = ramp(rows.get("width", ()), "student's width × {:g}")
     return lines(rows, wide, "tau", looks, by="width", note=note, why="KD is not among the runs")
@@ -102,7 +102,7 @@ def widths(wide: pd.DataFrame) -> Figure:
 def reach(table: pd.DataFrame) -> pd.DataFrame:
     """`level_effects` with every condition at its best within a search of τ that ends at `top`, for each end."""
     ends = sorted(table["tau"].dropna().unique()) if "tau" in table else []
-    best = [stats.tuned(table[table["tau"].isna() | (table["tau"] <= top)]).assign(top=top) for top in ends]
+    best = [paired.tuned(table[table["tau"].isna() | (table["tau"] <= top)]).assign(top=top) for top in ends]
     if not best:
         return pd.DataFrame(columns=["dataset", "top", "level"])
     return level_effects(pd.concat(best), ["dataset", "top"])

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.stats import spearmanr
 
-from kdstudy import stats
 from kdstudy.figures.primitives import legend, lines, value_axis
 from kdstudy.figures.shared.teachers import CHANGED, of_teacher
 from kdstudy.figures.style import Look, finish, nothing, panels, ramp
 from kdstudy.figures.tables import by_dataset, in_order
+from kdstudy.stats import paired
 from kdstudy.study.measures import measure as known_measure
 
 REMEDIES = {"crossfitted": Look("black", "*", "cross-fitted", ":"), "assistant": Look("black", "X", "assistant")}
@@ -56,7 +56,7 @@ def amounts(students: pd.DataFrame, teachers: pd.DataFrame, crossfitted: pd.Data
     frame = frame[frame["size"] == 1]
     both = pd.concat([frame, crossfitted.assign(length=0.0)]) if len(frame) else frame  # fits no length of its own
     by = ["dataset", "length", "tau"]
-    rows = stats.summary(_once(both), "target_instance", by) if len(both) else both
+    rows = paired.summary(_once(both), "target_instance", by) if len(both) else both
 
     def log_amount(ax: Axes, _: str) -> None:
         ax.set_yscale("log")
@@ -86,7 +86,7 @@ def follows(students: pd.DataFrame, teachers: pd.DataFrame, measures: Sequence[s
             pairs = [g[[f"its_{measure}", "test_accuracy"]] for _, g in group.groupby("seed")]
             ranked = [spearmanr(p).statistic for p in pairs if (p.nunique() > 1).all()]
             if ranked:
-                i = stats.interval(ranked, family=len(measures))
+                i = paired.interval(ranked, family=len(measures))
                 rows.append((dataset, known_measure(measure).label, i.mean, i.low, i.high, count, i.n))
     return pd.DataFrame(rows, columns=["dataset", "measure", "correlation", "low", "high", "teachers", "n"])
 
@@ -96,7 +96,7 @@ def listened(tables: Mapping[str, pd.DataFrame], teachers: pd.DataFrame, measure
     found = []
     for part, name in PARTS.items():
         students = tables[part][tables[part]["condition"] == "kd"]
-        keys = stats.tuned(students)["teacher"] if len(students) else ()
+        keys = paired.tuned(students)["teacher"] if len(students) else ()
         found.append(teachers[teachers["key"].isin(keys)].assign(teacher=name))
     frame = pd.concat(found)
-    return stats.levels(by_dataset(frame, frame["dataset"]), measures, ["dataset", "teacher"])
+    return paired.levels(by_dataset(frame, frame["dataset"]), measures, ["dataset", "teacher"])

@@ -8,10 +8,11 @@ from jaxtyping import Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdstudy import factorial, runs
+from kdstudy.engine import ask
 from kdstudy.figures.primitives import value_axis
 from kdstudy.figures.style import finish, nothing, panels
 from kdstudy.figures.tables import in_order
+from kdstudy.stats import factorial
 
 COLUMNS = ["dataset", "condition", "class", "difference", "q", "significant", "n"]
 FEW, EXTREMES = 12, 3  # up to so many classes all are named; of more, so many at each end
@@ -34,7 +35,7 @@ def class_changes(
             both = group[group["condition"].isin([treatment, factorial.BASELINE])]
             kept = np.flatnonzero(np.min([counts[k][1] for k in both["key"]], axis=0))
             values = {k: counts[k][0, kept] / counts[k][1, kept] for k in both["key"]}
-            names = runs.classes(dataset, both).names
+            names = ask.classes(dataset, both).names
             rows = factorial.per_class(both, values, treatment, factorial.BASELINE, level)
             found.append(rows.assign(dataset=dataset, condition=treatment, **{"class": [names[i] for i in kept]}))
     return pd.concat(found, ignore_index=True)[COLUMNS] if found else pd.DataFrame(columns=COLUMNS)

@@ -6,10 +6,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdstudy import claims, stats
 from kdstudy.figures.primitives import band, dots, lines, value_axis
 from kdstudy.figures.style import VERDICTS, Look, look, nothing
 from kdstudy.figures.tables import in_order
+from kdstudy.stats import paired
+from kdstudy.study import claims
 
 JUDGED = "bars: 95 % paired t intervals, jointly over data sets · ● supported, ✖ contradicted, ◆ undecided"
 
@@ -19,9 +20,9 @@ def sweep(frame: pd.DataFrame, x: str, measure: str, alpha: float | None = None)
     if x not in frame or frame[x].isna().all():
         return nothing(f"no condition among the runs has {x}")
     varied = frame[frame[x].notna() & ((frame["alpha"] == alpha) if alpha is not None else True)]
-    rows = stats.summary(varied, measure, ["dataset", "condition", x])
+    rows = paired.summary(varied, measure, ["dataset", "condition", x])
     hard = frame[frame["condition"] == "hard"]
-    hard = stats.tuned(hard) if len(hard) else hard
+    hard = paired.tuned(hard) if len(hard) else hard
 
     def baseline(ax: Axes, dataset: str) -> None:
         if len(mine := hard[hard["dataset"] == dataset]):

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdstudy import stats
 from kdstudy.figures.primitives import lines
 from kdstudy.figures.style import LEVELS, Look, look, tau_looks
 from kdstudy.figures.tables import bullets, by_dataset, in_order
+from kdstudy.stats import paired
 
 LEVEL_PAIRS = {  # a level of knowledge -> (the condition that has it, the one that lacks it)
     "universe": ("label_smoothing_matched", "hard"),
@@ -26,7 +26,7 @@ def level_effects(frame: pd.DataFrame, by: Sequence[str], measure: str = "test_a
 
     The intervals of a level hold together. Each combination has one run of a condition and seed.
     """
-    rows = [stats.contrasts(frame, *pair, measure, by).assign(level=name) for name, pair in LEVEL_PAIRS.items()]
+    rows = [paired.contrasts(frame, *pair, measure, by).assign(level=name) for name, pair in LEVEL_PAIRS.items()]
     return pd.concat(rows, ignore_index=True)
 
 
@@ -81,6 +81,6 @@ def heat_penalties(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """
     kd = frame[frame["condition"] == "kd"]
     hot = kd[kd["tau"] == kd["tau"].max()].assign(condition="hot")
-    warm = [stats.tuned(g) for _, g in kd[kd["tau"] < kd["tau"].max()].groupby(list(by), sort=False)]
+    warm = [paired.tuned(g) for _, g in kd[kd["tau"] < kd["tau"].max()].groupby(list(by), sort=False)]
     both = pd.concat([hot, *(w.assign(condition="warm") for w in warm)])
-    return by_dataset(stats.contrasts(both, "hot", "warm", "test_accuracy", by), kd["dataset"])
+    return by_dataset(paired.contrasts(both, "hot", "warm", "test_accuracy", by), kd["dataset"])

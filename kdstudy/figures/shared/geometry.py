@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from kdstudy import derived, mantel, runs
+from kdstudy.engine import ask
 from kdstudy.figures.primitives import LIKENESS, colour_bar, heat, strongest
 from kdstudy.figures.style import condition_name, finish, nothing, panels
 from kdstudy.figures.tables import in_order
+from kdstudy.stats import mantel
+from kdstudy.study import array_metrics
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -28,13 +30,13 @@ def with_teachers(best: pd.DataFrame, tables: Tables, name: str) -> pd.DataFrame
     students, teachers = best[best["dataset"] == name], tables["teachers"]
     if not len(teachers):
         return students
-    own = teachers[teachers["key"].isin(derived.teacher_keys(students).dropna())]
+    own = teachers[teachers["key"].isin(array_metrics.teacher_keys(students).dropna())]
     return pd.concat([own.assign(condition=TEACHER), students])
 
 
 def similarities(frame: pd.DataFrame, which: int = 0) -> dict[str, Float[np.ndarray, "C C"]]:
     """Class similarities of each condition of one data set, averaged over seeds: of rows (0), of class means (1)."""
-    each = derived.geometry(frame, which)
+    each = array_metrics.geometry(frame, which)
     groups = frame.groupby("condition", sort=False)["key"]
     return {c: mantel.square(np.mean([each[k] for k in keys], axis=0)) for c, keys in groups}
 
@@ -53,7 +55,7 @@ def heatmaps(best: pd.DataFrame, tables: Tables, name: str, which: int = 0) -> F
     frame = frame[frame["condition"].isin([TEACHER, *SHOWN])]
     if frame.empty:
         return nothing(f"none of the conditions shown is among the runs of {name}")
-    every, known = similarities(frame, which), runs.classes(name, frame)
+    every, known = similarities(frame, which), ask.classes(name, frame)
     if len(known.names) < 3:
         return nothing(f"{name} has {len(known.names)} classes, hence one pair: there is no structure to see")
     kinds = [c for c in (TEACHER, *SHOWN) if c in every]
@@ -79,7 +81,7 @@ def superclass_edges(ax: Axes, groups: Integer[np.ndarray, " C"]) -> Float[np.nd
     return edges
 
 
-def name_classes(ax: Axes, known: runs.Classes, at: Integer[np.ndarray, " C"], named: bool) -> None:
+def name_classes(ax: Axes, known: ask.Classes, at: Integer[np.ndarray, " C"], named: bool) -> None:
     """Boundaries of the super-classes; names of classes, or else of super-classes, where there is room for them."""
     places, names = np.arange(len(at)), [known.names[k] for k in at]
     if known.superclass is not None:
@@ -100,9 +102,9 @@ def mantel_table(best: pd.DataFrame, tables: Tables, permutations: int = 999) ->
     """
     rows = []
     for name in in_order(best["dataset"]):
-        frame, groups = with_teachers(best, tables, name), runs.classes(name, best).superclass
-        each = {k: mantel.square(v) for k, v in derived.geometry(frame).items()}
-        teacher = dict(zip(frame["key"], derived.teacher_keys(frame)))
+        frame, groups = with_teachers(best, tables, name), ask.classes(name, best).superclass
+        each = {k: mantel.square(v) for k, v in array_metrics.geometry(frame).items()}
+        teacher = dict(zip(frame["key"], array_metrics.teacher_keys(frame)))
         blocks = None if groups is None else mantel.blocks(np.array(groups))
         for condition, keys in frame.groupby("condition", sort=False)["key"]:
             other = {"teacher": {k: each.get(teacher[k]) if condition != TEACHER else None for k in keys},
@@ -130,7 +132,7 @@ def siblings(best: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """Mean cosine similarity of classes within and across super-classes, of rows and of class means, by condition."""
     rows = []
     for name in in_order(best["dataset"]):
-        if (groups := runs.classes(name, best).superclass) is None:
+        if (groups := ask.classes(name, best).superclass) is None:
             continue
         same = mantel.upper(mantel.blocks(np.array(groups))) == 1
         frame = with_teachers(best, tables, name)

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from kdstudy import factorial, stats
 from kdstudy.figures.primitives import legend, row_axis
 from kdstudy.figures.style import LEVELS, as_percent, finish, nothing, panels
 from kdstudy.figures.tables import at_weight, in_order
+from kdstudy.stats import factorial, paired
 
 
 def by_temperature(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
@@ -21,7 +21,7 @@ def by_temperature(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
 
 def at_kd_setting(table: pd.DataFrame) -> pd.DataFrame:
     """Hard labels at their best, and the cells of the grid at the tau and alpha at which KD is best on validation."""
-    best, parts = stats.tuned(table), []
+    best, parts = paired.tuned(table), []
     for dataset, group in table.groupby("dataset", sort=False):
         chosen = best[(best["dataset"] == dataset) & (best["condition"] == "kd")]
         baseline = best[(best["dataset"] == dataset) & (best["condition"] == factorial.BASELINE)]

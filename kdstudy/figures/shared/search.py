@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from kdstudy import factorial, stats
 from kdstudy.figures.primitives import frame_cell, heat, strongest
 from kdstudy.figures.style import condition_name, finish, nothing, panels
 from kdstudy.figures.tables import in_order
+from kdstudy.stats import factorial, paired
 
 LOWEST, HIGHEST = "↓", "↑"
 SHORT = {"tau": "τ", "alpha": "α", "epsilon": "ε", "weight_decay": "weight decay", "nontarget": "non-target"}
@@ -19,7 +19,7 @@ SHORT = {"tau": "τ", "alpha": "α", "epsilon": "ε", "weight_decay": "weight de
 
 def surfaces(table: pd.DataFrame, conditions: Sequence[str], measure: str = "test_accuracy") -> Figure:
     """Mean gain over hard labels at every tau and alpha: a row a data set, a column a condition."""
-    best = stats.tuned(table)
+    best = paired.tuned(table)
     hard = best[best["condition"] == factorial.BASELINE].groupby("dataset")[measure].mean()
     frame = table[table["condition"].isin(conditions) & table["dataset"].isin(hard.index)]
     frame = frame.dropna(subset=["tau", "alpha"]) if {"tau", "alpha"} <= {*frame} else frame.iloc[:0]
@@ -61,8 +61,8 @@ def settings(table: pd.DataFrame) -> pd.DataFrame:
     """The setting chosen for each data set and condition; an arrow where it is at an end of more than two."""
     rows = []
     for (dataset, condition), group in table.groupby(["dataset", "condition"], sort=False):
-        best, row = stats.tuned(group).iloc[0], {"dataset": dataset, "condition": condition}
-        for name in stats.searched(table):
+        best, row = paired.tuned(group).iloc[0], {"dataset": dataset, "condition": condition}
+        for name in paired.searched(table):
             tried = group[name].dropna().unique()
             value, ends = best[name], (tried.min(), tried.max()) if len(tried) > 2 else ()
             arrow = f" {LOWEST if value == ends[0] else HIGHEST}" if value in ends else ""

@@ -7,11 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdstudy import derived, stats
 from kdstudy.engine import teacher_statistics as anatomy
 from kdstudy.figures.primitives import heat, legend, line, setting_axis, strongest
 from kdstudy.figures.style import DARK, SETTINGS, Look, as_percent, finish, measure_label, nothing, panels, ramp
 from kdstudy.figures.tables import in_order, sign
+from kdstudy.stats import paired
+from kdstudy.study import array_metrics
 from kdstudy.study.measures import measure as known_measure
 
 CHANGED = {  # what teachers differ in: column -> (axis, one value in a legend)
@@ -31,7 +32,7 @@ def described(teachers: pd.DataFrame, study: pd.DataFrame) -> pd.DataFrame:
 
     The last two are hidden units and epochs over those of the teachers that the students in `study` listen to.
     """
-    every = teachers.join(derived.anatomies(teachers))
+    every = teachers.join(array_metrics.anatomies(teachers))
     smoothing = every["epsilon"].fillna(0.0) if "epsilon" in every else 0.0
     every = every.assign(teacher_epsilon=smoothing, size=every["hidden"].map(_units), length=every["epochs"])
     own = every[every["key"].isin(study["teacher"])].groupby("dataset")[["size", "length"]].first()
@@ -51,7 +52,7 @@ def of_teacher(students: pd.DataFrame, teachers: pd.DataFrame, columns: Mapping[
 
 def each_tuned(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """`stats.tuned` within each data set and combination of `by`, in that order."""
-    best = [stats.tuned(g) for _, part in frame.groupby("dataset", sort=False) for _, g in part.groupby(list(by))]
+    best = [paired.tuned(g) for _, part in frame.groupby("dataset", sort=False) for _, g in part.groupby(list(by))]
     return pd.concat(best) if best else frame
 
 
@@ -72,10 +73,10 @@ def changes(
         groups = list(part.groupby(list(by), sort=False))
         for key, group in groups:
             cell = dict(zip(by, key))
-            control = stats.where(baseline, **{c: cell[c] for c in shared})
+            control = paired.where(baseline, **{c: cell[c] for c in shared})
             both = pd.concat([group.assign(side="changed"), control.assign(side="baseline")])
-            d = stats.difference(both, {"side": "changed"}, {"side": "baseline"}, measure)
-            i = stats.interval(d, family=len(groups))
+            d = paired.difference(both, {"side": "changed"}, {"side": "baseline"}, measure)
+            i = paired.interval(d, family=len(groups))
             rows.append(cell | {"difference": i.mean, "low": i.low, "high": i.high, "n": i.n})
     return pd.DataFrame(rows, columns=[*by, "difference", "low", "high", "n"])
 
@@ -107,7 +108,7 @@ def portraits(frame: pd.DataFrame, x: str, measures: Sequence[str], by: str = ""
         rows = frame[frame["dataset"] == dataset]
         setting_axis(ax, x, rows[x])
         for value, group in rows.groupby(by) if by else [(None, rows)]:
-            line(ax, stats.summary(group, measure, [x]), x, looks.get(value, Look(DARK)))
+            line(ax, paired.summary(group, measure, [x]), x, looks.get(value, Look(DARK)))
         ax.tick_params(labelsize=8)
         ax.set_title(dataset if measure == measures[0] else "")
         ax.set_ylabel(teacher_label(measure) if dataset == names[0] else "", fontsize=8)

@@ -5,14 +5,15 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from kdstudy import plans, runs
-from kdstudy.datasets import load
+from kdstudy.core.spec import Run
+from kdstudy.data.registry import load
 from kdstudy.diagnosis.inputs import read_inputs
 from kdstudy.diagnosis.rules import RULES, findings
 from kdstudy.diagnosis.statistics.all import measure
-from kdstudy.spec import Run
-from kdstudy.store import Store
+from kdstudy.engine import ask
+from kdstudy.store.working import Store
 from kdstudy.study.calibration.teachers import CORRUPTIONS, NOISE, Case, cases
+from kdstudy.study.plans import levels as plans
 
 DIGITS = 6  # of statistics in the table
 
@@ -36,8 +37,8 @@ def temperatures() -> pd.DataFrame:
 
     The mass is 1 - p^tau_t over its limit for tau -> infinity, 1 - 1 / C. Table `temperatures.csv`.
     """
-    frame = runs.ask(plans.study(conditions="kd", alpha=0.9, weight_decay=()))
-    most = {d: 1 - 1 / len(runs.classes(d, frame).names) for d in frame["dataset"].unique()}
+    frame = ask.ask(plans.study(conditions="kd", alpha=0.9, weight_decay=()))
+    most = {d: 1 - 1 / len(ask.classes(d, frame).names) for d in frame["dataset"].unique()}
     frame = frame.assign(share=frame["target_mass"] / frame["dataset"].map(most))
     groups = frame.groupby(["dataset", "tau"])
     found = groups.agg(n=("seed", "nunique"), mass=("share", "mean"), accuracy=("validation_accuracy", "mean"))
@@ -46,7 +47,7 @@ def temperatures() -> pd.DataFrame:
 
 def logits(asked: list[Run], store: Store) -> dict[str, dict[str, np.ndarray]]:
     """Logits of the runs on their training and validation splits, by key; what is missing is trained."""
-    return runs.logits(asked, store)
+    return ask.logits(asked, store)
 
 
 def described(run: Run) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from kdstudy import targets
 from kdstudy.core.registry import Registry
-from kdstudy.spec import Data, Recipe, Run, pairs
+from kdstudy.core.spec import Data, Recipe, Run, pairs
+from kdstudy.distill import conditions
 
 SATURATED = (2, 5, 20, 100)  # synthetic tasks, by seed, with a teacher trained eight times as long
 NOISE = 0.4  # of the labels, which a memorising teacher learns by heart
@@ -67,14 +67,14 @@ def cases() -> list[Case]:
 
 def _on(data: Data, recipe: Recipe) -> Iterator[Case]:
     """Healthy: seeds, half as long, with weight decay. Smoothed: by epsilon, and twice as long. The others once."""
-    hard = targets.make("hard")
+    hard = conditions.make("hard")
     long = replace(recipe, epochs=2 * recipe.epochs)
     half = replace(recipe, epochs=max(8, recipe.epochs // 2))
     for seed, r in enumerate((recipe, recipe, half, replace(recipe, weight_decay=1e-3))):
         yield Case("healthy", Run(data, r, hard, seed))
     for epsilon in EPSILONS:
-        yield Case("smoothed", Run(data, recipe, targets.make("label_smoothing", epsilon=epsilon), 4), epsilon)
-    yield Case("smoothed", Run(data, long, targets.make("label_smoothing", epsilon=0.1), 5), 0.1)
+        yield Case("smoothed", Run(data, recipe, conditions.make("label_smoothing", epsilon=epsilon), 4), epsilon)
+    yield Case("smoothed", Run(data, long, conditions.make("label_smoothing", epsilon=0.1), 5), 0.1)
     if len(data.options) < 2 or dict(data.options).get("seed") in SATURATED:
         yield Case("saturated", Run(data, replace(recipe, epochs=8 * recipe.epochs, lr=0.2), hard, 6))
     yield Case("weak", Run(data, replace(recipe, hidden=(2,), epochs=2), hard, 7))

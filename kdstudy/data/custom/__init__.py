@@ -1,0 +1,1 @@
+"""A user's own data: a CSV of texts or a folder of images."""

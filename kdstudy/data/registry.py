@@ -1,0 +1,92 @@
+"""A named data set as tensors: checked by digest, split the same way every time, standardised.
+
+`load(Data(name, options))` is the one call. Files are looked for in $KDSTUDY_DATA, then in
+data/downloads, and are downloaded there if they are in neither (data/README.md).
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache, partial
+from pathlib import Path
+
+from kdstudy.core.registry import unknown
+from kdstudy.core.spec import Data, pairs
+from kdstudy.data import (  # noqa: F401  they register their data sets
+    images,
+    pictures,
+    synthetic,
+    texts,
+    transforms,
+)
+from kdstudy.data.custom import dataset
+from kdstudy.data.dataset import DATASETS, SPLITS, TRANSFORMS, Dataset, Parts, digest_of, split_from
+
+
+def names() -> list[str]:
+    """Every data set there is."""
+    return list(DATASETS)
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is a path to a user's own data; the name of a data set never is."""
+    return name not in DATASETS and dataset.is_path(name)
+
+
+def maker(name: str) -> Callable[..., Parts]:
+    """The function that makes a data set; ValueError with the names there are if it is none, nor a path."""
+    return partial(dataset.parts, name) if is_own(name) else DATASETS[name]
+
+
+def options(name: str) -> dict[str, object]:
+    """Names and defaults of a data set's options."""
+    return {p.name: p.default for p in inspect.signature(maker(name)).parameters.values()}
+
+
+def check(data: Data) -> None:
+    """ValueError unless the data set and all its options are known; values are checked by `load`."""
+    known = dict.fromkeys([*options(data.name), *TRANSFORMS])
+    for key, _ in data.options:
+        if key not in known:
+            raise unknown(f"data set {data.name!r} has no option {key!r}; it has", key, known)
+
+
+def variant(name: str, **given: object) -> Data:
+    """A data set with those options that differ from its defaults."""
+    own = options(name)
+    return Data(name, pairs({k: v for k, v in given.items() if k not in own or v != own[k]}))
+
+
+def named(name: str | Data) -> Data:
+    """The data set of that name, checked; of a path, the data that are there now, by their fingerprint."""
+    if not isinstance(name, Data) and is_own(name):
+        path = Path(name).expanduser().absolute()
+        name = Data(str(path), pairs({"sha256": dataset.fingerprint(str(path))}))
+    data = name if isinstance(name, Data) else Data(name)
+    check(data)
+    return data
+
+
+def grouped(data: Data) -> bool:
+    """Whether the classes have super-classes; a user's own data are read to know."""
+    if is_own(data.name) or "merge" in dict(data.options):
+        return load(data).superclass is not None
+    return getattr(maker(data.name), "grouped", False)
+
+
+@lru_cache(maxsize=6)
+def load(data: Data) -> Dataset:
+    """The data set that `data` names; the last six are kept in memory.
+
+    Options that are none of the set's own are transforms, which every data set can have: `merge`, `imbalance` and
+    `noise`, `fold` and `crossfit`, done in this order. ValueError for an unknown name, option or value; DataError
+    for files that are absent or altered.
+    """
+    check(data)
+    given = dict(data.options)
+    if asked := [t for t in TRANSFORMS if t in given and t not in options(data.name)]:
+        value = given.pop(asked[-1])
+        return TRANSFORMS[asked[-1]](load(Data(data.name, pairs(given))), value)
+    parts = maker(data.name)(**given)
+    splits = {s: split_from(*parts.pop(s)) for s in SPLITS}
+    source = parts.pop("source", [t for s in splits.values() for t in (s.x, s.y)])
+    return Dataset(data.label, **splits, digest=digest_of(*source), **parts)

@@ -1,0 +1,259 @@
+"""`ask`: the runs a question needs, as one table; what the store lacks is trained first."""
+
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from rich.progress import Progress
+
+from kdstudy.core.spec import Run
+from kdstudy.data.registry import load
+from kdstudy.engine import ray, stacks, teachers  # noqa: F401  the executor "ray"
+from kdstudy.engine.local import Executor, chosen
+from kdstudy.engine.progress import Bar, progress
+from kdstudy.engine.teacher_statistics import COMPUTED
+from kdstudy.store import provenance
+from kdstudy.store.provenance import code, stale
+from kdstudy.store.published import Classes, Published
+from kdstudy.store.results import Results
+from kdstudy.store.working import Record, Store
+
+NAN = float("nan")
+LAST = stacks.LEFT[-1]  # of the arrays that a teacher must leave
+FIELDS = ["key", "dataset", "options", "condition", "seed", "hidden", "epochs", "batch", "lr", "momentum", "teacher",
+          "device", "train_accuracy", "validation_accuracy", "test_accuracy"]  # of a table without runs # fmt: skip
+
+
+class Diverged(ValueError):
+    """A run ended with a measure that is not a finite number; it is not stored."""
+
+
+def describe(run: Run) -> str:
+    """A run in one line."""
+    params = ", ".join(f"{k} {v:g}" for k, v in run.condition.params)
+    return f"{run.data.name}, {run.condition.name}{f' ({params})' if params else ''}, seed {run.seed}"
+
+
+def before(runs: Sequence[Run]) -> list[Run]:
+    """What must be trained before these runs: their teachers, and the networks that they are composed of."""
+    return list(dict.fromkeys([r.teacher for r in runs if r.teacher] + [m for r in runs for m in teachers.members(r)]))
+
+
+class Asker:
+    """One question on its way: where answers are kept, and the progress shown meanwhile.
+
+    Where a method takes an `array`, a run lacks nothing only if the working store holds its array of that name: `LAST`
+    for what a teacher must leave.
+    """
+
+    def __init__(self, results: Results, executor: Executor, display: Progress, refresh: bool = False) -> None:
+        self.results, self.executor, self.bar, self.refresh = results, executor, Bar(display), refresh
+        self.store = results.store
+        self.trained: set[str] = set()
+
+    def lacking(self, runs: Sequence[Run], array: str = "") -> list[Run]:
+        """The runs still to be trained."""
+        rows = self.results.rows([r.key for r in runs])
+        have = self.store.has(rows, array) if array else rows
+        done = {k for k in have if not (self.refresh and k not in self.trained and stale(rows[k]))}
+        return [r for r in runs if r.key not in done]
+
+    def outstanding(self, runs: Sequence[Run], array: str = "") -> set[str]:
+        """Keys of all that is lacking, teachers included."""
+        missing = self.lacking(runs, array)
+        return {r.key for r in missing}.union(self.outstanding(before(missing), LAST) if missing else ())
+
+    def complete(self, runs: Sequence[Run], array: str = "") -> None:
+        """Train what is lacking, teachers first; each stack is kept as soon as it is done."""
+        if outstanding := self.outstanding(runs, array):
+            self.bar.start(len(outstanding))
+            self._descend(runs, array)
+
+    def _descend(self, runs: Sequence[Run], array: str) -> None:
+        """`complete`, on a bar that has started."""
+        if not (missing := self.lacking(runs, array)):
+            return
+        self._descend(before(missing), LAST)
+        missing = self.lacking(runs, array)  # some may be teachers of others
+        self.bar.stage("teachers" if array == LAST else "students")
+        lost: list[str] = []
+        with closing(self._records(missing, array == LAST)) as trained:
+            for records in trained:
+                lost += self._keep(records)
+                self.bar.advance(len(records))
+        if lost:
+            names = "; ".join(describe(r) for r in missing if r.key in lost)
+            raise Diverged(
+                f"{len(lost)} of {len(missing)} runs diverged (a metric is not finite) and are not stored: {names}. "
+                "Lower `lr` and ask again; the others are kept."
+            )
+
+    def _records(self, runs: Sequence[Run], keep_logits: bool) -> Iterator[list[Record]]:
+        """Records of these runs as their stacks finish, of composed teachers last."""
+        composed, alone = ([r for r in runs if bool(teachers.kind(r)) == is_] for is_ in (True, False))
+        if alone:
+            stacked = stacks.stacks(alone, self.executor.workers())
+            with closing(self.executor.train(stacked, self.store.path, keep_logits)) as trained:
+                yield from trained
+        yield from ([teachers.record(r, self.store)] for r in composed)
+
+    def compute(self, runs: Sequence[Run], name: str) -> None:
+        """An array that is computed from what runs left, kept beside it."""
+        self.complete(runs, LAST)
+        for run in runs:
+            left = stacks.tensors(self.store.arrays([run.key], stacks.LEFT)[run.key])
+            array = COMPUTED[name](left, load(teachers.plain(run)))
+            self.store.put([Record(self.store.rows([run.key])[run.key], {name: array})])
+
+    def _keep(self, records: Sequence[Record]) -> list[str]:
+        """Store what is finite; returns the keys of the rest."""
+        finite = [r for r in records if np.isfinite([v for v in r.row.values() if isinstance(v, float)]).all()]
+        for r in finite:
+            r.row["code"] = code(r.row)
+        if self.refresh:
+            self.store.forget([r.key for r in finite])
+        self.store.put(finite)
+        self.trained |= {r.key for r in finite}
+        return [r.key for r in records if r not in finite]
+
+
+@contextmanager
+def turn(store: Store) -> Iterator[None]:
+    """One process trains at a time; the lock goes with the process that held it."""
+    lock = FileLock(f"{store.path}.lock")
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        print(f"waiting: another process is training into {store.path}", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def ask(
+    runs: Iterable[Run],
+    executor: str = "local",
+    store: Store | None = None,
+    published: Published | None = None,
+    refresh: bool = False,
+) -> pd.DataFrame:
+    """One row per run: what it is, its metrics, its provenance, and where the answer came from.
+
+    Runs found in the working store or the published results are read; the rest is trained, many
+    side by side, and kept. Column `run` is the `Run` itself, `source` is "store", "published" or "trained". Column
+    `stale` marks rows whose code has changed since: they are used with a warning, or trained again with
+    `refresh`. Raises ValueError for an unknown executor, `Diverged` if a run did.
+    """
+    where = chosen(executor)
+    runs = list(dict.fromkeys(runs))
+    _check_sources(runs)
+    with progress() as bar:
+        asker = Asker(Results(store, published), where, bar, refresh)
+        if asker.lacking(runs):
+            with turn(asker.store):
+                asker.complete(runs)  # looks again: another process may have been faster
+    return _table(asker, runs)
+
+
+def _check_sources(runs: Sequence[Run]) -> None:
+    """ValueError for code from outside whose source cannot be read, before anything is trained."""
+    for root in {root for r in chain(runs, before(runs)) for root in provenance.roots(r.columns)}:
+        try:
+            provenance.root_digest(root)
+        except OSError as error:
+            kind, _, name = root.partition(":")
+            raise ValueError(
+                f"{kind} {name!r}: found no source, by which its results are known again; allowed: what is "
+                "defined in a file or in a notebook's cell"
+            ) from error
+
+
+def answer(parts: Mapping[str, Sequence[Run]], executor: str = "local") -> dict[str, pd.DataFrame]:
+    """A plan's parts, each as an answered table."""
+    return {name: ask(part, executor) for name, part in parts.items()}
+
+
+def _table(asker: Asker, runs: Sequence[Run]) -> pd.DataFrame:
+    """The answered runs, in the order asked."""
+    keys = [r.key for r in runs]
+    rows, where = asker.results.rows(keys), asker.results.sources(keys) | dict.fromkeys(asker.trained, "trained")
+    frame = pd.DataFrame([_shown(rows[k]) for k in keys], columns=None if runs else FIELDS)
+    old = [stale(rows[k]) for k in keys]
+    frame = frame.assign(run=runs, source=[where[k] for k in keys], stale=old, **_teachers(runs, frame))
+    if any(old):
+        warnings.warn(
+            f"{sum(old)} of {len(frame)} runs are stale: the code that computed them has changed "
+            "since. `kdstudy runs --stale` lists them; ask(..., refresh=True) trains them again.",
+            stacklevel=3,
+        )
+    return frame
+
+
+def _shown(row: Mapping[str, object]) -> dict[str, object]:
+    """A stored row as tables show it: under "hidden" a network that is no perceptron stands by its name."""
+    return {**row, "hidden": row.get("net") or row["hidden"]}
+
+
+def _teachers(runs: Sequence[Run], frame: pd.DataFrame) -> dict[str, list[float]]:
+    """What the teachers of equal conditions differ in, as columns: label smoothing, hidden units, epochs."""
+    read = {
+        "teacher_epsilon": lambda t: float(dict(t.condition.params).get("epsilon", 0)),
+        "teacher_hidden": lambda t: float(sum(t.recipe.hidden)),
+        "teacher_epochs": lambda t: float(t.recipe.epochs),
+    }
+    found = {name: [of(r.teacher) if r.teacher else NAN for r in runs] for name, of in read.items() if runs}
+    alike = [frame["dataset"], frame["options"], frame["condition"]]
+    return {name: values for name, values in found.items() if pd.Series(values).groupby(alike).nunique().max() > 1}
+
+
+def arrays(frame: pd.DataFrame, name: str, published: Published | None = None) -> dict[str, np.ndarray]:
+    """An array of every run of an answered table, by key.
+
+    Published results hold arrays of the runs that chapters show; what others lack is trained again, if the table still
+    has its column `run`, or computed from their logits (`teacher_statistics`). ValueError if a run has
+    no such array.
+    """
+    results, keys = Results(published=published), list(frame["key"])
+    held = results.arrays(keys, [name])
+    known = frame["run"] if "run" in frame and not name.startswith("logits") else ()
+    if lacking := [r for r in known if r.key not in held]:
+        with progress() as bar:
+            asker = Asker(results, chosen("local"), bar)
+            untrained = asker.lacking(lacking, LAST) if name in COMPUTED else lacking
+            with turn(results.store) if untrained else nullcontext():
+                asker.compute(lacking, name) if name in COMPUTED else asker.complete(lacking, name)
+        held |= results.store.arrays(keys, [name])
+    absent = [k for k in keys if k not in held]
+    if absent:
+        raise ValueError(f"array {name!r}: {len(absent)} of {len(frame)} runs have none, first: {absent[0]}")
+    return {key: held[key][name] for key in keys}
+
+
+def logits(runs: Sequence[Run], store: Store | None = None) -> dict[str, dict[str, np.ndarray]]:
+    """What runs leave to their students, by key and name ("logits_train", ..., "rows"); what is lacking is trained."""
+    results = Results(store)
+    with progress() as bar, turn(results.store):
+        Asker(results, chosen("local"), bar).complete(runs, LAST)
+    return results.store.arrays([r.key for r in runs], stacks.LEFT)
+
+
+def classes(dataset: str, frame: pd.DataFrame | None = None) -> Classes:
+    """Names and super-classes of a data set's classes: published, else of the data of a run in the answered table.
+
+    ValueError if it is neither.
+    """
+    runs = () if frame is None or "run" not in frame else frame["run"]
+    data = next((r.data for r in runs if r.data.label == dataset), None)
+    known = Published().classes().get(dataset)
+    if known is not None and (data is None or data.name == dataset):
+        return known
+    if data is not None:
+        return Classes.of(load(data))
+    raise ValueError(f"classes of data set {dataset!r}: found none published, and no run of it in the table")

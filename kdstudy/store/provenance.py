@@ -1,0 +1,127 @@
+"""Which code gave a result its meaning: a digest over what a stored row rests on, and whether it is still the same.
+
+A row rests on its condition, the training of its kind of network, its data set with every transform, the composition
+of a composed teacher, and each measure that it holds. Each of these is a root, named "kind:name", with a digest by
+meaning (`kdstudy.core.source`); the row's `code` is the digest of its roots' digests. Nothing is imported for it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from importlib import resources
+
+import pandas as pd
+
+from kdstudy.core import paths
+from kdstudy.core.registry import Registry
+from kdstudy.core.source import Sources
+
+IGNORED = frozenset(  # what a run is has a version of its own (`spec`); the others change no number
+    f"kdstudy.{name}" for name in ("core.spec", "core.paths", "core.registry", "core.threads", "data.download")
+)
+SOURCES = Sources.of(paths.PACKAGE, IGNORED)  # read now: a file edited meanwhile is not what runs
+TRAINING = {"mlp": "kdstudy.train.mlp:train", "images": "kdstudy.train.cnn:train"}
+OWN_DATA = "kdstudy.data.custom.dataset:parts"
+MEASURES = ("measure", "measure with teacher")
+KINDS = ("condition", "network", "data set", "transform", "composed teacher", *MEASURES)
+MIGRATION = "migration.json"
+
+
+@cache
+def _registered(kind: str) -> dict[str, str]:
+    return SOURCES.registered(kind)
+
+
+def _entry(kind: str, name: str) -> object:
+    """What a root is: "module:name" in the package, a function from outside, or None if there is none."""
+    if kind == "training":
+        return TRAINING[name]
+    if (kind, name) == ("data set", "own"):
+        return OWN_DATA
+    outside = Registry.every[kind].outside() if kind in Registry.every else {}
+    return outside.get(name) or _registered(kind).get(name)
+
+
+def _held(columns: Iterable[str]) -> tuple[str, ...]:
+    """The roots of the measures among the names of a row's fields."""
+    names = {column.partition("_")[2] for column in columns}
+    return tuple(f"{kind}:{n}" for kind in MEASURES for n in sorted(names & _registered(kind).keys()))
+
+
+def _roots(condition: str, net: str, dataset: str, options: str) -> Iterator[str]:
+    """The roots of a row but for its measures; `options` is the JSON of its data set's."""
+    given = json.loads(options)
+    yield f"condition:{condition}"
+    yield f"training:{'mlp' if net == 'mlp' else 'images'}"
+    if net != "mlp":
+        yield f"network:{re.match('[A-Za-z_]*', net)[0]}"
+    yield "data set:own" if "sha256" in given else f"data set:{dataset}"
+    yield from (f"transform:{name}" for name in given if _entry("transform", name) is not None)
+    if "composed" in given:
+        yield f"composed teacher:{given['composed']}"
+
+
+def root_digest(root: str) -> str | None:
+    """The digest of a root; None if it is not there. OSError for code from outside without a source."""
+    entry = _entry(*root.split(":", 1))
+    return None if entry is None else SOURCES.digest(entry)
+
+
+def _together(roots: Iterable[str], digest: Callable[[str], str | None]) -> str | None:
+    """The digest of roots together; None if one of them is not there."""
+    each = [digest(root) for root in sorted(roots)]
+    return None if None in each else hashlib.sha256("\n".join(each).encode()).hexdigest()[:12]
+
+
+def roots(row: Mapping[str, object]) -> list[str]:
+    """What a row rests on, as "kind:name"."""
+    named = str(row.get("net") or "mlp"), str(row["dataset"]), str(row["options"])
+    return [*_roots(str(row["condition"]), *named), *_held(row)]
+
+
+def code(row: Mapping[str, object]) -> str | None:
+    """12 hex digits over the meaning of the code that a row rests on; None if some of it is gone."""
+    return _together(roots(row), root_digest)
+
+
+def stale(row: Mapping[str, object]) -> bool:
+    """Whether a stored row was computed by code that has changed its meaning since."""
+    return row["code"] != code(row)
+
+
+def stale_rows(frame: pd.DataFrame) -> pd.Series:
+    """`stale` of each row of a table, whose absent fields are NaN."""
+    measured = frame[[c for c in frame if _held([c])]].notna()
+    nets = frame["net"].fillna("mlp") if "net" in frame else pd.Series("mlp", frame.index)
+    held = measured @ [2**i for i in range(measured.shape[1])] if len(measured.columns) else 0
+    by = {"condition": frame["condition"], "net": nets, "dataset": frame["dataset"], "options": frame["options"]}
+    groups = pd.DataFrame({**by, "held": held, "code": frame["code"]})
+    found = pd.Series(True, frame.index)
+    for _, part in groups.groupby([*by, "held"], sort=False):
+        first = part.index[0]
+        there = [*_roots(*groups.loc[first, [*by]]), *_held(c for c in measured if measured.at[first, c])]
+        found[part.index] = part["code"] != _together(there, root_digest)
+    return found
+
+
+def current() -> dict[str, str]:
+    """The digest of every root of the package itself."""
+    names = [f"{kind}:{name}" for kind in KINDS for name in _registered(kind)]
+    every = [*names, *(f"training:{kind}" for kind in TRAINING), "data set:own"]
+    return {root: str(SOURCES.digest(str(_entry(*root.split(":", 1))))) for root in sorted(every)}
+
+
+def migrated(row: Mapping[str, object]) -> str | None:
+    """The digest by meaning for a row stamped before there was one, if its code was valid then; else None."""
+    known = _migration()
+    if row["code"] not in known["before"]:
+        return None
+    return _together(roots(row), known["after"].get)
+
+
+@cache
+def _migration() -> dict:
+    """`before`: the digests that were valid when digests by meaning came; `after`: the roots' digests at that time."""
+    return json.loads(resources.files(__package__).joinpath(MIGRATION).read_text("utf-8"))

@@ -1,0 +1,181 @@
+"""Measures computed from what runs left: how a student sees classes, and which examples it was told to weigh.
+
+A derived measure is a function (table, the chapter's tables by part) -> one value for each run of the
+table. Claims and chapters name it like any other measure.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.stats import spearmanr
+
+from kdstudy.core.registry import Registry, unknown
+from kdstudy.core.spec import Data, pairs
+from kdstudy.data import registry, transforms
+from kdstudy.engine import ask, teacher_statistics
+from kdstudy.stats import mantel, paired
+from kdstudy.train import probe
+
+Tables = Mapping[str, pd.DataFrame]
+Derive = Callable[[pd.DataFrame, Tables], pd.Series]
+DERIVED: Registry[Derive] = Registry("derived measure", in_workers=False)
+derive = DERIVED.register  # needs=...: the part that a measure reads besides the table's own
+
+
+def needed(measure: str, own: str) -> str:
+    """The part, besides its `own` table, that a measure is computed from; its own if it needs no other."""
+    return getattr(DERIVED.get(measure), "needs", own)
+
+
+def measured(frame: pd.DataFrame, measure: str, tables: Tables) -> pd.DataFrame:
+    """The table with the column `measure`: its own, or a derived one, without the runs that have no such value.
+
+    ValueError with the derived measures there are if it is neither.
+    """
+    if measure in frame or frame.empty:
+        return frame
+    if measure in teacher_statistics.NAMES:
+        return frame.join(anatomies(frame)[[measure]]).dropna(subset=[measure])
+    if measure not in DERIVED:
+        raise unknown(f"measure {measure!r} is no column of the table; derived are", measure, DERIVED)
+    return frame.assign(**{measure: DERIVED[measure](frame, tables)}).dropna(subset=[measure])
+
+
+def anatomies(frame: pd.DataFrame) -> pd.DataFrame:
+    """The anatomy of every run of a table of teachers, by name (`kdstudy.engine.teacher_statistics`)."""
+    held = ask.arrays(frame, "anatomy")
+    return pd.DataFrame([held[k] for k in frame["key"]], frame.index, list(teacher_statistics.NAMES))
+
+
+def geometry(frame: pd.DataFrame, which: int = 0) -> dict[str, Float[np.ndarray, " pairs"]]:
+    """Class similarities of each run by key: of its logit layer's rows (0), of the class means of its logits (1)."""
+    return {key: both[which].astype(float) for key, both in ask.arrays(frame, "similarity").items()}
+
+
+def teacher_keys(frame: pd.DataFrame) -> pd.Series:
+    """The key of the teacher of each run's seed, for conditions that listen to none too; NaN where it is unknown."""
+    heard = frame[(frame["teacher"] != "") & (frame["condition"] != "random_teacher")]
+    known = heard.groupby(["dataset", "options", "seed"])["teacher"].first()
+    return pd.Series([known.get(k) for k in zip(frame["dataset"], frame["options"], frame["seed"])], frame.index)
+
+
+def _alike(frame: pd.DataFrame, tables: Tables, which: int) -> pd.Series:
+    """Rank correlation of each run's class similarities with those of its seed's teacher."""
+    named = teacher_keys(frame)
+    own = geometry(frame, which) | geometry(tables["teachers"], which)
+    pairs = zip(frame["key"], named)
+    return pd.Series([_rank(own[k], own[t]) if t in own else np.nan for k, t in pairs], frame.index)
+
+
+@derive(needs="teachers")
+def geometry_teacher(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """Spearman correlation, over pairs of classes, of the logit layer's cosine similarities in student and teacher."""
+    return _alike(frame, tables, 0)
+
+
+@derive(needs="teachers")
+def means_teacher(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """The same of the class means of the logits."""
+    return _alike(frame, tables, 1)
+
+
+@derive
+def geometry_superclass(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """Spearman correlation of the logit layer's class similarities with the super-class blocks (1 within, 0 across)."""
+    own, found = geometry(frame), {}
+    for name in frame["dataset"].unique():
+        groups = ask.classes(name, frame).superclass
+        found[name] = None if groups is None else mantel.upper(mantel.blocks(np.array(groups)))
+    return pd.Series(
+        [np.nan if found[d] is None else _rank(own[k], found[d]) for k, d in zip(frame["key"], frame["dataset"])],
+        frame.index,
+    )
+
+
+def crossfitted(folds: pd.DataFrame) -> dict[str, Float[np.ndarray, " N"]]:
+    """The mean miss 1 - p_t of teachers that never saw a training example, by data set.
+
+    `folds` holds teachers each of which left one fold out, several for each fold.
+    """
+    found = {}
+    misses = ask.arrays(folds, "miss")
+    for name, group in folds.groupby("dataset", sort=False):
+        by_fold: dict[int, list[np.ndarray]] = {}
+        for key, text in zip(group["key"], group["options"]):
+            by_fold.setdefault(int(paired.option(text, "fold")), []).append(misses[key].astype(float))
+        found[name] = _joined({fold: np.mean(every, axis=0) for fold, every in by_fold.items()})
+    return found
+
+
+def _joined(parts: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Values of the left-out folds in the order of the training examples."""
+    fold = transforms.fold_of(sum(map(len, parts.values()))).numpy()
+    whole = np.empty(len(fold))
+    for k, values in parts.items():
+        whole[fold == k] = values
+    return whole
+
+
+def difficulty(tables: Tables) -> dict[str, Float[np.ndarray, " probe"]]:
+    """How hard each watched example is, by data set: its cross-fitted miss; on synthetic data minus its true margin."""
+    found, options = {}, tables["folds"].groupby("dataset")["options"].first()
+    for name, miss in crossfitted(tables["folds"]).items():
+        if name == "synthetic":
+            given = {k: v for k, v in json.loads(options[name]).items() if k != "fold"}
+            miss = -registry.load(Data(name, pairs(given))).extra["train"]["margin"].numpy()
+        found[name] = miss[probe.probe_examples(len(miss)).numpy()]
+    return found
+
+
+def _rank(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman correlation; NaN where either side is constant."""
+    return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else np.nan
+
+
+@derive(needs="folds")
+def weight_difficulty(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """Spearman correlation of w with difficulty over the watched examples, averaged over the epochs looked at."""
+    hard, weights = difficulty(tables), ask.arrays(frame, "w")
+    pairs = zip(frame["key"], frame["dataset"])
+    return pd.Series([np.mean([_rank(w, hard[d]) for w in weights[k].astype(float)]) for k, d in pairs], frame.index)
+
+
+@derive
+def mass_learnt(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """Spearman correlation, over the watched examples, of the mass taught and the mass the student gives."""
+    held = ask.arrays(frame, "mass")
+    return pd.Series([_rank(*held[k].astype(float)) for k in frame["key"]], frame.index)
+
+
+def _share(frame: pd.DataFrame, level: str) -> pd.Series:
+    return frame[f"target_{level}"] / frame[["target_universe", "target_domain", "target_instance"]].sum(axis=1)
+
+
+@derive
+def domain_share(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """The part of what a run is taught that depends on the class alone (`shapes.level_split`)."""
+    return _share(frame, "domain")
+
+
+@derive
+def instance_share(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """The part of what a run is taught that differs between examples of a class (`shapes.level_split`)."""
+    return _share(frame, "instance")
+
+
+@derive(needs="teachers")
+def tail_accuracy(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """Mean test accuracy over the third of the classes with the fewest training examples."""
+    first = tables["teachers"].drop_duplicates(["dataset", "options"])
+    seen = dict(zip(zip(first["dataset"], first["options"]), first["key"]))
+    counts, held = ask.arrays(first, "counts"), ask.arrays(frame, "per_class")
+    found = []
+    for row in frame.to_dict("records"):
+        count = counts[seen[row["dataset"], row["options"]]]
+        rare = np.argsort(count, kind="stable")[: max(1, len(count) // 3)]
+        right, examples = held[row["key"]]
+        found.append(float(np.mean(right[rare] / examples[rare])))
+    return pd.Series(found, frame.index)

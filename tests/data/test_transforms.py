@@ -1,0 +1,143 @@
+"""What can be done to any data set: labels drawn anew, classes thinned, classes merged."""
+
+import jaxtyping
+import pytest
+import torch
+from conftest import SMALL, says
+from tiny_files import load, well_formed
+
+from kdstudy.data import registry, transforms
+
+LABEL = torch.arange(6000) % 6
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.2, 0.6, 1.0])
+def test_a_fraction_of_the_labels_is_drawn_from_all_classes(fraction):
+    found = transforms.noisy(LABEL, 6, fraction)
+    assert torch.equal(found, transforms.noisy(LABEL, 6, fraction))
+    assert float((found != LABEL).double().mean()) == pytest.approx(fraction * 5 / 6, abs=0.02)
+    changed = found[found != LABEL].bincount(minlength=6) / max(1, int((found != LABEL).sum()))
+    assert not fraction or (changed - 1 / 6).abs().max() < 0.03
+
+
+def test_more_noise_keeps_what_less_noise_changed():
+    less, more = (transforms.noisy(LABEL, 6, f) for f in (0.2, 0.6))
+    assert torch.equal(more[less != LABEL], less[less != LABEL])
+
+
+def thinned_one_by_one(label, classes, ratio):
+    """How many of each class are left, smallest first."""
+    counts = [int((label == c).sum()) for c in range(classes)]
+    place = torch.randperm(classes, generator=transforms.generator(0, "imbalance")).tolist()
+    return [max(1, round(n * ratio ** (-r / (classes - 1)))) for n, r in zip(counts, place)]
+
+
+@pytest.mark.parametrize("ratio", [1, 3.0, 10, 1e6])
+def test_classes_are_thinned_along_a_geometric_sequence(ratio):
+    kept = transforms.thinned(LABEL, 6, ratio)
+    assert torch.equal(kept, kept.unique())  # sorted, none twice
+    assert LABEL[kept].bincount(minlength=6).tolist() == thinned_one_by_one(LABEL, 6, ratio)
+    if ratio == 1:
+        assert torch.equal(kept, torch.arange(6000))
+
+
+def test_a_class_without_examples_stays_without():
+    assert transforms.thinned(torch.tensor([0, 0, 2, 2]), 3, 2.0).numel() > 0
+
+
+def test_neighbours_are_merged_evenly_within_their_super_classes():
+    superclass = torch.tensor([1, 0, 1, 0, 2, 2])
+    assert transforms.groups(6, 3, superclass).tolist() == [1, 0, 1, 0, 2, 2]
+    assert transforms.groups(6, 6, superclass).tolist() == [2, 0, 3, 1, 4, 5]
+    assert transforms.groups(6, 2, None).tolist() == [0, 0, 0, 1, 1, 1]
+    sizes = transforms.groups(7, 3, None).bincount()
+    assert sizes.sum() == 7 and sizes.max() - sizes.min() <= 1
+
+
+def test_what_is_above_merged_classes():
+    superclass = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    assert transforms.above(transforms.groups(8, 4, superclass), superclass).tolist() == [0, 0, 1, 1]
+    for left in (2, 3):  # the super-classes themselves; mixtures of them
+        assert transforms.above(transforms.groups(8, left, superclass), superclass) is None
+    assert transforms.above(torch.tensor([0, 1]), None) is None
+
+
+@pytest.mark.parametrize("names, name", [(["a"], "a"), (["a", "b"], "a + 1"), (["a", "b", "c"], "a + 2")])
+def test_merged_classes_have_names(names, name):
+    assert transforms.called(names) == name
+
+
+@pytest.mark.parametrize(
+    "treatment, value, allowed",
+    [
+        ("noise", 1.5, "0 <= noise <= 1"), ("noise", -0.1, "0 <= noise <= 1"),
+        ("imbalance", 0.5, "a finite number of at least 1"),
+        ("imbalance", float("inf"), "a finite number of at least 1"),
+        ("merge", 1, "a whole number from 2 to 10, the number of classes"),
+        ("merge", 11, "a whole number from 2 to 10, the number of classes"),
+        ("merge", 2.0, "a whole number from 2 to 10, the number of classes"),
+        ("crossfit", 5, "a whole number from 0 to 4"),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_range_is_refused(treatment, value, allowed, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # types unchecked, as for a user
+    name = "fold" if treatment == "crossfit" else treatment
+    with pytest.raises(ValueError, match=says(f"{name}: found {value!r}, allowed: {allowed}")):
+        load("digits", **{treatment: value})
+
+
+# ---------------------------------------------------------------- as options of a data set
+
+
+@pytest.mark.parametrize("given", [{"noise": 0.4}, {"imbalance": 4.0}, {"merge": 3}, {"merge": 4, "fold": 1}])
+def test_every_data_set_has_these_options(given):
+    whole, part = load("digits"), load("digits", **given)
+    well_formed(part)
+    assert part.digest != whole.digest and part.name == whole.name
+    assert torch.equal(part.test.x, whole.test.x)
+    assert load("digits", **given).digest == part.digest
+
+
+def test_noise_is_in_the_training_labels_alone():
+    whole, part = load("digits"), load("digits", noise=0.5)
+    assert torch.equal(part.train.x, whole.train.x)
+    assert float((part.train.y != whole.train.y).double().mean()) == pytest.approx(0.45, abs=0.05)
+    assert torch.equal(part.validation.y, whole.validation.y) and torch.equal(part.test.y, whole.test.y)
+
+
+def test_the_synthetic_task_has_a_noise_of_its_own():
+    part = load("synthetic", **SMALL, noise=0.5)
+    posterior = part.extra["train"]["posterior"]
+    assert float(posterior.min()) == pytest.approx(0.5 / 6)
+
+
+def test_what_is_known_of_an_example_goes_with_it():
+    whole, part = load("synthetic", **SMALL), load("synthetic", **SMALL, imbalance=5.0)
+    kept = transforms.thinned(whole.train.y, 6, 5.0)
+    assert len(kept) < 96 and torch.equal(part.train.y, whole.train.y[kept])
+    assert torch.equal(part.extra["train"]["margin"], whole.extra["train"]["margin"][kept])
+
+
+def test_merging_goes_before_thinning_and_drawing():
+    part = load("digits", merge=2, noise=1.0, imbalance=2.0)
+    counts = load("digits", merge=2, imbalance=2.0).train.y.bincount()
+    assert part.train.y.max() == 1 and counts.max() == pytest.approx(2 * counts.min(), abs=30)
+    assert [*registry.TRANSFORMS] == ["merge", "imbalance", "noise", "fold", "crossfit"]
+
+
+def test_merged_labels_are_the_groups_of_the_old_ones():
+    whole, part = load("synthetic", **SMALL), load("synthetic", **SMALL, merge=2)
+    assert torch.equal(part.train.y, whole.superclass[whole.train.y])
+    assert part.superclass is None and part.superclasses == () and not part.extra
+    assert part.classes == ("c0 + 2", "c3 + 2")
+    assert load("synthetic", **SMALL, merge=4).superclass.tolist() == [0, 0, 1, 1]
+    assert not registry.grouped(registry.variant("synthetic", merge=5))
+    assert registry.grouped(registry.variant("synthetic", merge=10))
+
+
+def test_a_crossfit_validates_on_the_fold_and_then_on_its_own_split():
+    whole, fold, part = load("digits"), load("digits", fold=2), load("digits", crossfit=2)
+    assert torch.equal(part.train.x, fold.train.x)
+    assert torch.equal(part.validation.y, torch.cat([fold.validation.y, whole.validation.y]))
+    assert torch.equal(part.validation.x, torch.cat([fold.validation.x, whole.validation.x]))
+    assert part.digest not in (fold.digest, whole.digest)

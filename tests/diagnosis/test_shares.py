@@ -1,0 +1,213 @@
+"""Shapley values by their axioms and their twin; classes that change, with few false discoveries; slopes."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+import reference_stats
+from conftest import says
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from scipy import stats as scipy_stats
+
+from kdstudy.stats.factorial import LEVELS, PLAYERS, per_class, shapley, shares, trend
+
+# ---------------------------------------------------------------- Shapley values
+
+
+def game(n: int, seed: int, seeds: int = 4) -> dict[frozenset[str], np.ndarray]:
+    """Random values, one for each seed, of all coalitions of n players."""
+    rng, players = np.random.default_rng(seed), "abcdef"[:n]
+    return {frozenset(s): rng.normal(size=seeds) for size in range(n + 1) for s in combinations(players, size)}
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 5), st.integers(0, 999))
+def test_shapley_is_its_slow_twin_and_shares_out_everything(n, seed):
+    values = game(n, seed)
+    found, wanted = shapley(values), reference_stats.shapley(values)
+    assert found.keys() == wanted.keys()
+    for player in found:
+        assert_allclose(found[player], wanted[player], atol=1e-12)
+    everyone = frozenset("abcdef"[:n])
+    assert_allclose(sum(found.values()), values[everyone] - values[frozenset()], atol=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 5), st.integers(0, 999))
+def test_shapley_axioms(n, seed):
+    """Symmetry: a and b add the same to every coalition. Dummy: z adds 2 to each. Additivity: of two games."""
+    one, two = game(n, seed), game(n, seed + 1000)
+    even = {s: one[s] + one[frozenset({"a": "b", "b": "a"}.get(p, p) for p in s)] for s in one}
+    assert_allclose(shapley(even)["a"], shapley(even)["b"], atol=1e-12)
+    dummy = one | {s | {"z"}: v + 2 for s, v in one.items()}
+    assert_allclose(shapley(dummy)["z"], 2, atol=1e-12)
+    assert_allclose(shapley(dummy)["a"], shapley(one)["a"], atol=1e-12)
+    both = {s: one[s] + two[s] for s in one}
+    assert_allclose(shapley(both)["a"], shapley(one)["a"] + shapley(two)["a"], atol=1e-12)
+
+
+def test_shapley_by_hand():
+    """Gloves: l owns a left one, r and s right ones; a pair is worth 1. 2/3, 1/6 and 1/6."""
+    worth = {frozenset(c): np.array([float("l" in c and len(c) > 1)]) for n in range(4) for c in combinations("lrs", n)}
+    assert {p: pytest.approx(float(v[0])) for p, v in shapley(worth).items()} == {"l": 2 / 3, "r": 1 / 6, "s": 1 / 6}
+    assert shapley({frozenset(): np.ones(2)}) == {}
+
+
+def test_a_coalition_without_a_value_is_refused():
+    values = {k: v for k, v in game(3, 0).items() if k not in (frozenset(), frozenset("ac"))}
+    with pytest.raises(ValueError, match=says("3 players need the values of 8 coalitions; missing: {}, {a, c}")):
+        shapley(values)
+    with pytest.raises(ValueError, match=says("0 players need the values of 1 coalitions; missing: {}")):
+        shapley({})
+
+
+# ---------------------------------------------------------------- shares
+
+
+def grid(means: list[float], seeds: int, sd: float, seed: int = 0, dataset: str = "digits") -> pd.DataFrame:
+    """Runs of the five conditions that stand for coalitions, with the luck of a seed in common."""
+    rng = np.random.default_rng(seed)
+    luck, names = rng.normal(0, 10 * sd, seeds), dict.fromkeys(LEVELS.values())
+    return pd.concat(
+        pd.DataFrame(
+            {"dataset": dataset, "condition": c, "seed": range(seeds), "score": m + luck + rng.normal(0, sd, seeds)}
+        )
+        for c, m in zip(names, means)
+    )
+
+
+def test_every_coalition_has_its_condition():
+    """Without mass that leaves the label nothing else has anything to act on."""
+    assert LEVELS.keys() == {frozenset(s) for n in range(4) for s in combinations(PLAYERS, n)}
+    assert {s for s, c in LEVELS.items() if c == "hard"} == {s for s in LEVELS if "universe" not in s}
+    assert list(dict.fromkeys(LEVELS.values())) == ["hard", "label_smoothing_matched", "class_matched", "kd_pt", "kd"]
+
+
+def test_shares_by_hand():
+    """hard 0, U 6, UD 12, UI 9, UDI 24.
+
+    domain: (12 - 6) / 6 + (24 - 9) / 3 = 6. instance: (9 - 6) / 6 + (24 - 12) / 3 = 4.5. universe: what is left, 13.5.
+    """
+    found = shares(grid([0, 6, 12, 9, 24], 4, 0.0), "score")
+    assert list(found.columns) == ["dataset", "level", "mean", "low", "high", "n", "p", "share"]
+    assert found["level"].tolist() == ["universe", "domain", "instance"]
+    assert_allclose(found["mean"], [13.5, 6, 4.5])
+    assert_allclose(found["share"], [13.5 / 24, 6 / 24, 4.5 / 24])
+
+
+def test_shares_of_noisy_runs_hold_the_truth_and_sum_to_one():
+    frame = pd.concat([grid([0, 6, 12, 9, 24], 5, 0.2), grid([0, 1, 1, 3, 4], 6, 0.05, 1, "clinc150")])
+    found = shares(frame, "score")
+    assert found["dataset"].tolist() == ["digits"] * 3 + ["clinc150"] * 3 and found["n"].tolist() == [5] * 3 + [6] * 3
+    wanted = [13.5, 6, 4.5, 7 / 3, 1 / 3, 4 / 3]
+    assert ((found["low"] < wanted) & (wanted < found["high"])).all()
+    assert_allclose(found.groupby("dataset")["share"].sum(), 1)
+
+
+def test_there_is_no_share_of_a_total_that_may_be_nothing():
+    found = shares(grid([0, 1, 2, 1, 0.001], 5, 0.2), "score")
+    assert found["share"].isna().all() and found["mean"].notna().all()
+
+
+def test_shares_hold_together_and_need_their_conditions():
+    frame = grid([0, 0, 0, 0, 0], 6, 1.0)
+    wide, narrow = shares(frame, "score", 0.95), shares(frame, "score", 0.85)
+    ratio = scipy_stats.t.ppf(1 - 0.05 / 6, 5) / scipy_stats.t.ppf(1 - 0.15 / 6, 5)
+    assert_allclose((wide["high"] - wide["low"]) / (narrow["high"] - narrow["low"]), ratio)
+    message = "no run of kd; there are: class_matched, hard, kd_pt, label_smoothing_matched"
+    with pytest.raises(ValueError, match=says(message)):
+        shares(frame[frame["condition"] != "kd"], "score")
+
+
+# ---------------------------------------------------------------- classes
+
+
+def runs(d: np.ndarray, seed: int = 0) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Runs of kd and hard whose values differ by d, a row for each seed; keys are not in the order of seeds."""
+    base = np.random.default_rng(seed).uniform(size=d.shape)
+    keys = [f"{c}-{len(d) - 1 - s}" for c in ("kd", "hard") for s in range(len(d))]
+    frame = pd.DataFrame({"key": keys, "condition": [k.split("-")[0] for k in keys], "seed": [*range(len(d))] * 2})
+    return frame.sample(frac=1, random_state=0), dict(zip(keys, [*(base + d), *base]))
+
+
+def test_classes_are_tested_by_paired_t_tests():
+    d = np.random.default_rng(2).normal([0, 0.5, 1, 3], 1, (7, 4))
+    found = per_class(*runs(d), "kd", "hard")
+    assert list(found.columns) == ["difference", "p", "q", "significant", "n"]
+    assert found.index.name == "class" and found.index.tolist() == [0, 1, 2, 3] and set(found["n"]) == {7}
+    assert_allclose(found["difference"], d.mean(0))
+    assert_allclose(found["p"], scipy_stats.ttest_1samp(d, 0).pvalue)
+    assert_allclose(found["q"], scipy_stats.false_discovery_control(found["p"]))
+    assert (found["significant"] == (found["q"] <= 0.05)).all() and found["significant"].nunique() == 2
+    turned = per_class(*runs(d), "hard", "kd")
+    assert_allclose(turned["difference"], -d.mean(0))
+
+
+def test_differences_that_are_all_equal():
+    """No t test: p is 1 where nothing changed, else that of n equal signs. 0.1 + 0.2 is not 0.3."""
+    d = np.array([[0, 0.25, 0.1], [0, 0.25, 0.1], [0, 0.25, 0.1], [0, 0.25, 0.3 - 0.2]])
+    assert per_class(*runs(d), "kd", "hard")["p"].tolist() == [1, 1 / 8, 1 / 8]
+    assert per_class(*runs(d[:1]), "kd", "hard")["p"].tolist() == [1, 1, 1]
+
+
+def test_few_classes_are_called_changed_by_chance():
+    """200 studies of 60 classes, 15 of them changed: false ones are 0.05 x 45 / 60 of those found, on average."""
+    rng, changed = np.random.default_rng(3), np.arange(60) < 15
+    false, true = [], []
+    for _ in range(200):
+        d = rng.normal(np.where(changed, 1.5, 0), 1, (10, 60))
+        hit = per_class(*runs(d), "kd", "hard")["significant"].to_numpy()
+        false.append((hit & ~changed).sum() / max(1, hit.sum()))
+        true.append((hit & changed).sum() / 15)
+    assert abs(np.mean(false) - 0.0375) < 3 * np.std(false) / 200**0.5
+    assert np.mean(true) > 0.8
+
+
+def test_classes_whose_few_examples_give_equal_differences_are_no_discoveries():
+    """Accuracies of 10 examples over 4 seeds: a t test would call every column of equal differences certain."""
+    rng, found = np.random.default_rng(4), []
+    for _ in range(50):
+        d = rng.choice([-0.1, 0, 0.1], (4, 50))
+        found.append(per_class(*runs(d), "kd", "hard")["significant"].any())
+    assert np.mean(found) <= 0.05
+
+
+def test_classes_need_paired_runs_and_their_values():
+    frame, values = runs(np.zeros((3, 2)))
+    with pytest.raises(ValueError, match=says("no run of dkd; there are: hard, kd")):
+        per_class(frame, values, "dkd", "hard")
+    with pytest.raises(ValueError, match=says("the conditions are not paired: kd lacks seeds [1]")):
+        per_class(frame[~((frame["condition"] == "kd") & (frame["seed"] == 1))], values, "kd", "hard")
+    with pytest.raises(ValueError, match=says("kd names 4 runs of 3 seeds: fix the setting too")):
+        per_class(pd.concat([frame, frame[frame["key"] == "kd-0"]]), values, "kd", "hard")
+    one = {k: v for k, v in values.items() if k != "kd-0"}
+    message = "no values of each class for the runs kd-0: ask for their arrays"
+    with pytest.raises(ValueError, match=says(message)):
+        per_class(frame, one, "kd", "hard")
+    message = "classes [1] have values that are not finite: a class without examples has no accuracy"
+    with pytest.raises(ValueError, match=says(message)):
+        per_class(frame, values | {"kd-0": np.array([0.5, np.nan])}, "kd", "hard")
+
+
+# ---------------------------------------------------------------- trends
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(-20, 20), min_size=2, max_size=6, unique=True), st.integers(0, 99))
+def test_slopes_are_those_of_least_squares(x, seed):
+    values = pd.DataFrame(np.random.default_rng(seed).normal(size=(5, len(x))), columns=x)
+    found = trend(x, values)
+    assert_allclose(found, [scipy_stats.linregress(x, row).slope for row in values.to_numpy()], atol=1e-10)
+    assert_allclose(trend(x, values + 3 * np.array(x)), found + 3, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "x, found", [([1.0, 2.0], "2 x, 2 different"), ([2.0] * 3, "3 x, 1 different"), ([], "0 x, 0 different")]
+)
+def test_a_slope_needs_two_points(x, found):
+    message = f"a slope needs one x for each column, and two that differ: found {found}, and 3 columns"
+    with pytest.raises(ValueError, match=says(message)):
+        trend(x, pd.DataFrame(np.zeros((2, 3))))

@@ -1,0 +1,217 @@
+"""`ask`: answers from the store or published results, trains what is missing in stacks, reports what diverged."""
+
+import random
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import tiny_run
+from pandas.testing import assert_frame_equal
+from stored import answers, same
+
+from kdstudy.core.spec import Run
+from kdstudy.distill import conditions
+from kdstudy.engine import ask, stacks
+from kdstudy.store.published import Published
+from kdstudy.store.working import Record, Store
+from kdstudy.train import mlp
+
+pytestmark = pytest.mark.usefixtures("on_cpu")
+
+LADDER = ["hard", "label_smoothing", "kd"]
+
+
+def count(stacks) -> int:
+    return sum(map(len, stacks))
+
+
+def test_a_question_asked_twice_is_answered_from_the_store(monkeypatch):
+    asked = [tiny_run(name, seed) for name in LADDER for seed in range(2)]
+    first = ask.ask(asked)
+
+    def fail(*args, **options):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(mlp, "train", fail)
+    second = ask.ask(asked)
+    assert set(first["source"]) == {"trained"}
+    assert set(second["source"]) == {"store"}
+    assert not second["stale"].any()
+    assert_frame_equal(first.drop(columns="source"), second.drop(columns="source"), check_exact=True)
+
+
+def test_more_seeds_train_only_the_new_ones(trained):
+    ask.ask(tiny_run(seed=s) for s in range(5))
+    trained.clear()
+    frame = ask.ask(tiny_run(seed=s) for s in range(8))
+    assert [r.seed for stack in trained for r in stack] == [5, 6, 7]
+    assert list(frame["source"]) == ["store"] * 5 + ["trained"] * 3
+
+
+def test_rows_come_in_the_order_asked_without_repeats(trained):
+    asked = [tiny_run("kd", 3), tiny_run("hard", 1), tiny_run("kd", 0, tau=4.0), tiny_run("hard", 0)]
+    frame = ask.ask([*asked, asked[0], asked[2]])
+    assert list(frame["key"]) == [r.key for r in asked]
+    assert list(frame["seed"]) == [3, 1, 0, 0]
+    assert count(trained) == 4 + 2  # students, and the teachers of seeds 3 and 0
+
+
+def test_nothing_asked_is_nothing_trained(trained):
+    assert len(ask.ask([])) == 0
+    assert trained == []
+
+
+def test_teachers_are_trained_once_and_serve_all_that_listen(trained):
+    ask.ask([tiny_run("kd", s, tau=t) for s in range(2) for t in (1.0, 4.0)])
+    assert [[r.seed for r in stack] for stack in trained] == [[10_000, 10_001], [0, 0, 1, 1]]
+    trained.clear()
+    ask.ask([tiny_run("label_smoothing_matched", s) for s in range(3)])
+    assert [[r.seed for r in stack] for stack in trained] == [[10_002], [0, 1, 2]]
+
+
+def test_only_teachers_keep_their_logits():
+    student = tiny_run("kd")
+    ask.ask([student])
+    keys = [student.key, student.teacher.key]
+    assert Store().has(keys, "logits_test") == {student.teacher.key}
+    assert Store().has(keys, "curves") == set(keys)
+
+
+def test_a_run_kept_without_logits_can_still_become_a_teacher(trained):
+    student = tiny_run("kd")
+    before = ask.ask([student.teacher])
+    ask.ask([student])
+    assert [[r.key for r in stack] for stack in trained] == [
+        [student.teacher.key], [student.teacher.key], [student.key]
+    ]  # fmt: skip
+    assert_frame_equal(ask.ask([student.teacher]).drop(columns="source"), before.drop(columns="source"))
+
+
+def publish(asked, change=lambda row: row) -> None:
+    """Move runs from the working store to the published results."""
+    store, keys = Store(), [r.key for r in asked]
+    rows, arrays = store.rows(keys), store.arrays(keys, ["curves", "reliability"])
+    Published().publish("universe", [Record(change(rows[k]), arrays[k]) for k in keys])
+    store.forget(keys)
+
+
+def test_published_results_are_used_without_training(trained):
+    asked = [tiny_run(name, seed) for name in LADDER for seed in range(2)]
+    first = ask.ask(asked)
+    curves = ask.arrays(first, "curves")
+    publish(asked)
+    trained.clear()
+    second = ask.ask(asked)
+    assert trained == []
+    assert set(second["source"]) == {"published"}
+    assert not second["stale"].any()
+    metrics = [c for c in first if c.partition("_")[0] in ("train", "validation", "test", "target")]
+    assert len(metrics) > 15
+    assert_frame_equal(first[metrics], second[metrics], check_exact=True)
+    for key, curve in ask.arrays(second, "curves").items():
+        assert curve.tobytes() == curves[key].tobytes()
+
+
+def test_the_working_store_comes_before_published_results():
+    asked = [tiny_run(seed=s) for s in range(2)]
+    first = ask.ask(asked)
+    publish(asked, change=lambda row: row | {"test_accuracy": 2.0})
+    assert list(ask.ask(asked)["test_accuracy"]) == [2.0, 2.0]
+    ask.ask(asked[:1], published=Published("nowhere"))
+    frame = ask.ask(asked)
+    assert list(frame["source"]) == ["store", "published"]
+    assert list(frame["test_accuracy"]) == [first["test_accuracy"][0], 2.0]
+
+
+def test_an_unknown_executor_is_refused_before_anything_is_trained(trained):
+    with pytest.raises(ValueError, match="^executor 'cluster' is unknown; there are: local, ray"):
+        ask.ask([tiny_run()], executor="cluster")
+    assert trained == []
+
+
+def test_diverged_runs_are_reported_and_the_others_kept(trained):
+    fine, wild = tiny_run(seed=1), tiny_run("label_smoothing", 2, lr=1e6, weight_decay=1.0)
+    message = (
+        "1 of 2 runs diverged (a metric is not finite) and are not stored: synthetic, label_smoothing (epsilon 0.1), "
+        "seed 2. Lower `lr` and ask again; the others are kept."
+    )
+    with pytest.raises(ask.Diverged, match=f"^{re.escape(message)}$"):
+        ask.ask([fine, wild])
+    assert trained == [[fine, wild]]
+    rows = Store().rows()
+    assert set(rows) == {fine.key}
+    assert np.isfinite([v for v in rows[fine.key].values() if isinstance(v, float)]).all()
+    assert Store().has([fine.key, wild.key], "curves") == {fine.key}
+    assert list(ask.ask([fine])["source"]) == ["store"]
+
+
+def test_a_diverged_teacher_is_not_kept_either(trained):
+    teacher = tiny_run(seed=7, lr=1e6, weight_decay=1.0)
+    student = Run(teacher.data, tiny_run().recipe, conditions.make("kd"), 0, teacher)
+    message = (
+        "1 of 1 runs diverged (a metric is not finite) and are not stored: synthetic, hard, seed 7. "
+        "Lower `lr` and ask again; the others are kept."
+    )
+    with pytest.raises(ask.Diverged, match=f"^{re.escape(message)}$"):
+        ask.ask([student])
+    assert trained == [[teacher]]
+    assert Store().rows() == {}
+
+
+def test_neither_width_nor_order_of_stacks_changes_a_bit(tmp_path, monkeypatch):
+    asked = [tiny_run(name, seed, dtype="float32") for name in conditions.CONDITIONS for seed in range(4)]
+    wide = ask.ask(asked, store=Store(tmp_path / "wide.sqlite"))
+    monkeypatch.setattr(stacks, "WIDEST", 3)
+    random.Random(0).shuffle(asked)
+    narrow = ask.ask(asked, store=Store(tmp_path / "narrow.sqlite"))
+    narrow = narrow.set_index("key").loc[wide["key"]].reset_index()
+    assert_frame_equal(answers(wide), answers(narrow)[answers(wide).columns], check_exact=True)
+    assert same(tmp_path / "wide.sqlite", tmp_path / "narrow.sqlite")
+
+
+def test_stacks_hold_runs_of_one_shape_and_no_more_than_fit(monkeypatch):
+    asked = [tiny_run(seed=s, hidden=h) for s in range(5) for h in ((5,), (6,))]
+    assert sorted(map(len, stacks.stacks(asked))) == [5, 5]
+    monkeypatch.setattr(stacks, "WIDEST", 2)
+    narrow = stacks.stacks(asked)
+    assert sorted(map(len, narrow)) == [1, 1, 2, 2, 2, 2]
+    assert all(len({mlp.shape(r) for r in stack}) == 1 for stack in narrow)
+    assert {r for stack in narrow for r in stack} == set(asked)
+    monkeypatch.setattr(stacks, "MEMORY", 1)
+    assert {len(stack) for stack in stacks.stacks(asked)} == {1}
+
+
+def test_stacks_that_start_together_are_of_different_shapes_where_there_are_any(monkeypatch):
+    monkeypatch.setattr(stacks, "WIDEST", 2)
+    asked = [tiny_run(seed=s, hidden=h) for h in ((5,), (6,)) for s in range(4)]
+    order = [stack[0].recipe.hidden for stack in stacks.stacks(asked, 2)]
+    assert order == [(5,), (6,), (5,), (6,)]
+
+
+def test_arrays_come_in_the_order_of_the_table():
+    frame = ask.ask(tiny_run(name, seed) for name in LADDER for seed in (1, 0))
+    curves = ask.arrays(frame, "curves")
+    assert list(curves) == list(frame["key"])
+    for row in frame.itertuples():
+        assert curves[row.key][-1, 0] == pytest.approx(row.validation_accuracy)
+
+
+def test_an_array_that_a_run_lacks_is_an_error():
+    frame = ask.ask([tiny_run("hard"), tiny_run("kd")])
+    key = frame["key"][0]
+    with pytest.raises(ValueError, match=f"^array 'logits_test': 2 of 2 runs have none, first: {key}$"):
+        ask.arrays(frame, "logits_test")
+
+
+def test_what_teachers_differ_in_is_a_column_where_they_do():
+    student = tiny_run("kd", 0)
+    longer = replace(student.teacher, recipe=replace(student.teacher.recipe, epochs=3))
+    smooth = replace(student.teacher, condition=conditions.make("label_smoothing", epsilon=0.2))
+    frame = ask.ask([student, replace(student, teacher=longer), replace(student, teacher=smooth), tiny_run("hard", 0)])
+    own = student.teacher.recipe
+    assert list(frame["teacher_epochs"].fillna(0)) == [own.epochs, 3, own.epochs, 0]
+    assert list(frame["teacher_epsilon"].fillna(-1)) == [0, 0, 0.2, -1]
+    assert "teacher_hidden" not in frame
+    plain = ask.ask([student, tiny_run("kd", 1), tiny_run("hard", 0)])
+    assert not {"teacher_epochs", "teacher_epsilon"} & {*plain.columns}

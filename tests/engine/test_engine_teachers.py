@@ -1,0 +1,111 @@
+"""Teachers that are no single network."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, says, tiny_run
+
+from kdstudy.core.spec import Condition, Data, Run
+from kdstudy.data import registry, transforms
+from kdstudy.distill import conditions
+from kdstudy.engine import ask
+from kdstudy.engine import teachers as composed
+from kdstudy.store.working import Store
+from kdstudy.study.plans import levels as plans
+from kdstudy.train import metrics
+
+pytestmark = pytest.mark.usefixtures("on_cpu")
+STUDENT = tiny_run("kd", 0)
+TEACHER = STUDENT.teacher
+
+
+def logits(run: Run, split: str) -> torch.Tensor:
+    return torch.from_numpy(Store().arrays([run.key], [f"logits_{split}"])[run.key][f"logits_{split}"])
+
+
+def taught(name: str) -> Run:
+    return replace(STUDENT, teacher=composed.of(TEACHER, name))
+
+
+def test_each_example_is_taught_by_the_network_that_never_saw_it():
+    student = taught("crossfitted")
+    frame = ask.ask([student])
+    members, fold = composed.members(student.teacher), transforms.fold_of(96)
+    assert [dict(m.data.options)["crossfit"] for m in members] == list(range(transforms.FOLDS))
+    assert {(m.recipe, m.condition, m.seed) for m in members} == {(TEACHER.recipe, TEACHER.condition, TEACHER.seed)}
+    own, whole = logits(student.teacher, "train"), registry.load(TINY)
+    for k, member in enumerate(members):
+        assert torch.equal(own[fold == k], logits(member, "validation")[: int((fold == k).sum())])
+        seen = registry.load(member.data)
+        assert torch.equal(seen.validation.x[: int((fold == k).sum())], whole.train.x[fold == k])
+    for split in ("validation", "test"):
+        each = [logits(m, split)[-len(getattr(whole, split).y) :] for m in members]
+        torch.testing.assert_close(logits(student.teacher, split), sum(each) / len(each))
+    assert frame["train_teacher_kl"].iloc[0] > 0
+
+
+def test_a_composed_teacher_is_measured_like_any_other():
+    student = taught("crossfitted")
+    ask.ask([student])
+    row = Store().rows([student.teacher.key])[student.teacher.key]
+    data = registry.load(TINY)
+    expected = metrics.accuracy(logits(student.teacher, "train"), data.train.y)
+    assert row["train_accuracy"] == pytest.approx(float(expected))
+    assert row["digest"] == data.digest and row["dataset"] == "synthetic"
+
+
+def test_it_is_composed_once_and_kept(trained):
+    ask.ask([taught("crossfitted")])
+    trained.clear()
+    frame = ask.ask([replace(taught("crossfitted"), seed=0, condition=Condition("kd", (("alpha", 0.5), ("tau", 3.0))))])
+    assert [r.seed for stack in trained for r in stack] == [0]
+    assert list(frame["source"]) == ["trained"]
+
+
+def test_the_exact_teacher_tells_the_law():
+    noisy = Data(TINY.name, (*TINY.options, ("noise", 0.3)))
+    student = replace(taught("exact"), data=noisy, teacher=composed.of(replace(TEACHER, data=noisy), "exact"))
+    ask.ask([student])
+    posterior = registry.load(noisy).extra["train"]["posterior"]
+    np.testing.assert_allclose(logits(student.teacher, "train").softmax(-1), posterior, atol=1e-6)
+    assert composed.members(student.teacher) == []
+
+
+def test_an_exact_teacher_needs_a_law():
+    digits = plans.study("digits", "kd", tau=1.0, alpha=0.5, seeds=1, epochs=1)[0]
+    student = replace(digits, teacher=composed.of(digits.teacher, "exact"))
+    message = "an exact teacher of 'digits': found no posterior, allowed: a data set that knows P(y | x)"
+    with pytest.raises(ValueError, match=says(message)):
+        ask.ask([student])
+
+
+def test_a_composed_teacher_has_no_logit_layer_to_be_similar_to():
+    student = replace(taught("crossfitted"), condition=conditions.make("kd_sim"))
+    with pytest.raises(ValueError, match="needs the teacher's logit-layer rows; none were given"):
+        ask.ask([student])
+
+
+def test_an_unknown_composition_is_refused():
+    with pytest.raises(
+        ValueError, match="^composed teacher 'averaged' is unknown; there are: crossfitted, finer, exact$"
+    ):
+        composed.of(TEACHER, "averaged")
+
+
+def test_an_assistant_is_a_student_that_teaches():
+    between = replace(TEACHER, condition=conditions.make("kd"), teacher=TEACHER)
+    frame = ask.ask([replace(STUDENT, teacher=between)])
+    assert Store().has([between.key, TEACHER.key], "rows") == {between.key, TEACHER.key}
+    assert frame["teacher"].iloc[0] == between.key
+
+
+def test_a_finer_teacher_adds_the_probabilities_of_the_classes_that_were_merged():
+    merged = Data(TINY.name, (*TINY.options, ("merge", 3)))
+    student = replace(STUDENT, data=merged, teacher=composed.of(replace(TEACHER, data=merged), "finer"))
+    ask.ask([student])
+    assert composed.members(student.teacher) == [TEACHER]
+    fine, found = logits(TEACHER, "test").softmax(-1), logits(student.teacher, "test").softmax(-1)
+    for g in range(3):  # neighbours, two by two
+        torch.testing.assert_close(found[:, g], fine[:, 2 * g] + fine[:, 2 * g + 1])

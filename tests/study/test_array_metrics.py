@@ -1,0 +1,98 @@
+"""Measures of what runs left, against their definitions, on small runs and on planted arrays."""
+
+import numpy as np
+import pytest
+from conftest import TINY, says, tiny_run
+from scipy.stats import spearmanr
+
+from kdstudy.core.spec import Data, Recipe
+from kdstudy.data import registry, transforms
+from kdstudy.engine import ask
+from kdstudy.stats import mantel
+from kdstudy.study import array_metrics
+from kdstudy.study.plans import levels as plans
+from kdstudy.train import probe
+
+TAUGHT = [tiny_run(name, s) for s in range(2) for name in ("hard", "kd", "random_teacher")]
+
+
+@pytest.fixture
+def tables() -> dict:
+    """A small chapter: three conditions, their teachers, and teachers by folds."""
+    recipe = Recipe((9,), 2, batch=16)
+    part = [(Data(TINY.name, (*TINY.options, ("fold", k))), s) for k in range(transforms.FOLDS) for s in range(2)]
+    folds = [plans.teacher_of(data, recipe, s) for data, s in part]
+    return ask.answer({"study": TAUGHT, "teachers": plans.teachers(TAUGHT), "folds": folds})
+
+
+def test_geometry_is_compared_with_the_teacher_of_the_seed_for_those_without_one_too(tables):
+    frame = tables["study"]
+    found = array_metrics.geometry_teacher(frame, tables)
+    similar = ask.arrays(frame, "similarity") | ask.arrays(tables["teachers"], "similarity")
+    teacher = {r.seed: r.teacher.key for r in TAUGHT if r.condition.name == "kd"}
+    for value, row in zip(found, frame.to_dict("records")):
+        own, other = (similar[k][0].astype(float) for k in (row["key"], teacher[row["seed"]]))
+        assert value == pytest.approx(spearmanr(own, other).statistic)
+    assert not np.allclose(found, array_metrics.means_teacher(frame, tables))
+
+
+def test_without_a_teacher_in_the_table_there_is_nothing_to_compare_with(tables):
+    frame = tables["study"]
+    alone = frame[frame["condition"] == "hard"]
+    assert array_metrics.geometry_teacher(alone, tables).isna().all()
+    assert array_metrics.measured(alone, "geometry_teacher", tables).empty
+
+
+def test_geometry_is_compared_with_the_blocks_of_super_classes(tables):
+    frame = tables["study"]
+    blocks = mantel.blocks(np.array([0, 0, 0, 1, 1, 1]))
+    found = array_metrics.geometry_superclass(frame, tables)
+    for value, held in zip(found, ask.arrays(frame, "similarity").values()):
+        assert value == pytest.approx(mantel.rank_correlation(mantel.square(held[0].astype(float)), blocks))
+
+
+def test_crossfitted_misses_come_from_the_fold_that_was_left_out(tables):
+    found = array_metrics.crossfitted(tables["folds"])["synthetic"]
+    fold = transforms.fold_of(96)
+    assert found.shape == (96,) and np.isfinite(found).all()
+    misses, options = ask.arrays(tables["folds"], "miss"), tables["folds"].set_index("key")["options"]
+    for k in range(transforms.FOLDS):
+        mine = [m.astype(float) for key, m in misses.items() if f'"fold": {k}' in options[key]]
+        assert len(mine) == 2
+        np.testing.assert_allclose(found[fold == k], np.mean(mine, axis=0))
+
+
+def test_difficulty_on_synthetic_data_is_the_true_margin_negated(tables):
+    margin = registry.load(TINY).extra["train"]["margin"]
+    hard = array_metrics.difficulty(tables)["synthetic"]
+    assert (hard == -margin[probe.probe_examples(96)].numpy()).all()
+
+
+def plant(monkeypatch, frame, **arrays) -> None:
+    monkeypatch.setattr(ask, "arrays", lambda asked, name: dict.fromkeys(asked["key"], arrays[name]))
+
+
+def test_weights_that_fall_with_difficulty_have_correlation_minus_one(tables, monkeypatch):
+    frame = tables["study"][:1]
+    monkeypatch.setattr(array_metrics, "difficulty", lambda tables: {"synthetic": np.arange(10.0)})
+    plant(monkeypatch, frame, w=np.stack([-(np.arange(10.0) ** 3), -6e4 * np.arange(10.0) / 9]).astype(np.float16))
+    assert array_metrics.weight_difficulty(frame, tables).tolist() == pytest.approx([-1.0])
+    plant(monkeypatch, frame, w=np.stack([-np.arange(10.0), np.arange(10.0)]).astype(np.float16))
+    assert array_metrics.weight_difficulty(frame, tables).tolist() == [0.0]
+    plant(monkeypatch, frame, w=np.ones((2, 10), np.float16))
+    assert array_metrics.weight_difficulty(frame, tables).isna().all()
+
+
+def test_mass_learnt_compares_what_was_taught_with_what_the_student_gives(tables, monkeypatch):
+    frame = tables["study"][:1]
+    plant(monkeypatch, frame, mass=np.stack([np.arange(8.0), np.arange(8.0) ** 2]).astype(np.float16))
+    assert array_metrics.mass_learnt(frame, tables).tolist() == [1.0]
+    plant(monkeypatch, frame, mass=np.stack([np.ones(8), np.arange(8.0)]).astype(np.float16))
+    assert array_metrics.mass_learnt(frame, tables).isna().all()
+
+
+def test_a_measure_that_nobody_knows(tables):
+    assert array_metrics.measured(tables["study"], "test_accuracy", tables) is tables["study"]
+    known = ", ".join(array_metrics.DERIVED)
+    with pytest.raises(ValueError, match=says(f"measure 'warmth' is no column of the table; derived are: {known}")):
+        array_metrics.measured(tables["study"], "warmth", tables)
