@@ -13,8 +13,7 @@ import numpy as np
 
 from kdstudy.core.findings import Finding, Report, plain
 from kdstudy.diagnosis.inputs import Inputs, Unusable, read_inputs
-from kdstudy.diagnosis.rules import findings, limits
-from kdstudy.diagnosis.rules.temperature import recommended
+from kdstudy.diagnosis.rules import findings, limits, recommended
 from kdstudy.diagnosis.statistics.all import Statistics, levels, measure
 from kdstudy.engine.stacks import one_thread
 

@@ -6,6 +6,7 @@ import torch
 from healthy_teacher import V, Y, healthy
 
 from kdstudy import diagnose
+from kdstudy.core.findings import Finding
 from kdstudy.diagnosis.report import doubts
 from kdstudy.diagnosis.rules import RULES, finding, limits
 from kdstudy.study.calibration.teachers import CORRUPTIONS
@@ -178,17 +179,17 @@ def test_temperatures_outside_the_recommended_range():
 
 
 def test_a_rule_is_one_function_and_is_silent_where_another_explains_it():
-    @finding(unless="few_classes", doubts="domain", when=lambda v, limit: v["classes"] < 20)
+    @finding(shows="examples", unless="few_classes", doubts="domain")
     def sizes(s, limit):
         """Any teacher.
 
-        More about it.
+        Nothing to do.
         """
-        return "warning", {"examples": s["examples"]}, "Nothing to do."
+        return s["classes"] < 20
 
     try:
         d = diagnose(V, Y)
-        assert d.codes == ("sizes",) and d.findings[0].message == "Any teacher"
+        assert d.findings == (Finding("sizes", "warning", {"examples": 1200}, "Nothing to do.", "Any teacher"),)
         assert [doubts(d, level) for level in ("universe", "domain")] == [[], ["sizes"]]
         assert "sizes" not in codes(V[:, :2], np.zeros(1200))
         assert "sizes" not in codes(np.repeat(V, 2, 1))

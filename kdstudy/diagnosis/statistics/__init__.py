@@ -1,5 +1,5 @@
 """Numbers that say what kind of teacher left its logits, and what its targets hold.
 
-Not here: what follows from them (`rules`) and where they are compared with limits (`predicates`).
+Not here: the limits that they are held against, and what follows (`rules`).
 Read first: `all`, which puts together what the other modules measure.
 """

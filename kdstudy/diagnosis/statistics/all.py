@@ -24,7 +24,7 @@ LOW = 0.8  # of the agreement that class counts allow: below it, what would rest
 class Statistics:
     """Statistics by name, None for one that is not defined, and what they came from."""
 
-    inputs: Inputs
+    inputs: Inputs | None  # None: numbers from a table
     value: dict[str, Number]
     renaming: list[int] | None = None
     structure: ClassStructure | None = None

@@ -5,7 +5,6 @@ rules to a row of the table, `rates` counts them, `held_out` fits without the da
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -13,9 +12,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from kdstudy.core import paths
-from kdstudy.diagnosis.predicates import NEAR
-from kdstudy.diagnosis.rules import RULES
-from kdstudy.diagnosis.rules.registry import THRESHOLDS
+from kdstudy.diagnosis.rules import NEAR, RULES, THRESHOLDS
+from kdstudy.diagnosis.statistics.all import Statistics
 from kdstudy.study.calibration.teachers import EXPECTED
 
 TYPICAL = {"accuracy": (0.85, 1.0), "mass": (0.002, 0.2)}  # of a teacher on its training set, to be called healthy
@@ -156,12 +154,12 @@ def write(table: pd.DataFrame, taught: pd.DataFrame) -> dict[str, float]:
 def codes(row: Mapping[str, object], limit: Mapping[str, float]) -> list[str]:
     """The codes that the rules give a row of the table, by these limits; ["healthy"] if none.
 
-    Rules without a predicate have no fitted limit: the row says under `other` whether they hold.
+    Of rules without fitted limits the row says under `other` whether they hold.
     """
-    values = defaultdict(lambda: None, {k: v for k, v in row.items() if v == v})  # what is not defined is NaN
-    found: list[str] = []
+    s = Statistics(None, {k: v for k, v in row.items() if isinstance(v, int | float) and v == v})  # NaN: not defined
+    other, found = str(row["other"]).split(), []
     for code, rule in RULES.items():
-        holds = rule.when(values, limit) if rule.when else code in (values["other"] or "").split()
+        holds = rule(s, limit) if rule.fitted else code in other
         if holds and not set(found) & set(rule.unless):
             found.append(code)
     return found or ["healthy"]

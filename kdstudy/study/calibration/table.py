@@ -80,7 +80,7 @@ def _row(
     `heldout`: its logits of examples with `labels`; `student`: a student's of the same.
     """
     s = measure(read_inputs(v, y, heldout_teacher_logits=heldout, heldout_labels=labels, student_val_logits=student))
-    other = [f.code for f in findings(s) if not RULES[f.code].when]
+    other = [f.code for f in findings(s) if not RULES[f.code].fitted]
     what = {"key": case.run.key, "kind": case.kind, "seed": case.run.seed, "detail": case.detail}
     return what | {k: _rounded(x) for k, x in s.value.items()} | {"other": " ".join(other)}
 
