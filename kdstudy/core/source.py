@@ -353,13 +353,18 @@ class Sources:
         """What the package registers under that kind: name -> "module:name", read from the sources alone."""
         homes = [m for m, text in self.texts.items() if f'Registry("{kind}"' in text]
         known = {f"{m}:{n}" for m in homes for n, (s, *_) in self._module(m)[0].items() if _makes(s, kind)}
-        return {
-            name: f"{module}:{name}"
+        return {name: reference for registry, name, reference in self._registrations if registry in known}
+
+    @cached_property
+    def _registrations(self) -> list[tuple[str, str, str]]:
+        """Registry, name and reference of all that a decorator registers."""
+        return [
+            (registry, name, f"{module}:{name}")
             for module in (m for m, text in self.texts.items() if "\n@" in text)
             for name, (node, *_) in self._module(module)[0].items()
             for decorator in getattr(node, "decorator_list", ())
-            if self._registry(_called(decorator), self._lookup(module)) in known
-        }
+            if (registry := self._registry(_called(decorator), self._lookup(module)))
+        ]
 
 
 def _called(decorator: ast.expr) -> ast.expr:

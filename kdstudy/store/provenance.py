@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
+from itertools import chain, compress, repeat
 
 import pandas as pd
 
@@ -44,10 +45,11 @@ def _entry(kind: str, name: str) -> object:
     return outside.get(name) or _registered(kind).get(name)
 
 
-def _held(columns: Iterable[str]) -> tuple[str, ...]:
-    """The roots of the measures among the names of a row's fields."""
-    names = {column.partition("_")[2] for column in columns}
-    return tuple(f"{kind}:{n}" for kind in MEASURES for n in sorted(names & _registered(kind).keys()))
+@cache
+def _measures(column: str) -> list[str]:
+    """The roots of the measure that a row's field holds, if it holds one."""
+    name = column.partition("_")[2]
+    return [f"{kind}:{name}" for kind in MEASURES if name in _registered(kind)]
 
 
 def _roots(condition: str, net: str, dataset: str, options: str) -> Iterator[str]:
@@ -75,10 +77,14 @@ def _together(roots: Iterable[str], digest: Callable[[str], str | None]) -> str 
     return None if None in each else hashlib.sha256("\n".join(each).encode()).hexdigest()[:12]
 
 
+def _all_roots(condition: str, net: str, dataset: str, options: str, fields: Iterable[str]) -> list[str]:
+    """The roots of a row with these fields."""
+    return [*dict.fromkeys(chain(_roots(condition, net, dataset, options), *map(_measures, fields)))]
+
+
 def roots(row: Mapping[str, object]) -> list[str]:
     """What a row rests on, as "kind:name"."""
-    named = str(row.get("net") or "mlp"), str(row["dataset"]), str(row["options"])
-    return [*_roots(str(row["condition"]), *named), *_held(row)]
+    return _all_roots(row["condition"], row.get("net") or "mlp", row["dataset"], row["options"], row)
 
 
 def code(row: Mapping[str, object]) -> str | None:
@@ -93,17 +99,12 @@ def stale(row: Mapping[str, object]) -> bool:
 
 def stale_rows(frame: pd.DataFrame) -> pd.Series:
     """`stale` of each row of a table, whose absent fields are NaN."""
-    measured = frame[[c for c in frame if _held([c])]].notna()
-    nets = frame["net"].fillna("mlp") if "net" in frame else pd.Series("mlp", frame.index)
-    held = measured @ [2**i for i in range(measured.shape[1])] if len(measured.columns) else 0
-    by = {"condition": frame["condition"], "net": nets, "dataset": frame["dataset"], "options": frame["options"]}
-    groups = pd.DataFrame({**by, "held": held, "code": frame["code"]})
-    found = pd.Series(True, frame.index)
-    for _, part in groups.groupby([*by, "held"], sort=False):
-        first = part.index[0]
-        there = [*_roots(*groups.loc[first, [*by]]), *_held(c for c in measured if measured.at[first, c])]
-        found[part.index] = part["code"] != _together(there, root_digest)
-    return found
+    measured = frame[[c for c in frame if _measures(c)]].notna()
+    nets = frame["net"].fillna("mlp") if "net" in frame else repeat("mlp")
+    valid = cache(lambda *what, held: _together(_all_roots(*what, compress(measured, held)), root_digest))
+    rows = zip(frame["code"], frame["condition"], nets, frame["dataset"], frame["options"])
+    found = [code != valid(*what, held=bytes(held)) for (code, *what), held in zip(rows, measured.to_numpy())]
+    return pd.Series(found, frame.index, dtype=bool)
 
 
 def current() -> dict[str, str]:

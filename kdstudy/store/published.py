@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdstudy.core import paths
-from kdstudy.data.dataset import Dataset
 from kdstudy.store.working import Record
+
+if TYPE_CHECKING:  # reading results needs no torch
+    from kdstudy.data.dataset import Dataset
 
 CLASSES = "classes.json"
 ROWS, ARRAYS = ".parquet", ".arrays.parquet"
@@ -83,7 +86,7 @@ class Classes:
     superclasses: tuple[str, ...] = ()
 
     @staticmethod
-    def of(data: Dataset) -> "Classes":
+    def of(data: "Dataset") -> "Classes":
         """The classes of a loaded data set."""
         groups = None if data.superclass is None else tuple(data.superclass.tolist())
         return Classes(data.classes, groups, data.superclasses)
