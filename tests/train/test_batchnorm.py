@@ -66,7 +66,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 
 def compare(x: Tensor, norm: BatchNorm2d, residual: Tensor | None, relu: bool) -> None:
     """Rounded no worse than torch, each against float64 with the zeros that it has itself."""
-    assert batchnorm.fits(x, norm) and batchnorm.kernels()
+    assert batchnorm.fits(x, norm) and batchnorm.loops()
     wide = x.double(), norm, None if residual is None else residual.double(), relu
     errors = []
     for way in (norm_relu, twin):
@@ -228,11 +228,11 @@ WITHOUT = """
 import sys
 sys.modules["numba"] = None  # as if not installed
 import torch
-from kdstudy.train.batchnorm import fits, kernels, norm_relu
+from kdstudy.train.batchnorm import fits, loops, norm_relu
 x = torch.randn(4, 16, 3, 3).bfloat16().contiguous(memory_format=torch.channels_last)
 norm, other = torch.nn.BatchNorm2d(16), torch.nn.BatchNorm2d(16)
 same = torch.equal(norm_relu(x, norm, x), torch.relu(other(x) + x))
-print(fits(x, norm), kernels(), same, torch.equal(norm.running_var, other.running_var))
+print(fits(x, norm), loops(), same, torch.equal(norm.running_var, other.running_var))
 """
 
 

@@ -25,23 +25,23 @@ def norm_relu(
     float32 and float64 in an order that depends on the shape alone, and rounded to bfloat16 once, at the end. All
     else is left to torch, errors included. Running statistics move as in torch.nn.BatchNorm2d.
     """
-    if not (fits(x, norm) and (residual is None or alike(x, residual)) and kernels()):
+    if not (fits(x, norm) and (residual is None or alike(x, residual)) and loops()):
         y = BatchNorm2d.forward(norm, x)  # a subclass may call this function in its own
         y = y if residual is None else y + residual
         return torch.relu(y) if relu else y
-    mean, var = kernels().moments(flat(x), x.shape[1])
+    mean, var = loops().moments(flat(x), x.shape[1])
     track(norm, torch.from_numpy(mean), torch.from_numpy(var), x.numel() // x.shape[1])
     return NormRelu.apply(x, norm.weight, norm.bias, residual, mean, var, norm.eps, relu)
 
 
 @functools.cache
-def kernels() -> ModuleType | None:
+def loops() -> ModuleType | None:
     """The compiled loops, or None without numba; not imported before they are needed."""
     try:
-        from kdstudy.train.batchnorm import kernels as fused_kernels
+        from kdstudy.train.batchnorm import kernels
     except ImportError:
         return None
-    return fused_kernels
+    return kernels
 
 
 def fits(x: Tensor, norm: BatchNorm2d) -> bool:
@@ -90,7 +90,7 @@ class NormRelu(torch.autograd.Function):
         y = torch.empty_like(x, memory_format=LAYOUT)
         more = None if residual is None else flat(residual)
         numbers = weight.detach().numpy(), bias.detach().numpy(), mean, var, eps, relu
-        kernels().forward(flat(x), more, *numbers, flat(y))
+        loops().forward(flat(x), more, *numbers, flat(y))
         ctx.save_for_backward(x, weight, y)
         ctx.numbers = mean, var, eps, relu, residual is not None
         return y
@@ -103,7 +103,7 @@ class NormRelu(torch.autograd.Function):
         h, dx = torch.empty_like(x, memory_format=LAYOUT), torch.empty_like(x, memory_format=LAYOUT)
         bits, n = flat(x), x.numel() // x.shape[1]
         g = flat(g.contiguous(memory_format=LAYOUT))
-        means = mean_h, mean_product = kernels().passed(g, bits, flat(y), mean, relu, flat(h))
-        kernels().backward(flat(h), bits, weight.detach().numpy(), mean, var, eps, *means, flat(dx))
+        means = mean_h, mean_product = loops().passed(g, bits, flat(y), mean, relu, flat(h))
+        loops().backward(flat(h), bits, weight.detach().numpy(), mean, var, eps, *means, flat(dx))
         dweight, dbias = n * mean_product / (var + eps) ** 0.5, n * mean_h
         return dx, *(torch.from_numpy(d).float() for d in (dweight, dbias)), h if added else None, *[None] * 4
