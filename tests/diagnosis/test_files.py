@@ -14,8 +14,7 @@ from conftest import says
 from logit_files import example, save
 from safetensors.torch import save_file
 
-from kdstudy.diagnosis.files import ignored, read
-from kdstudy.diagnosis.files.reader import SAVE
+from kdstudy.diagnosis.files import SAVE, ignored, read
 from kdstudy.diagnosis.inputs import Unusable
 
 SUFFIXES = (".npz", ".safetensors", ".parquet")

@@ -12,19 +12,22 @@ With `heldout`, a second file's `teacher_logits`, `labels` and `student_logits` 
 import difflib
 import json
 import os
+import re
 import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from tokenize import TokenError
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Bool
 from safetensors import SafetensorError, safe_open
 
 from kdstudy.core.registry import Registry
-from kdstudy.diagnosis.files.parquet import columns
 from kdstudy.diagnosis.inputs import Unusable
 
 Arrays = dict[str, object]
@@ -36,6 +39,7 @@ HELDOUT = {"teacher_logits": "heldout_teacher_logits", "labels": "heldout_labels
            "student_logits": "student_val_logits"}  # fmt: skip
 BROKEN = (OSError, ValueError, KeyError, EOFError, MemoryError, OverflowError, RuntimeError, SyntaxError, TokenError,
           struct.error, zipfile.BadZipFile, zlib.error, pa.ArrowException, SafetensorError)  # fmt: skip
+SPLITS = ("train", "heldout", "held-out", "held_out", "validation", "val", "valid", "dev", "test")
 SAVE = "save it anew with np.savez(FILE, teacher_logits=..., labels=...)"
 
 
@@ -137,12 +141,82 @@ def safetensors(path: str) -> tuple[Arrays, list[str]]:
 @READERS.register
 def parquet(path: str) -> tuple[Arrays, list[str]]:
     """Columns, of which a column `split` may hold out rows."""
-    train, heldout, names, metadata = columns(path, tuple(HELDOUT))
-    if misplaced := [name for name in KNOWN if name in names and name not in HELDOUT]:
-        elsewhere = "rows with split = heldout, or --heldout FILE"
-        where = "JSON in the file's metadata" if misplaced[0] in IN_METADATA else elsewhere
-        raise Unusable(f"found {misplaced[0]} as a column, allowed in .parquet: {where}")
-    return _from_metadata(metadata) | train | {HELDOUT[name]: value for name, value in heldout.items()}, names
+    with pq.ParquetFile(path) as file:
+        names, metadata = list(dict.fromkeys(file.schema_arrow.names)), file.schema_arrow.metadata or {}
+        if misplaced := [name for name in KNOWN if name in names and name not in HELDOUT]:
+            elsewhere = "rows with split = heldout, or --heldout FILE"
+            where = "JSON in the file's metadata" if misplaced[0] in IN_METADATA else elsewhere
+            raise Unusable(f"found {misplaced[0]} as a column, allowed in .parquet: {where}")
+        arrays = _from_metadata({k.decode(errors="replace"): v.decode(errors="replace") for k, v in metadata.items()})
+        heldout, there = _heldout(file), []
+        for name in HELDOUT:
+            if each := [name] if name in names else _numbered(name, names):
+                rows = _rows(file, name) if each == [name] else _stacked(file, each)
+                parts = {name: rows[~heldout], HELDOUT[name]: rows[heldout]} if heldout.any() else {name: rows}
+                arrays, there, names = arrays | parts, [*there, name], [n for n in names if n not in each]
+    return arrays, there + [name for name in names if name != "split"]
+
+
+def _numbered(name: str, names: Sequence[str]) -> list[str]:
+    """`name_0`, `name_1`, ... in order, if there are any; Unusable if one is left out."""
+    found = {int(m[1]): n for n in names if (m := re.fullmatch(rf"{name}_([0-9]{{1,6}})", n))}
+    if gaps := [i for i in range(len(found)) if i not in found]:
+        raise Unusable(f"found columns {name}_... without number {gaps[0]}, allowed: 0, 1, ... without a gap")
+    return [found[i] for i in range(len(found))]
+
+
+def _heldout(file: pq.ParquetFile) -> Bool[np.ndarray, " N"]:
+    """Which rows are held out; none, without a column `split`."""
+    if "split" not in file.schema_arrow.names:
+        return np.zeros(file.metadata.num_rows, dtype=bool)
+    words = [str(word) for word in _column(file, "split").to_pylist()]
+    if unknown := sorted(word for word in set(words) if word.lower() not in SPLITS):
+        raise Unusable(f"found split {unknown[0][:40]!r}, allowed: {', '.join(SPLITS)}")
+    return np.array([word.lower() != SPLITS[0] for word in words], dtype=bool)
+
+
+def _stacked(file: pq.ParquetFile, each: Sequence[str]) -> np.ndarray:
+    """One column a class, as (N, C); one column is read at a time."""
+    for j, name in enumerate(each):
+        column = _rows(file, name)
+        if column.ndim != 1:
+            raise Unusable(f"found lists in {name}, allowed: numbers in {name}, or lists in one column")
+        if j == 0:
+            out = np.empty((len(column), len(each)), dtype=column.dtype)
+        out = out.astype(np.result_type(out.dtype, column.dtype), copy=False)
+        out[:, j] = column
+    return out
+
+
+def _rows(file: pq.ParquetFile, name: str) -> np.ndarray:
+    """One column: numbers (N,), or lists of equal length as (N, C). Missing numbers are NaN."""
+    column = _column(file, name)
+    if not _is_list(column):
+        return column.to_numpy(zero_copy_only=False)
+    lengths = pc.list_value_length(column).unique().to_pylist()
+    if len(lengths) > 1 or None in lengths:
+        shown = ", ".join(sorted("none" if n is None else str(n) for n in lengths)[:5])
+        raise Unusable(f"found lists of different lengths in {name} ({shown}), allowed: C numbers in each row")
+    numbers = _plain(column.flatten())
+    if _is_list(numbers):
+        raise Unusable(f"found lists of lists in {name}, allowed: C numbers in each row")
+    return numbers.to_numpy(zero_copy_only=False).reshape(len(column), *lengths)
+
+
+def _column(file: pq.ParquetFile, name: str) -> pa.Array:
+    """A column in one piece."""
+    return _plain(file.read(columns=[name]).column(0).combine_chunks())
+
+
+def _plain(array: pa.Array) -> pa.Array:
+    """Extension types and dictionaries as what they stand for."""
+    array = array.storage if isinstance(array, pa.ExtensionArray) else array
+    return array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
+
+
+def _is_list(array: pa.Array) -> bool:
+    kind = array.type
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _from_metadata(metadata: Mapping[str, str]) -> Arrays:
