@@ -4,13 +4,7 @@ Not here: its figures and its page (figures), its command (cli), the fit of its 
 Read first: `api`, then `statistics.all`, then `rules`.
 """
 
-from importlib import import_module
+from kdstudy.diagnosis.api import Diagnosis, diagnose, diagnose_file
+from kdstudy.diagnosis.inputs import Unusable
 
-PLACES = {"Diagnosis": "api", "diagnose": "api", "diagnose_file": "api", "Finding": "api", "Unusable": "inputs"}
-__all__ = list(PLACES)
-
-
-def __getattr__(name: str) -> object:
-    if name not in PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{PLACES[name]}"), name)
+__all__ = ["Diagnosis", "Unusable", "diagnose", "diagnose_file"]

@@ -8,10 +8,10 @@ from reference_statistics import teacher
 from sklearn.metrics import cohen_kappa_score
 
 from kdstudy.diagnosis.inputs import LabelledLogits, labelled, read_inputs
-from kdstudy.diagnosis.statistics import alignment, weights
+from kdstudy.diagnosis.statistics import alignment, examples
 from kdstudy.diagnosis.statistics.all import measure
 from kdstudy.diagnosis.statistics.classes import class_structure, standardised_others, superclass_test
-from kdstudy.diagnosis.statistics.rows import row_statistics
+from kdstudy.diagnosis.statistics.examples import row_statistics
 from kdstudy.diagnosis.statistics.shares import BLOCKS, LEVEL_NAMES, jackknife_blocks, level_shares, mean_mass
 from kdstudy.distill import conditions, levels, loss
 from kdstudy.distill.registry import Context
@@ -204,12 +204,12 @@ def test_weights_are_those_of_the_loss(tau):
     goal = conditions.target(conditions.make("kd", tau=tau, alpha=0.9), v, y, Context(6, torch.float64))
     terms, mass = loss.LossGradient.of(goal, tau), levels.off_label_mass(v, y, tau).numpy()
     start, now = (loss.rescaling(x, terms, y, torch.tensor(tau)) for x in (torch.zeros_like(v), z))
-    np.testing.assert_allclose(weights.weights_at_start(mass, tau, 6), start, rtol=1e-9)
+    np.testing.assert_allclose(examples.weights_at_start(mass, tau, 6), start, rtol=1e-9)
     log_odds = (row_statistics(read(z / t, y)).log_odds for t in (1.0, tau))
-    np.testing.assert_allclose(weights.weights_of_student(mass, tau, *log_odds), now, rtol=1e-7)
+    np.testing.assert_allclose(examples.weights_of_student(mass, tau, *log_odds), now, rtol=1e-7)
 
 
 def test_summary_of_weights():
-    assert weights.summary(np.array([1.0, 1.0, 0.0, 0.0]))["effective"] == 0.5
-    assert weights.summary(np.full(7, 3e200))["effective"] == pytest.approx(1.0)
-    assert weights.summary(np.zeros(3))["effective"] is None
+    assert examples.summary(np.array([1.0, 1.0, 0.0, 0.0]))["effective"] == 0.5
+    assert examples.summary(np.full(7, 3e200))["effective"] == pytest.approx(1.0)
+    assert examples.summary(np.zeros(3))["effective"] is None

@@ -10,9 +10,9 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from kdstudy.diagnosis.inputs import Inputs, LabelledLogits, common_rows
-from kdstudy.diagnosis.statistics import alignment, weights
+from kdstudy.diagnosis.statistics import alignment, examples
 from kdstudy.diagnosis.statistics.classes import ClassStructure, class_structure, superclass_test
-from kdstudy.diagnosis.statistics.rows import RowStatistics, row_statistics
+from kdstudy.diagnosis.statistics.examples import RowStatistics, row_statistics
 from kdstudy.diagnosis.statistics.shares import LEVEL_NAMES, LevelShares, level_shares
 
 Number = float | int | None
@@ -168,11 +168,11 @@ def _superclass(s: Statistics) -> dict[str, object]:
 
 def _weights(s: Statistics, each: Sequence[LevelShares], taus: Sequence[float]) -> dict[str, object]:
     """Spread of w at a student that knows nothing, of the student's own w, and the masses against difficulty."""
-    start = [weights.summary(weights.weights_at_start(p.mass, tau, s["classes"])) for p, tau in zip(each, taus)]
-    student = [weights.student_summary(s.inputs, p.mass, tau) for p, tau in zip(each, taus)]
-    ranks = weights.difficulty(s.inputs, [p.mass for p in each])
+    start = [examples.summary(examples.weights_at_start(p.mass, tau, s["classes"])) for p, tau in zip(each, taus)]
+    student = [examples.student_summary(s.inputs, p.mass, tau) for p, tau in zip(each, taus)]
+    ranks = examples.difficulty(s.inputs, [p.mass for p in each])
     return {
-        "alpha": weights.ALPHA,
+        "alpha": examples.ALPHA,
         "weights": _columns(start),
         "student_weights": _columns(student) if any(student) else None,
         "difficulty": ranks if each else {"rank": [], "with": None, "reason": "no finite rows"},
