@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tiny_files import publish, put
 
-from kdstudy.data import download, pictures
+from kdstudy.data import download, images
 
 GROUPS = {"beasts": {"n03": "cat", "n11": "dog"}, "things": {"n02": "cup", "n10": "hat"}}
 TRAIN, TEST = 20, 3
@@ -56,9 +56,9 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 def publish_tiny(monkeypatch: pytest.MonkeyPatch, root: Path, files: dict[str, bytes], archive: str = PART) -> Path:
     """Make the archive of `files` the published one, and put it into `root` as the user's."""
-    monkeypatch.setattr(pictures, "GROUPS", GROUPS)
-    monkeypatch.setattr(pictures, "TRAIN", TRAIN)
-    monkeypatch.setattr(pictures, "TEST", TEST)
+    monkeypatch.setattr(images, "GROUPS", GROUPS)
+    monkeypatch.setattr(images, "TRAIN", TRAIN)
+    monkeypatch.setattr(images, "TEST", TEST)
     data = {archive: zipped(files)}
     folder = publish(monkeypatch, "tiny_imagenet", {PART: b"", WHOLE: b"", **data})
     monkeypatch.setenv("KDSTUDY_DATA", str(root))

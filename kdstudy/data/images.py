@@ -1,18 +1,33 @@
-"""Pictures as features: digits and clothes."""
+"""Images as features or as channels, rows and columns: digits, Fashion-MNIST, Tiny-ImageNet and CIFAR."""
 
 import gzip
+import hashlib
+import json
+import os
+import pickle
+import tomllib
+import zipfile
+from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from kdstudy.core.paths import cache_folder
 from kdstudy.core.random import generator
 from kdstudy.core.spec import require
 from kdstudy.data.dataset import DATASETS, Parts
-from kdstudy.data.download import SOURCES, fetch
-from kdstudy.data.pictures import scaled
+from kdstudy.data.download import SOURCES, DataError, fetch, fetch_any, places
 from kdstudy.data.synthetic import whole
 
 Pair = tuple[Tensor, Tensor]
+Pick = tuple[Tensor, Tensor, Tensor]  # all images, which of them, and the labels of these
+
+GROUPS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("tiny_imagenet.toml").read_text("utf-8"))
+TRAIN, TEST = 500, 50  # published images of a class
+CHUNK = 2_000  # images that are in memory as float32 at a time
 
 
 def _standardised(train: Pair, validation: Pair, test: Pair) -> dict[str, Pair]:
@@ -20,6 +35,33 @@ def _standardised(train: Pair, validation: Pair, test: Pair) -> dict[str, Pair]:
     std, mean = (v.item() for v in torch.std_mean(train[0].double(), correction=0))
     splits = {"train": train, "validation": validation, "test": test}
     return {split: ((x.float() - mean) / std, y) for split, (x, y) in splits.items()}
+
+
+def scaled(train: Pick, validation: Pick, test: Pick) -> dict[str, tuple[Tensor, Tensor]]:
+    """The splits with x of shape (n, channels, height, width) in float16, from all images in uint8.
+
+    Each channel minus its mean, over its standard deviation, over all pixels of train.
+    """
+    x, at, _ = train
+    counts = torch.zeros(x.shape[1], 256, dtype=torch.double)
+    for some in at.split(CHUNK):
+        counts += torch.stack([channel.flatten().bincount(minlength=256) for channel in x[some].unbind(1)])
+    share, level = counts / counts.sum(1, keepdim=True), torch.arange(256.0, dtype=torch.double)
+    mean = share @ level
+    std = (share @ level**2 - mean**2).sqrt()
+    splits = {"train": train, "validation": validation, "test": test}
+    return {split: (_half(x, at, mean, std), y) for split, (x, at, y) in splits.items()}
+
+
+def _half(x: UInt8[Tensor, "N c h w"], at: Int[Tensor, " n"], mean: Tensor, std: Tensor) -> Float[Tensor, "n c h w"]:
+    out = torch.empty(len(at), *x.shape[1:], dtype=torch.half)
+    mean, std = (v.float().view(-1, 1, 1) for v in (mean, std))
+    for to, some in zip(out.split(CHUNK), at.split(CHUNK)):
+        to.copy_((x[some].float() - mean) / std)
+    return out
+
+
+# ---------------------------------------------------------------- digits and clothes
 
 
 @DATASETS.register
@@ -73,3 +115,164 @@ def fashion_images(*, train: int = 50_000) -> Parts:
     picks, rest = _fashion(train)
     images = {split: (x.view(-1, 1, 28, 28), at, y) for split, (x, at, y) in picks.items()}
     return {**rest, "source": (*rest["source"], "images"), **scaled(**images)}
+
+
+# ---------------------------------------------------------------- Tiny-ImageNet
+
+
+@DATASETS.register(grouped=True)
+def tiny_imagenet(*, size: int = 32) -> Parts:
+    """45 000 / 5 000 / 5 000 colour images of 100 things, 3 x `size` x `size`. Stanford CS231n 2015, after ImageNet.
+
+    Half of the 200 classes of Tiny-ImageNet, in 20 super-classes of 5 (`tiny_imagenet.toml`, by hand). Test is the
+    published validation split; of each class's 500 published training images, permuted once and for all, 50 are
+    validation. `size` 64 is as published, 32 the mean of 2x2 pixels. Decoded once and kept in the cache folder.
+    ValueError for another size, DataError for an archive that is absent or altered.
+    """
+    require(isinstance(size, int) and size in (32, 64), "size", size, "32 or 64")
+    x = _decoded(fetch_any("tiny_imagenet"), size)
+    digest = hashlib.sha256(x.numpy()).hexdigest()
+    classes = len(x)
+    place = torch.arange(x[:, :, 0, 0, 0].numel()).view(classes, -1)
+    of = torch.arange(classes).repeat_interleave(place.shape[1])
+    train, validation = _stratified(place[:, :TRAIN], "tiny_imagenet:split")
+    test = place[:, TRAIN:].flatten()
+    groups = [g for g, inside in enumerate(GROUPS.values()) for _ in inside]
+    return {
+        "classes": tuple(name for inside in GROUPS.values() for name in inside.values()),
+        "superclass": torch.tensor(groups),
+        "superclasses": tuple(GROUPS),
+        "source": (digest, size),
+        **scaled(*((x.flatten(0, 1), at, of[at]) for at in (train, validation, test))),
+    }
+
+
+def _stratified(place: Int[Tensor, "C n"], purpose: str) -> tuple[Int[Tensor, " train"], Int[Tensor, " validation"]]:
+    """The places of C classes' examples in one random order, a tenth of each class apart as validation."""
+    order = place.flatten()[torch.randperm(place.numel(), generator=generator(0, purpose))]
+    row = torch.empty(int(place.max()) + 1, dtype=torch.long)
+    row[place] = torch.arange(len(place))[:, None].expand_as(place)
+    by_class = row[order].argsort(stable=True).view(len(place), -1)
+    held = torch.zeros(len(order), dtype=torch.bool)
+    held[by_class[:, : place.shape[1] // 10]] = True
+    return order[~held], order[held]
+
+
+def _decoded(archive: Path, size: int) -> UInt8[Tensor, "C n 3 size size"]:
+    """The images of each class, TRAIN published for training and then TEST for validation, from the cache."""
+    from filelock import FileLock
+
+    wnids = [wnid for inside in GROUPS.values() for wnid in inside]
+    made_from = [SOURCES["tiny_imagenet"][-1][archive.name], wnids, TRAIN, TEST, size]
+    key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
+    folder = cache_folder() / "tiny_imagenet"
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / f"images-{size}-{key}.npy"
+    with FileLock(kept.with_suffix(".lock")):
+        if not kept.exists():
+            part = kept.with_suffix(".part")
+            with part.open("wb") as stream:
+                np.save(stream, _images(archive, wnids, size))
+            os.replace(part, kept)
+    return torch.from_numpy(np.load(kept, mmap_mode="c"))  # copy on write: torch warns of arrays that are read-only
+
+
+def _images(archive: Path, wnids: list[str], size: int) -> UInt8[np.ndarray, "C n 3 size size"]:
+    with zipfile.ZipFile(archive) as packed:
+        files = _files(packed, wnids)
+        out = np.empty((len(wnids), TRAIN + TEST, 3, size, size), np.uint8)
+        for row, names in zip(out, files):
+            for image, name in zip(row, names):
+                image[:] = _pixels(packed, name, size)
+    return out
+
+
+def _files(packed: zipfile.ZipFile, wnids: list[str]) -> list[list[str]]:
+    """The files of each class by number: for training, then for validation."""
+    root, found = "tiny-imagenet-200", {wnid: ([], []) for wnid in wnids}
+    notes = packed.read(f"{root}/val/val_annotations.txt").decode().splitlines()
+    where = {f"{root}/val/images/{file}": wnid for file, wnid, *_ in (line.split("\t") for line in notes)}
+    for name in packed.namelist():
+        if name.endswith(".JPEG"):
+            wnid = where.get(name, name.split("/")[2])
+            if wnid in found:
+                found[wnid][name in where].append(name)
+    for wnid, (train, test) in found.items():
+        if (len(train), len(test)) != (TRAIN, TEST):
+            there = f"{len(train)} for training and {len(test)} for validation"
+            raise DataError(f"{packed.filename}: images of {wnid}: found {there}, allowed: {TRAIN} and {TEST}")
+    return [sorted(train, key=_number) + sorted(test, key=_number) for train, test in found.values()]
+
+
+def _number(name: str) -> int:
+    return int(Path(name).stem.rpartition("_")[-1])
+
+
+def _pixels(packed: zipfile.ZipFile, name: str, size: int) -> UInt8[np.ndarray, "3 size size"]:
+    from PIL import Image
+
+    with packed.open(name) as stream, Image.open(stream, formats=["JPEG"]) as image:
+        whole = image.convert("RGB")  # a few are grey
+    return np.asarray(whole.reduce(64 // size)).transpose(2, 0, 1)
+
+
+# ---------------------------------------------------------------- CIFAR
+
+
+@DATASETS.register
+def cifar10() -> Parts:
+    """45 000 / 5 000 / 10 000 colour images of 10 things, 3 x 32 x 32. Krizhevsky 2009.
+
+    Test is the published one; validation is the last tenth of the published training set, permuted once and for all.
+    Read by torchvision, which downloads what is absent. DataError says what to do where that fails.
+    """
+    return _cifar("cifar10")[0]
+
+
+@DATASETS.register(grouped=True)
+def cifar100() -> Parts:
+    """As `cifar10`, of 100 things in 20 super-classes of 5."""
+    parts, folder = _cifar("cifar100")
+    train, meta = (pickle.loads((folder / file).read_bytes(), encoding="latin1") for file in ("train", "meta"))
+    superclass = torch.empty(len(parts["classes"]), dtype=torch.long)
+    superclass[torch.tensor(train["fine_labels"])] = torch.tensor(train["coarse_labels"])
+    return {**parts, "superclass": superclass, "superclasses": tuple(meta["coarse_label_names"])}
+
+
+def _cifar(name: str) -> tuple[Parts, Path]:
+    """What both sets have, and the folder of their files, which torchvision has checked."""
+    train, test = _halves(name)
+    x, test_x = (torch.from_numpy(half.data.transpose(0, 3, 1, 2)) for half in (train, test))
+    y, test_y = (torch.tensor(half.targets) for half in (train, test))
+    order = torch.randperm(len(y), generator=generator(0, f"{name}:split"))
+    picks = [(x, at, y[at]) for at in order.tensor_split([len(y) * 9 // 10])]
+    splits = scaled(*picks, (test_x, torch.arange(len(test_y)), test_y))
+    return {"classes": tuple(train.classes), "source": (SOURCES[name][-1],), **splits}, Path(
+        train.root
+    ) / train.base_folder
+
+
+def _halves(name: str) -> list[Dataset]:
+    """The training and the test half, from the user's folder if it is there, else from our own."""
+    from filelock import FileLock
+    from torchvision import datasets
+
+    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    *_, own = folders = places(name)
+    folder = next((f for f in folders if f.exists()), own)
+    own.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(own.with_suffix(".lock")):
+            return [kind(folder.parent, train, download=folder == own) for train in (True, False)]
+    except (OSError, RuntimeError) as error:
+        what, why = f"data set {name!r}", f"{type(error).__name__}: {error}"
+        if folder != own:
+            raise DataError(
+                f"{what}: {folder} cannot be read ({why}). It lies in KDSTUDY_DATA and is left as it is: unpack "
+                f"{kind.url} anew, or remove the folder or unset KDSTUDY_DATA to have it downloaded"
+            ) from error
+        here = "this folder" if len(folders) == 1 else "one of these folders"
+        raise DataError(
+            f"{what} is not in {' or '.join(map(str, folders))}, and could not be downloaded from {kind.url} ({why}). "
+            f"Try again with a network, or unpack the file's content into {here}"
+        ) from error

@@ -11,13 +11,7 @@ from pathlib import Path
 
 from kdstudy.core.registry import unknown
 from kdstudy.core.spec import Data, pairs
-from kdstudy.data import (  # noqa: F401  they register their data sets
-    images,
-    pictures,
-    synthetic,
-    texts,
-    transforms,
-)
+from kdstudy.data import images, synthetic, texts, transforms  # noqa: F401  they register their data sets
 from kdstudy.data.custom import dataset
 from kdstudy.data.dataset import DATASETS, SPLITS, TRANSFORMS, Dataset, Parts, digest_of, split_from
 

@@ -13,7 +13,7 @@ import torch
 from conftest import says
 from tiny_files import NOWHERE, load, publish, put, tiny_clinc
 
-from kdstudy.data import download, registry
+from kdstudy.data import download
 from kdstudy.data.download import DataError
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -52,11 +52,11 @@ def test_what_is_absent_is_downloaded_once(server, cache, monkeypatch):
 def test_the_users_folder_comes_first(cache, tmp_path, monkeypatch):
     files = {"domains.json": b"{}"}
     mine, own = (put(r / publish(monkeypatch, "clinc150", files), files) for r in (tmp_path / "mine", cache))
-    assert registry.fetch("clinc150", "domains.json") == own / "domains.json"
+    assert download.fetch("clinc150", "domains.json") == own / "domains.json"
     monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
-    assert registry.fetch("clinc150", "domains.json") == mine / "domains.json"
+    assert download.fetch("clinc150", "domains.json") == mine / "domains.json"
     (mine / "domains.json").unlink()
-    assert registry.fetch("clinc150", "domains.json") == own / "domains.json"
+    assert download.fetch("clinc150", "domains.json") == own / "domains.json"
 
 
 def test_absent_without_a_network_is_one_clear_error(cache, tmp_path, monkeypatch):

@@ -16,7 +16,8 @@ from tiny_pictures import GROUPS, PART, TEST, TRAIN, WHOLE, decoded, members, pu
 from torch.testing import assert_close
 
 from kdstudy.core.random import generator
-from kdstudy.data import download, pictures, registry
+from kdstudy.data import download, images, registry
+from kdstudy.data.dataset import Images
 from kdstudy.data.download import DataError
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -85,10 +86,10 @@ def test_other_pixels_have_another_digest(archive, tmp_path, monkeypatch):
 
 
 def test_it_is_decoded_once_and_anew_for_other_classes(archive, monkeypatch):
-    first, decode, asked = load("tiny_imagenet"), pictures._images, []
-    monkeypatch.setattr(pictures, "_images", lambda *given: asked.append(given[1]) or decode(*given))
+    first, decode, asked = load("tiny_imagenet"), images._images, []
+    monkeypatch.setattr(images, "_images", lambda *given: asked.append(given[1]) or decode(*given))
     assert torch.equal(load("tiny_imagenet").train.x, first.train.x) and not asked
-    monkeypatch.setattr(pictures, "GROUPS", dict(reversed(GROUPS.items())))
+    monkeypatch.setattr(images, "GROUPS", dict(reversed(GROUPS.items())))
     other = load("tiny_imagenet")
     assert asked == [["n02", "n10", "n03", "n11"]] and other.classes == ("cup", "hat", "cat", "dog")
     assert other.digest != first.digest
@@ -100,7 +101,7 @@ def test_what_was_cut_short_is_decoded_anew(archive, cache, monkeypatch):
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pictures.np, "save", cut)
+        patch.setattr(images.np, "save", cut)
         with pytest.raises(OSError, match="no space left"):
             load("tiny_imagenet")
     assert not list((cache / "tiny_imagenet").glob("*.npy"))
@@ -110,20 +111,20 @@ def test_what_was_cut_short_is_decoded_anew(archive, cache, monkeypatch):
 OTHER = """
 import json, sys
 from pathlib import Path
-from kdstudy.data import registry as datasets; from kdstudy.data import pictures; from kdstudy.core import spec
+from kdstudy.data import registry as datasets; from kdstudy.data import images; from kdstudy.core import spec
 from kdstudy.data.download import SOURCES
 
-pictures.GROUPS, pictures.TRAIN, pictures.TEST, digests = map(json.loads, sys.argv[2:])
+images.GROUPS, images.TRAIN, images.TEST, digests = map(json.loads, sys.argv[2:])
 SOURCES["tiny_imagenet"] = (*SOURCES["tiny_imagenet"][:2], digests)
-decode, folder = pictures._images, pictures.cache_folder
-pictures._images = lambda *given: print("decoded") or decode(*given)
-pictures.cache_folder = lambda: Path(sys.argv[1]).touch() or folder()  # at the door
+decode, folder = images._images, images.cache_folder
+images._images = lambda *given: print("decoded") or decode(*given)
+images.cache_folder = lambda: Path(sys.argv[1]).touch() or folder()  # at the door
 print(datasets.load(spec.Data("tiny_imagenet")).digest)
 """
 
 
 def test_of_two_processes_at_once_one_decodes(archive, tmp_path, monkeypatch):
-    here, decode = tmp_path / "here", pictures._images
+    here, decode = tmp_path / "here", images._images
     values = [json.dumps(v) for v in (GROUPS, TRAIN, TEST, dict(download.SOURCES["tiny_imagenet"][-1]))]
     command = [sys.executable, "-c", OTHER, here, *values]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
@@ -133,7 +134,7 @@ def test_of_two_processes_at_once_one_decodes(archive, tmp_path, monkeypatch):
                 time.sleep(0.01)
             return decode(*given)
 
-        monkeypatch.setattr(pictures, "_images", slow)
+        monkeypatch.setattr(images, "_images", slow)
         digest = load("tiny_imagenet").digest
         assert other.communicate()[0].split() == [digest]
 
@@ -200,13 +201,13 @@ def test_treatments_leave_images_images(archive, treatment):
     there = {x.numpy().tobytes() for s in ("train", "validation") for x in getattr(whole, s).x}
     for split in SPLITS:
         found = getattr(data, split)
-        assert isinstance(found, registry.Images) and len(found.x) == len(found.y)
+        assert isinstance(found, Images) and len(found.x) == len(found.y)
     assert {x.numpy().tobytes() for x in data.train.x} <= there
     assert data.digest != whole.digest
 
 
 def test_100_classes_are_in_20_groups_of_5():
-    written = tomllib.loads(Path(pictures.__file__).with_name("tiny_imagenet.toml").read_text("utf-8"))
+    written = tomllib.loads(Path(images.__file__).with_name("tiny_imagenet.toml").read_text("utf-8"))
     assert [len(inside) for inside in written.values()] == [5] * 20
     assert len({wnid for inside in written.values() for wnid in inside}) == 100
     assert len({name for inside in written.values() for name in inside.values()}) == 100
