@@ -212,8 +212,8 @@ def _pixels(packed: zipfile.ZipFile, name: str, size: int) -> UInt8[np.ndarray, 
     from PIL import Image
 
     with packed.open(name) as stream, Image.open(stream, formats=["JPEG"]) as image:
-        whole = image.convert("RGB")  # a few are grey
-    return np.asarray(whole.reduce(64 // size)).transpose(2, 0, 1)
+        rgb = image.convert("RGB")  # a few are grey
+    return np.asarray(rgb.reduce(64 // size)).transpose(2, 0, 1)
 
 
 # ---------------------------------------------------------------- CIFAR

@@ -67,7 +67,7 @@ class Convolutional(trainer.Trainer):
         if "weights" not in left:
             raise ValueError(
                 f"teacher {teacher.key} of net {teacher.recipe.net!r}: found no weights, which logits for augmented "
-                "images need; allowed: a teacher whose net is one of `train.networks`, or a student without `augment`"
+                "images need; allowed: a teacher whose net is one of kdstudy.train.networks, or no `augment`"
             )
         net = networks.filled(network(teacher, self.data), left["weights"]).to(self.tau.device)
         table = augment.cached_logits(net, self.splits["train"].x, self.seeds[0], epoch)

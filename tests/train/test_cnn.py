@@ -106,7 +106,7 @@ def test_a_teacher_without_weights_is_refused_where_images_are_augmented(data):
     taught = {k: {n: v for n, v in left.items() if n != "weights"} for k, left in pictures.teach([run], data).items()}
     message = (
         f"teacher {run.teacher.key} of net 'cnn3': found no weights, which logits for augmented images need; allowed: "
-        "a teacher whose net is one of kdstudy.train.networks, or a student without `augment`"
+        "a teacher whose net is one of kdstudy.train.networks, or no `augment`"
     )
     with pytest.raises(ValueError, match=says(message)):
         cnn.train([run], data, taught)
