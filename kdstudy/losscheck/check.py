@@ -10,9 +10,9 @@ import torch
 
 from kdstudy.core.findings import Finding
 from kdstudy.core.spec import require
-from kdstudy.losscheck import explain, fit
+from kdstudy.losscheck import explain
 from kdstudy.losscheck.call import Batch, Caller, Measured, Stop, draw_batch, name_of
-from kdstudy.losscheck.fit import ROUGH, Explanation
+from kdstudy.losscheck.explain import ROUGH, Explanation
 from kdstudy.losscheck.report import LossReport, finding
 from kdstudy.losscheck.variants import Form, KDLoss, Loss
 
@@ -54,7 +54,7 @@ def _causes(caller: Caller, batches: list[Batch], tolerance: float) -> list[Find
     if not found:
         return [_unknown(caller, measured, tolerance), *reached]
     if len(found) > 1:
-        found = fit.holding(found, _more_classes(caller), loss, tolerance)
+        found = explain.holding(found, _more_classes(caller), loss, tolerance)
     return [*assumed, *explain.findings(found, measured, loss, tolerance), *reached]
 
 
@@ -74,7 +74,7 @@ def _swapped(found: list[Explanation], as_student: list[Measured], loss: KDLoss,
     constant = bool(found) and "soft_term_missing" in found[0].codes  # the student as a constant in the teacher's place
     if found and found[0].cost < 2 and not constant:
         return []
-    better = [e for e in fit.explain(as_student, loss, tolerance) if "reversed_kl" not in e.codes]
+    better = [e for e in explain.explanations(as_student, loss, tolerance) if "reversed_kl" not in e.codes]
     if not better or (found and not constant and better[0].cost + 1 >= found[0].cost):
         return []
     faults = explain.faults(better, as_student, loss)
@@ -84,15 +84,15 @@ def _swapped(found: list[Explanation], as_student: list[Measured], loss: KDLoss,
 
 def _known(measured: list[Measured], loss: KDLoss, tolerance: float) -> tuple[list[Explanation], KDLoss, list[Finding]]:
     """Explanations, the loss whose faults they are, and what had to be assumed for them."""
-    if found := fit.explain(measured, loss, tolerance):
+    if found := explain.explanations(measured, loss, tolerance):
         return found, loss, []
-    share = fit.label_smoothing(measured, loss, tolerance) if loss.hard is None else None
-    if share and (found := fit.explain(measured, loss, tolerance, Form(smoothing=share))):
+    share = explain.label_smoothing(measured, loss, tolerance) if loss.hard is None else None
+    if share and (found := explain.explanations(measured, loss, tolerance, Form(smoothing=share))):
         return found, loss, [finding("hard_smoothed", measured=share, expected=0.0)]
-    tau = fit.temperature(measured, loss, tolerance)
-    if tau and (found := fit.explain(measured, replace(loss, tau=tau), tolerance)):
+    tau = explain.temperature(measured, loss, tolerance)
+    if tau and (found := explain.explanations(measured, replace(loss, tau=tau), tolerance)):
         return found, replace(loss, tau=tau), [finding("other_temperature", measured=tau, expected=loss.tau)]
-    found = fit.explain(measured, loss, max(ROUGH, tolerance))
+    found = explain.explanations(measured, loss, max(ROUGH, tolerance))
     return found, loss, [finding("inexact", residual=e.residual, tolerance=tolerance) for e in found[:1]]
 
 
@@ -117,7 +117,7 @@ def _unknown(caller: Caller, measured: list[Measured], tolerance: float) -> Find
     change = float((first - last[0]).norm() / last[0].norm())
     if change > 10 * tolerance:
         return finding("depends_on_other_rows", change=change, expected=0.0)
-    return finding("unknown", **fit.decomposed(measured[0], caller.loss))
+    return finding("unknown", **explain.decomposed(measured[0], caller.loss))
 
 
 def _extremes(caller: Caller, reversed_: bool) -> list[Finding]:

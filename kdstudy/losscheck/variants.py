@@ -84,21 +84,20 @@ class FormFault:
     changes: dict[str, object]
 
 
-SIDES = ("student", "teacher")
-RAW = dict.fromkeys(SIDES, "raw")
+def _on_sides(code: str, field: str, value: object) -> list[FormFault]:
+    """A fault of the student's, of the teacher's, and of both their softmaxes; `field` of a side is changed."""
+    sides = (("student",), ("teacher",), ("student", "teacher"))
+    return [FormFault(code, " and ".join(side), {field.format(s): value for s in side}) for side in sides]
+
+
+RAW = {"student": "raw", "teacher": "raw"}
 FORM_FAULTS = [
     FormFault("tau_on_student_only", "soft", {"teacher": "raw"}),
     FormFault("tau_on_teacher_only", "soft", {"student": "raw"}),
     FormFault("tau_not_applied", "soft", RAW),
-    FormFault("softmax_twice", "student", {"student": "probabilities"}),
-    FormFault("softmax_twice", "teacher", {"teacher": "probabilities"}),
-    FormFault("softmax_twice", "student and teacher", dict.fromkeys(SIDES, "probabilities")),
-    FormFault("softmax_twice", "student", {"student": "probabilities, softened"}),
-    FormFault("softmax_twice", "teacher", {"teacher": "probabilities, softened"}),
-    FormFault("softmax_twice", "student and teacher", dict.fromkeys(SIDES, "probabilities, softened")),
-    FormFault("softmax_over_batch", "student", {"student_axis": 0}),
-    FormFault("softmax_over_batch", "teacher", {"teacher_axis": 0}),
-    FormFault("softmax_over_batch", "student and teacher", {"student_axis": 0, "teacher_axis": 0}),
+    *_on_sides("softmax_twice", "{}", "probabilities"),
+    *_on_sides("softmax_twice", "{}", "probabilities, softened"),
+    *_on_sides("softmax_over_batch", "{}_axis", 0),
     FormFault("reversed_kl", "soft", {"soft": "reverse"}),
     FormFault("log_missing", "soft", {"soft": "no log"}),
     FormFault("log_target_mismatch", "soft", {"soft": "probabilities as logs"}),
