@@ -14,7 +14,7 @@ import numpy as np
 from kdstudy.core.findings import Finding, Report, plain
 from kdstudy.diagnosis.inputs import Inputs, Unusable, read_inputs
 from kdstudy.diagnosis.rules import findings, limits, recommended
-from kdstudy.diagnosis.statistics.all import Statistics, levels, measure
+from kdstudy.diagnosis.statistics.all import Statistics, compute_statistics, level_statistics
 from kdstudy.engine.stacks import one_thread
 
 __all__ = ["Diagnosis", "Finding", "Unusable", "diagnose", "diagnose_file"]
@@ -84,8 +84,8 @@ def diagnose(
     )  # fmt: skip
     asked = _temperature(tau)
     taus = sorted({*TAUS, *([asked] if asked else [])})
-    s = measure(inputs)
-    over_tau, range_ = levels(s, taus), recommended(s, limits())
+    s = compute_statistics(inputs)
+    over_tau, range_ = level_statistics(s, taus), recommended(s, limits())
     s.value.update(tau_low=range_["low"], tau_high=range_["high"], asked=asked)
     if asked and over_tau["universe"]["tau"]:
         s.value["asked_mass"] = over_tau["universe"]["mass"][taus.index(asked)]

@@ -82,7 +82,7 @@ def check(name: str) -> Checked:
     return Checked(name, inspect.getdoc(fn).splitlines()[0], worst, tolerance, DRAWS)
 
 
-def table(*names: str) -> pd.DataFrame:
+def checked(*names: str) -> pd.DataFrame:
     """The named identities (all, if none is named) as a table."""
     found = [check(n) for n in names or IDENTITIES]
     return pd.DataFrame([{"identity": c.statement, "largest error": c.error, "tolerance": c.tolerance, "cases": c.n,

@@ -55,7 +55,7 @@ def _causes(caller: Caller, batches: list[Batch], tolerance: float) -> list[Find
         return [_unknown(caller, measured, tolerance), *reached]
     if len(found) > 1:
         found = explain.holding(found, _more_classes(caller), loss, tolerance)
-    return [*assumed, *explain.findings(found, measured, loss, tolerance), *reached]
+    return [*assumed, *explain.as_findings(found, measured, loss, tolerance), *reached]
 
 
 def _teacher_as_student(caller: Caller, batches: list[Batch]) -> list[Measured]:

@@ -246,7 +246,7 @@ def _constant(found: Explanation, one: Measured, loss: KDLoss) -> str:
     return f"more by {more:.4g}, which has no gradient"
 
 
-def findings(
+def as_findings(
     found: Sequence[Explanation], measured: Sequence[Measured], loss: KDLoss, tolerance: float
 ) -> list[Finding]:
     """Findings of the explanations; if none of them is a fault, that the loss is correct."""

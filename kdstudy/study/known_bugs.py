@@ -1,7 +1,7 @@
 """Silent bugs of public distillation code: where each was seen, which condition plants it, and what finds it.
 
-A bug in the loss is planted as a loss for `check_loss`, one in the teacher's outputs as logits for `diagnose`. `table`
-runs both, so what it says is found was found.
+A bug in the loss is planted as a loss for `check_loss`, one in the teacher's outputs as logits for `diagnose`.
+`planted` runs both, so what it says is found was found.
 """
 
 from collections.abc import Callable
@@ -135,7 +135,7 @@ KNOWN_BUGS = [
 ]  # fmt: skip
 
 
-def table(
+def planted(
     teacher: Float[np.ndarray, "N C"], label: Int[np.ndarray, " N"], tau: float = 4.0, alpha: float = 0.9
 ) -> pd.DataFrame:
     """All bugs, each planted now into a loss of C classes or into these logits, and what was found."""

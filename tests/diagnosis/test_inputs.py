@@ -9,7 +9,7 @@ from reference_statistics import teacher
 from kdstudy import diagnose
 from kdstudy.diagnosis import inputs
 from kdstudy.diagnosis.inputs import Unusable, labelled, read_inputs
-from kdstudy.diagnosis.statistics.all import measure
+from kdstudy.diagnosis.statistics.all import compute_statistics
 from kdstudy.diagnosis.statistics.shares import level_shares
 
 
@@ -36,15 +36,15 @@ def test_any_real_array_is_read_and_left_as_it_is(make):
     given = make(np.round(v * 4) / 4)
     before = plain(given)
     read = np.concatenate([x.numpy() for _, x, _ in labelled("v", given, y).chunks()])
-    measure(read_inputs(given, y))
+    compute_statistics(read_inputs(given, y))
     np.testing.assert_array_equal(read, before)
     np.testing.assert_array_equal(plain(given), before)
 
 
 def test_chunks_do_not_change_what_is_found(monkeypatch):
-    whole = measure(read_inputs(*teacher())).value
+    whole = compute_statistics(read_inputs(*teacher())).value
     monkeypatch.setattr(inputs, "ENTRIES", 100)
-    assert measure(read_inputs(*teacher())).value == pytest.approx(whole)
+    assert compute_statistics(read_inputs(*teacher())).value == pytest.approx(whole)
 
 
 @pytest.mark.parametrize(

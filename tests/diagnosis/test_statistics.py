@@ -9,7 +9,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from kdstudy.diagnosis.inputs import LabelledLogits, labelled, read_inputs
 from kdstudy.diagnosis.statistics import alignment, examples
-from kdstudy.diagnosis.statistics.all import measure
+from kdstudy.diagnosis.statistics.all import compute_statistics
 from kdstudy.diagnosis.statistics.classes import class_structure, standardised_others, superclass_test
 from kdstudy.diagnosis.statistics.examples import row_statistics
 from kdstudy.diagnosis.statistics.shares import BLOCKS, LEVEL_NAMES, jackknife_blocks, level_shares, mean_mass
@@ -110,7 +110,7 @@ SHIFT, ORDER = np.random.default_rng(1).normal(size=(len(Y), 1)), np.random.defa
     ],
 )
 def test_what_changes_nothing(v, y, changed):
-    one, two = (measure(read_inputs(*given)).value for given in ((V, Y), (v, y)))
+    one, two = (compute_statistics(read_inputs(*given)).value for given in ((V, Y), (v, y)))
     assert {k: one[k] for k in one.keys() - changed} == pytest.approx({k: two[k] for k in two.keys() - changed})
 
 

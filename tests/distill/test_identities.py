@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kdstudy.distill import conditions, identities, levels, loss
-from kdstudy.distill.identities import DRAWS, IDENTITIES, check, random_case, table
+from kdstudy.distill.identities import DRAWS, IDENTITIES, check, checked, random_case
 from kdstudy.distill.loss import Target
 
 LOSS, LOG_OFF_LABEL, GRADIENT, WEIGHT = conditions.loss, loss.log_off_label, loss.gradient, loss.rescaling
@@ -144,11 +144,11 @@ def test_draws_are_varied_and_the_same_every_time():
     assert torch.equal(random_case(3).rows, cases[3].rows) and not torch.equal(cases[3].rows, cases[4].rows)
 
 
-def test_table_of_all_or_of_some(monkeypatch):
+def test_a_table_of_all_or_of_some(monkeypatch):
     monkeypatch.setattr(identities, "DRAWS", 4)
-    assert list(table()["holds"]) == ["yes"] * len(IDENTITIES)
+    assert list(checked()["holds"]) == ["yes"] * len(IDENTITIES)
     monkeypatch.setattr(conditions, "loss", loss_without_tau_squared)
-    some = table("uniform_teacher", "kd_gradient")
+    some = checked("uniform_teacher", "kd_gradient")
     assert list(some["holds"]) == ["yes", "NO"]
     assert some["identity"][0].startswith("KD with a uniform teacher")
     assert some["largest error"][1] > some["tolerance"][1] and list(some["cases"]) == [4, 4]

@@ -58,7 +58,7 @@ def test_each_bug_is_found_by_its_name(classes, tau, alpha):
     v, y, _, _ = many(60 * classes, classes)
     v[torch.arange(len(y)), y] += 4  # as sure as teachers are
     assert [*diagnose(v, y).codes] == ["healthy"]
-    found = known_bugs.table(v.numpy(), y.numpy(), tau, alpha).set_index("fault")
+    found = known_bugs.planted(v.numpy(), y.numpy(), tau, alpha).set_index("fault")
     assert found["named"].all() and list(found.index) == [bug.name for bug in KNOWN_BUGS]
     for bug in KNOWN_BUGS:
         codes = found.loc[bug.name, "finds"].split(", ")

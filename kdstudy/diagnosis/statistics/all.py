@@ -37,7 +37,7 @@ class Statistics:
         return {name: self[name] for name in names.split()}
 
 
-def measure(inputs: Inputs) -> Statistics:
+def compute_statistics(inputs: Inputs) -> Statistics:
     """All statistics of what is given; with no finite row, only those of the raw values."""
     teacher = inputs.teacher
     value, y, classes = of_raw_values(teacher), teacher.labels, teacher.classes
@@ -128,7 +128,7 @@ def of_student(inputs: Inputs) -> dict[str, Number]:
 # ---------------------------------------------------------------- over temperatures
 
 
-def levels(s: Statistics, taus: Sequence[float]) -> dict[str, dict[str, object]]:
+def level_statistics(s: Statistics, taus: Sequence[float]) -> dict[str, dict[str, object]]:
     """Level -> its numbers, lists over `tau`: the three levels of a teacher's knowledge."""
     each = [level_shares(s.inputs.teacher, tau) for tau in taus] if len(s.inputs.teacher.labels) else []
     taus, out = list(taus) if each else [], {}

@@ -9,7 +9,7 @@ from kdstudy.core.spec import Run
 from kdstudy.data.registry import load
 from kdstudy.diagnosis.inputs import read_inputs
 from kdstudy.diagnosis.rules import RULES, findings
-from kdstudy.diagnosis.statistics.all import measure
+from kdstudy.diagnosis.statistics.all import compute_statistics
 from kdstudy.engine import ask
 from kdstudy.store.working import Store
 from kdstudy.study.calibration.teachers import CORRUPTIONS, NOISE, Case, cases
@@ -79,7 +79,8 @@ def _row(
 
     `heldout`: its logits of examples with `labels`; `student`: a student's of the same.
     """
-    s = measure(read_inputs(v, y, heldout_teacher_logits=heldout, heldout_labels=labels, student_val_logits=student))
+    given = {"heldout_teacher_logits": heldout, "heldout_labels": labels, "student_val_logits": student}
+    s = compute_statistics(read_inputs(v, y, **given))
     other = [f.code for f in findings(s) if not RULES[f.code].fitted]
     what = {"key": case.run.key, "kind": case.kind, "seed": case.run.seed, "detail": case.detail}
     return what | {k: _rounded(x) for k, x in s.value.items()} | {"other": " ".join(other)}
