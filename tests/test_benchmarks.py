@@ -8,7 +8,7 @@ import torch
 from conftest import says
 from torch.testing import assert_close
 
-from kdstudy.store.working import ROOT
+from kdstudy.core.paths import ROOT
 
 sys.path.insert(0, str(ROOT))
 

@@ -13,7 +13,8 @@ from kdstudy.figures import use_style
 from kdstudy.figures.chapters import decomposition
 from kdstudy.stats import factorial, paired
 from kdstudy.store.published import Classes, Published
-from kdstudy.store.working import Record, Store
+from kdstudy.store.results import Results
+from kdstudy.store.working import Record
 from kdstudy.study.plans import levels as plans
 
 FIGURE = paths.ROOT / "book/_static/ladder.png"  # the README's
@@ -99,10 +100,10 @@ def everything(executor: str = "local", published: Published | None = None) -> I
 
 def one(chapter: str, parts: dict[str, list[Run]], done: set[str], executor: str, published: Published) -> Path:
     """Publish a chapter: rows of runs that no chapter before it has, arrays of those it shows."""
-    store, rows, arrays = Store(), {}, {}
+    results, rows, arrays = Results(published=published), {}, {}
     for part, asked in parts.items():
-        frame = ask.ask(asked, executor, store, published)
-        rows |= published.rows(frame["key"]) | store.rows(frame["key"])
+        frame = ask.ask(asked, executor, results.store, published)
+        rows |= results.rows(frame["key"])
         for name, chosen in KEPT.get(chapter, {}).get(part, {}).items():
             for key, array in ask.arrays(frame[chosen(frame)], name, published).items():
                 arrays.setdefault(key, {})[name] = array

@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 
 from rich.markup import escape
@@ -10,6 +9,7 @@ from rich.markup import escape
 from kdstudy.cli.console import out, plainly
 from kdstudy.core import plugins
 from kdstudy.core.paths import PACKAGE
+from kdstudy.core.source import Sources
 
 
 def list_conditions() -> None:
@@ -21,11 +21,11 @@ def list_conditions() -> None:
             out.print(f"[bold]{function.name}[/] ({parameters})\n    {escape(formula)}", highlight=False)
 
 
-def found() -> Iterator[ast.FunctionDef]:
-    """Every function under `@condition`: of this package, then of the plugins in $KDSTUDY_PLUGINS."""
-    for path in (*sorted(PACKAGE.rglob("*.py")), *map(_source, plugins.named())):
-        if "condition\ndef " in (text := path.read_text("utf-8")):
-            yield from (f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef) and _registered(f))
+def found() -> list[ast.FunctionDef]:
+    """Every condition: of this package, then of the plugins in $KDSTUDY_PLUGINS."""
+    plugged = {name: _source(name).read_text("utf-8") for name in plugins.named()}
+    sources = Sources(Sources.of(PACKAGE).texts | plugged)
+    return [sources.definition(reference) for reference in sources.registered("condition").values()]
 
 
 def _source(name: str) -> Path:
@@ -50,8 +50,3 @@ def _number(default: ast.expr | None) -> str:
     """A default as it is read: 2.0 as 2, a name as itself."""
     text = "" if default is None else ast.unparse(default)
     return f"{default.value:g}" if isinstance(default, ast.Constant) and isinstance(default.value, float) else text
-
-
-def _registered(function: ast.FunctionDef) -> bool:
-    """Whether a function stands under `@condition` or `@anything.condition`."""
-    return any(ast.unparse(decorator).rpartition(".")[2] == "condition" for decorator in function.decorator_list)

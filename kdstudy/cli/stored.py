@@ -45,17 +45,10 @@ def list_runs(
 
 def stored() -> "pd.DataFrame":
     """Every stored run with its source and whether it is stale."""
-    import pandas as pd
-
     from kdstudy.store.provenance import stale_rows
-    from kdstudy.store.published import Published
-    from kdstudy.store.working import Store
+    from kdstudy.store.results import Results
 
-    published, working = Published().frame(), pd.DataFrame([*Store().rows().values()])
-    tables = [t for t in (published.assign(source="published"), working.assign(source="store")) if len(t)]
-    if not tables:
-        return pd.DataFrame(columns=["key", "dataset", "condition", "seed", "source", "stale"])
-    frame = pd.concat(tables, ignore_index=True).drop_duplicates("key", keep="last")
+    frame = Results().frame()
     return frame.assign(stale=stale_rows(frame))
 
 
@@ -75,11 +68,11 @@ def remove(frame: "pd.DataFrame", yes: bool) -> None:
 
     Teachers of published students stay: their logits and weights are nowhere else.
     """
-    from kdstudy.store.published import Published
-    from kdstudy.store.working import Store
+    from kdstudy.store.results import Results
 
-    needed = frame["key"].isin(Published().frame().get("teacher", []))
-    going, store = frame[~needed], Store()
+    results = Results()
+    needed, store = frame["key"].isin(results.published.frame().get("teacher", [])), results.store
+    going = frame[~needed]
     show(going)
     if needed.any():
         out.print(f"{needed.sum()} more stay: published students listen to them")

@@ -205,6 +205,11 @@ class Sources:
         top = ast.Module([n for n in tree.body if not isinstance(n, ast.FunctionDef | ast.ClassDef)], [])
         return defined, _imports(top, name)
 
+    def definition(self, reference: str) -> ast.stmt:
+        """The statement that defines "module:name"."""
+        module, _, name = reference.partition(":")
+        return self._module(module)[0][name][0]
+
     def _follow(self, dotted: str) -> str:
         """What a dotted name stands for: "module:name" of the package, "module:" itself, or a library's own name."""
         module, rest = dotted, []

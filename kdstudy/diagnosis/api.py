@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from kdstudy.core.findings import Finding, Report, plain
+from kdstudy.core.threads import one_thread
 from kdstudy.diagnosis.inputs import Inputs, Unusable, read_inputs
 from kdstudy.diagnosis.rules import findings, limits, recommended
 from kdstudy.diagnosis.statistics.all import Statistics, compute_statistics, level_statistics
-from kdstudy.engine.stacks import one_thread
 
 __all__ = ["Diagnosis", "Finding", "Unusable", "diagnose", "diagnose_file"]
 TAUS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)

@@ -14,9 +14,8 @@ from joblib import Parallel, delayed
 
 from kdstudy.core.registry import Registry
 from kdstudy.core.spec import Run
-from kdstudy.engine import memory, payload
+from kdstudy.engine import payload, stacks
 from kdstudy.engine.payload import Payload
-from kdstudy.engine.stacks import teachers, train, workers
 from kdstudy.store.working import Record, Store
 
 # A worker that has grown by some 100 MB is replaced by joblib between two stacks; nothing is lost.
@@ -48,7 +47,7 @@ def local(address: str = "") -> Executor:
     """This machine; it has no address."""
     if address:
         raise ValueError(f"executor 'local': found the address {address!r}, allowed: none")
-    return Executor(workers, _train)
+    return Executor(stacks.workers, _train)
 
 
 def _train(stacked: Sequence[Sequence[Run]], path: Path, keep_logits: bool) -> Iterator[list[Record]]:
@@ -58,26 +57,26 @@ def _train(stacked: Sequence[Sequence[Run]], path: Path, keep_logits: bool) -> I
         rest = path, keep_logits, os.getpid(), payload.pack()
         jobs = [delayed(attempt)(i, stack, *rest) for i, stack in waiting.items()]
         try:
-            for i, done in Parallel(n_jobs=workers(), return_as="generator_unordered")(jobs):
+            for i, done in Parallel(n_jobs=stacks.workers(), return_as="generator_unordered")(jobs):
                 stack = waiting.pop(i)
-                if isinstance(done, memory.NoRoom):
-                    waiting |= enumerate(memory.halves(stack, done.why), start=max([i, *waiting], default=0) + 1)
+                if isinstance(done, stacks.NoRoom):
+                    waiting |= enumerate(stacks.halves(stack, done.why), start=max([i, *waiting], default=0) + 1)
                 else:
                     yield done
         except BrokenProcessPool as error:
             if (lost := lost + 1) > RETRIES:
                 raise RuntimeError(
                     f"workers were killed {lost} times, most often because memory ran out: set KDSTUDY_WORKERS to "
-                    f"fewer than {workers()}. What was finished is kept; the same command goes on from there"
+                    f"fewer than {stacks.workers()}. What was finished is kept; the same command goes on from there"
                 ) from error
             warnings.warn(
                 f"a worker was killed: {len(waiting)} stacks are trained again or still to come", stacklevel=2
             )
 
 
-def attempt(place: int, stack: Sequence[Run], *rest: object) -> tuple[int, list[Record] | memory.NoRoom]:
+def attempt(place: int, stack: Sequence[Run], *rest: object) -> tuple[int, list[Record] | stacks.NoRoom]:
     """`work`, with the place it was sent from; memory that it lacked is an answer."""
-    return place, memory.fitted(lambda: work(stack, *rest))
+    return place, stacks.fitted(lambda: work(stack, *rest))
 
 
 def work(stack: Sequence[Run], path: Path, keep_logits: bool, asker: int, along: Payload) -> list[Record]:
@@ -85,7 +84,7 @@ def work(stack: Sequence[Run], path: Path, keep_logits: bool, asker: int, along:
     if os.getpid() != asker:
         _end_with(asker)
     along.unpack()
-    return train(stack, teachers(Store(path), stack), keep_logits)
+    return stacks.train(stack, stacks.teachers(Store(path), stack), keep_logits)
 
 
 @cache

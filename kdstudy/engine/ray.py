@@ -18,9 +18,8 @@ from types import ModuleType
 import numpy as np
 
 from kdstudy.core.spec import Run, require
-from kdstudy.engine import memory, payload, stacks
+from kdstudy.engine import payload, stacks
 from kdstudy.engine.local import EXECUTORS, RETRIES, Executor
-from kdstudy.engine.memory import NoRoom
 from kdstudy.engine.payload import Payload
 from kdstudy.store.working import Record, Store
 
@@ -112,7 +111,7 @@ def task(
         own = ({name: array.copy() for name, array in arrays.items()} for arrays in left)  # Ray's are read-only
         return stacks.train(stack, {k: stacks.tensors(a) for k, a in zip(keys, own)}, keep_logits)
 
-    return memory.fitted(train)
+    return stacks.fitted(train)
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ class Flight:
         except errors.RayTaskError as error:
             raise error.cause from None
         except errors.OutOfMemoryError:
-            done = NoRoom("Ray ended its worker because the node's memory ran low")
+            done = stacks.NoRoom("Ray ended its worker because the node's memory ran low")
         except (
             errors.WorkerCrashedError,
             errors.NodeDiedError,
@@ -174,12 +173,12 @@ class Flight:
             errors.ObjectLostError,
         ) as error:
             return self.again(job, type(error).__name__)
-        if not isinstance(done, NoRoom):
+        if not isinstance(done, stacks.NoRoom):
             yield done
         elif len(job.stack) == 1 and job.lost < RETRIES:  # others on its node may have taken the memory
             self.again(job, done.why)
         else:
-            self.waiting.extendleft(replace(job, stack=half) for half in memory.halves(job.stack, done.why))
+            self.waiting.extendleft(replace(job, stack=half) for half in stacks.halves(job.stack, done.why))
 
     def again(self, job: Job, why: str) -> None:
         """Let a lost stack wait anew."""

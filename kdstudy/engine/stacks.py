@@ -1,17 +1,23 @@
-"""Stacks: which runs are trained side by side, how many, and what one stack leaves as records with their provenance."""
+"""Stacks: which runs are trained side by side, how many, and what one stack leaves as records with their provenance.
+
+A stack that does not fit in memory is halved, and halved again, down to a single run.
+"""
 
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
+from typing import TypeVar
 
 import numpy as np
 import torch
 from joblib import cpu_count
 
 from kdstudy.core.spec import RECIPE_VERSION, Recipe, Run
+from kdstudy.core.threads import one_thread
 from kdstudy.data import registry
 from kdstudy.store.working import Record, Store
 from kdstudy.train import cnn, mlp
@@ -23,6 +29,8 @@ MANY = 16  # runs of one seed that make a stack of their own
 MEMORY = 1.5e9  # bytes of targets in one stack
 LEFT = (*(f"logits_{s}" for s in measures.SPLITS), "rows")  # what a run must leave to teach
 TAUGHT = (*LEFT, "weights")  # what students may need of it
+NO_MEMORY = ("can't allocate memory", "out of memory")  # what a RuntimeError of torch says
+T = TypeVar("T")
 
 
 def trainer(recipe: Recipe) -> Callable[..., list[mlp.Result]]:
@@ -83,17 +91,6 @@ def _widest(run: Run) -> int:
     return max(1, min(WIDEST, int(MEMORY / each)))
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Stacks are small: a second thread waits more than it works, and results keep one rounding."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def train(stack: Sequence[Run], left: Mapping[str, Mapping[str, torch.Tensor]], keep_logits: bool) -> list[Record]:
     """Train one stack in this process, in one thread; `left` is what its teachers left, by key."""
     began, data = time.perf_counter(), registry.load(stack[0].data)
@@ -125,3 +122,50 @@ def teachers(store: Store, stack: Sequence[Run]) -> dict[str, dict[str, torch.Te
 def tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
     """Logits by split and logit-layer rows, which a composed teacher has none of."""
     return {name.removeprefix("logits_"): torch.from_numpy(a) for name, a in arrays.items() if a.size}
+
+
+class TooLarge(RuntimeError):
+    """A single run does not fit in memory."""
+
+
+@dataclass(frozen=True)
+class NoRoom:
+    """A stack found no memory, and why."""
+
+    why: str
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the CPU or a GPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
+
+
+def fitted(train: Callable[[], T]) -> T | NoRoom:
+    """What `train` returns, or why it found no memory; raises its other errors."""
+    try:
+        return train()
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # of what the error's frames held until here
+    return NoRoom(why)
+
+
+def halves(stack: Sequence[Run], why: str) -> tuple[list[Run], list[Run]]:
+    """Both halves of a stack that did not fit, with a warning that says so. Raises TooLarge for a single run."""
+    if len(stack) == 1:
+        run = stack[0]
+        raise TooLarge(
+            f"a single run does not fit in memory ({run.data.name}, {run.condition.name}, seed {run.seed}; {why}). "
+            "What was finished is kept. Train fewer at once (KDSTUDY_WORKERS=1; on Ray, fewer CPUs for each node or a "
+            "larger KDSTUDY_GPUS_PER_STACK), give the recipe a smaller batch or network, or take a larger machine"
+        )
+    middle = -(-len(stack) // 2)
+    parts = list(stack[:middle]), list(stack[middle:])
+    sizes = " + ".join(str(len(part)) for part in parts)
+    warnings.warn(f"a stack of {len(stack)} runs did not fit: trained as {sizes} ({why})", stacklevel=2)
+    return parts

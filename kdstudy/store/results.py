@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 
 from kdstudy.store.published import Published
 from kdstudy.store.working import Store
 
 Row = dict[str, object]
+COLUMNS = ("key", "dataset", "options", "condition", "seed", "code", "source")  # of a table without rows
 
 
 class Results:
@@ -31,3 +33,10 @@ class Results:
         keys = list(keys)
         stored = self.store.rows(keys)
         return {key: "store" if key in stored else "published" for key in keys}
+
+    def frame(self) -> pd.DataFrame:
+        """Every row as one table, with its `source`; NaN where a field does not apply."""
+        stored = pd.DataFrame([*self.store.rows().values()])
+        tables = {"published": self.published.frame(), "store": stored}
+        held = [table.assign(source=source) for source, table in tables.items() if len(table)]
+        return pd.concat(held or [pd.DataFrame(columns=COLUMNS)], ignore_index=True).drop_duplicates("key", keep="last")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kdstudy.core.paths import ROOT as ROOT
 from kdstudy.core.paths import store_file
 
 SCHEMA = """

@@ -10,7 +10,7 @@ import torch
 from conftest import says, tiny_run
 from stored import same
 
-from kdstudy.engine import ask, local, memory, stacks
+from kdstudy.engine import ask, local, stacks
 from kdstudy.store.working import Store
 from kdstudy.train import mlp
 
@@ -30,7 +30,7 @@ def test_errors_that_say_that_memory_ran_out(error):
     def train():
         raise error
 
-    assert memory.fitted(train) == memory.NoRoom(f"{type(error).__name__}: {error}")
+    assert stacks.fitted(train) == stacks.NoRoom(f"{type(error).__name__}: {error}")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("out of memory"), KeyError("x")])
@@ -39,13 +39,13 @@ def test_other_errors_stay_what_they_are(error):
         raise error
 
     with pytest.raises(type(error)) as raised:
-        memory.fitted(train)
+        stacks.fitted(train)
     assert raised.value is error
 
 
 def test_what_torch_says_itself_is_understood():
-    found = memory.fitted(lambda: torch.empty(1 << 60, dtype=torch.uint8))
-    assert isinstance(found, memory.NoRoom)
+    found = stacks.fitted(lambda: torch.empty(1 << 60, dtype=torch.uint8))
+    assert isinstance(found, stacks.NoRoom)
 
 
 def limit(monkeypatch, most: int) -> list[int]:
@@ -81,7 +81,7 @@ def test_a_stack_that_does_not_fit_is_halved_until_it_does(tmp_path, monkeypatch
 
 def test_a_single_run_that_does_not_fit_is_an_error_with_advice(monkeypatch):
     tried = limit(monkeypatch, 0)
-    with pytest.raises(memory.TooLarge) as error:
+    with pytest.raises(stacks.TooLarge) as error:
         ask.ask([tiny_run(seed=3)])
     start, end = str(error.value).split("; RuntimeError: ")
     assert start == "a single run does not fit in memory (synthetic, hard, seed 3"

@@ -7,8 +7,8 @@ import pytest
 from IPython.core.pylabtools import print_figure
 
 from kdstudy import figures
+from kdstudy.core.paths import ROOT
 from kdstudy.figures.chapters import speed as drawn
-from kdstudy.store.working import ROOT
 from kdstudy.study import speed, speed_ways
 
 CPU = {"device": "cpu", "hardware": "Chip", "cores": 2, "torch": "2.11", "load": 0.1}
