@@ -2,12 +2,12 @@
 
 import csv
 import io
+import re
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import says
 from PIL import Image
 from tiny_files import SPLITS
 
@@ -16,11 +16,6 @@ from kdstudy.data.dataset import Dataset, Split
 from kdstudy.data.download import DataError
 
 WORDS = "bill,card,eggs,gas,house,juice,loan,milk,pizza,quiz,rent,soup,tea,van,zoo"
-HEAD = "Name each column once in the first line, separated by commas"
-GROUP = "allowed: one super-class for each class. Correct these rows"
-TWO_SPLITS = (
-    "train and validation only, allowed: train and test, with or without validation. Add the split that is absent"
-)
 
 
 def texts(n: int, *labels: str) -> list[tuple[str, str]]:
@@ -61,7 +56,8 @@ def made(path: Path, **options: object) -> Dataset:
     return Dataset(str(path), **splits, digest=fingerprint(str(path)), **fields)
 
 
-def refused(path: Path, message: str) -> None:
-    """That `parts` raises a DataError with this message."""
-    with pytest.raises(DataError, match=says(message)):
-        parts(str(path), size=2)
+def refused(path: Path, found: str, kind: type[Exception] = DataError, at: Path | None = None, **options: str) -> None:
+    """That `parts` raises an error which says where, what was found, what is allowed and what to do next."""
+    said = rf"^{re.escape(f'{at or path}: found {found}, allowed: ')}.+\. [A-Z].+[^.]$"
+    with pytest.raises(kind, match=said):
+        parts(str(path), **{"size": 2, **options})

@@ -1,12 +1,13 @@
-"""A user's own data: what is meant as a path, fingerprints, texts and their splits."""
+"""A user's own data: what is meant as a path, fingerprints, texts, images, their splits, and what is refused."""
 
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from conftest import says
-from own_examples import cats_and_dogs, made, picture, texts, write
+from own_examples import cats_and_dogs, made, picture, refused, texts, write
+from PIL import Image
 from tiny_files import SPLITS, well_formed
 from torch.testing import assert_close
 
@@ -67,12 +68,16 @@ def test_data_that_changed_since_they_were_asked_are_refused(file, folder):
     for path in (write(file, *texts(4, "a", "b")), folder):
         found = fingerprint(str(path))
         parts(str(path), sha256=found, size=2, features=2)
-        message = (
-            f"{path}: found content {found}, allowed: content 0123456789abcdef. The data have changed since the "
-            "question was asked: ask again, or restore them"
-        )
-        with pytest.raises(DataError, match=says(message)):
-            parts(str(path), sha256="0123456789abcdef")
+        refused(path, f"content {found}", sha256="0123456789abcdef")
+
+
+@pytest.mark.parametrize("ask", [fingerprint, parts])
+@pytest.mark.parametrize("name, found", [("no.csv", "no such file"), ("./no", "no such"), ("./a.tsv", "a file of ano")])
+def test_paths_are_refused(ask, name, found, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.tsv").touch()
+    with pytest.raises(DataError, match=f"^{re.escape(name)}: found {found}.+, allowed: a .csv file .+, or a folder"):
+        ask(name)
 
 
 # ---------------------------------------------------------------- texts
@@ -161,56 +166,216 @@ def test_superclasses_and_classes_are_in_order(file):
     assert made(write(file, *texts(3, "10", "2", "x")), features=2).classes == ("10", "2", "x")
 
 
-FEW = "Add examples, remove these classes, or name all splits"
+@pytest.mark.parametrize(
+    "content, found",
+    [
+        ("a,b\nc,b", "one class, 'b'"),
+        ("a,x\nA,x\nb,x\na,y\nb,y\nc,y\nd,w", "1 of 'w', 2 of 'x'"),
+        ("a,x,train\nb,y,train\nc,y,train\nc,y,test", "1 of 'x'"),
+        ("a,x,train\nb,y,train\nc,x,val" + "".join(f"\nd,{i},test" for i in range(7)),
+         "'0', '1', '2', '3', '4' and 2 more in test"),
+        ("a,x,train\nb,y,train\nc,z,val\nc,x,test", "'z' in validation"),
+        ("ab,x,train\nab,y,train\nb,x,val\nb,x,test", "equal examples throughout train"),
+        ("ab,x,train\ncd,y,train\nb,x,val\nb,x,test", "texts of train that share nothing"),
+    ],
+)  # fmt: skip
+def test_texts_that_cannot_be_studied_are_refused(file, content, found):
+    columns = "text,label,split" if content.partition("\n")[0].count(",") == 2 else "text,label"
+    file.write_text(f"{columns}\n{content}\n")
+    refused(file, found, ValueError)
+
+
+@pytest.mark.parametrize("option", [{"features": 0}, {"size": 0}, {"size": 1025}])
+def test_options_out_of_range_are_refused(file, option):
+    ((name, value),) = option.items()
+    with pytest.raises(ValueError, match=f"^{name}: found {value}, allowed: a whole number "):
+        parts(str(file), **option)
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    "content, found",
     [
-        ("text,label\na,b\nc,b\n", "one class, 'b', allowed: at least two. Add examples of another class"),
+        (b"", "an empty file"),
+        (b"\n \n", "an empty file"),
+        (b"text;label\na;b", "columns 'text;label'"),
+        (b"text,label,Text\n", "columns 'text', 'label', 'text'"),
+        (b"a,b,c,d,e,f,g\n", "columns 'a', 'b', 'c', 'd', 'e' and 2 more"),
+        (b"x" * 99 + b",y", f"columns '{'x' * 59}..., 'y'"),
+        (b"text,label\n\n", "no rows"),
+        (b'text,label\na,\n"b\nb",x\n c , \n', "an empty label in lines 2, 5"),
+        (b"text,label\n" + b" ,x\n" * 7, "an empty text in lines 2, 3, 4, 5, 6 and 2 more"),
+        (b"text,label,superclass\na,b,\n", "an empty superclass in line 2"),
+        (b"split,text,label\n,a,b\n", "an empty split in line 2"),
+        (b"text,label\na,b\nc,d,e\n\nf\n", "more or fewer fields in lines 3, 5"),
+        (b'text,label\na,b\n"c,d\n', "a broken row from line 3 on (unexpected end of data)"),
+        (b'text,label\n"a"b,c\n', "a broken row from line 2 on (',' expected after '\"')"),
         (
-            "text,label\na,x\nA,x\nb,x\na,y\nb,y\nc,y\nd,w\n",
-            "1 of 'w', 2 of 'x', allowed: at least 3 different examples of each class to draw test and validation "
-            f"from. {FEW}",
+            b"text,label\n" + b"x" * 140_000 + b",c\n",
+            "a broken row from line 2 on (field larger than field limit (131072))",
         ),
-        (
-            "text,label,split\na,x,train\nb,y,train\nc,y,train\nc,y,test\n",
-            f"1 of 'x', allowed: at least 2 different examples of each class to draw validation from. {FEW}",
-        ),
-        (
-            "text,label,split\na,x,train\nb,y,train\nc,x,val\n" + "".join(f"d,{i},test\n" for i in range(7)),
-            "'0', '1', '2', '3', '4' and 2 more in test, allowed: classes of train. "
-            "Add examples of these classes to train, or remove them",
-        ),
-        (
-            "text,label,split\na,x,train\nb,y,train\nc,z,val\nc,x,test\n",
-            "'z' in validation, allowed: classes of train. Add examples of these classes to train, or remove them",
-        ),
-        (
-            "text,label,split\nab,x,train\nab,y,train\nb,x,val\nb,x,test\n",
-            "equal examples throughout train, allowed: some that differ. Check the files",
-        ),
-        (
-            "text,label,split\nab,x,train\ncd,y,train\nb,x,val\nb,x,test\n",
-            "texts of train that share nothing, allowed: some n-grams, of 2 to 4 characters, in two texts or more. "
-            "Add texts to train",
-        ),
+        (b"text,label\ncaf\xe9,c\n", "byte 0xe9 at offset 14 in line 2"),
+        ("text,label\na,b\n".encode("utf-16-le"), "a NUL byte in line 1"),
+        (b"text,label,split\na,b,train\nc,d,Tset\ne,f,x\n", "split 'Tset' in lines 3, 4"),
+        (b"text,label,split\na,b,train\nc,d,dev\n", "train and validation only"),
+        (b"text,label,superclass\na,b,m\nc,d,f\ne,b,f\nf,b,g\n", "class 'b' in 'm' and 'f' (in lines 4, 5)"),
     ],
 )
-def test_texts_that_cannot_be_studied_are_refused(file, content, message):
+def test_tables_are_refused(file, content, found):
+    file.write_bytes(content)
+    refused(file, found)
+
+
+# ---------------------------------------------------------------- images
+
+
+def test_grey_images_are_standardised_by_train(folder):
+    data = made(folder, size=2)
+    well_formed(data)
+    assert data.classes == ("cat", "dog") and data.superclass is None
+    assert [tuple(getattr(data, s).x.shape) for s in SPLITS] == [(14, 4), (2, 4), (2, 4)]
+    assert data.train.y.tolist() == [0] * 7 + [1] * 7 and data.validation.y.tolist() == data.test.y.tolist() == [0, 1]
+    assert data.train.x.mean().abs() < 1e-6
+    assert data.train.x.std(correction=0) == pytest.approx(1, abs=1e-6)
+    both = torch.cat([data.train.x, data.validation.x])[:, 0]
+    (step,) = (data.test.x[1] - data.test.x[0]).unique() / 100  # one map from grey to x serves all splits
+    grey = (both - data.test.x[0, 0]) / step + 80
+    assert sorted(grey.round().tolist()) == [*range(0, 80, 10), *range(100, 180, 10)]
+    assert parts(str(folder), size=2)["source"] == [data.digest, 2, 1]
+
+
+def test_one_colour_makes_all_images_rgb(folder):
+    rgb = np.arange(12).reshape(2, 2, 3) * 20
+    picture(folder / "test/dog/8.png", rgb)
+    data = made(folder, size=2)
+    assert data.test.x.shape == (2, 12)
+    cat, dog = data.test.x  # the cat is 80 everywhere; rows, then columns, then channels
+    slope = (dog[-1] - dog[0]) / 220
+    assert_close(dog, cat + slope * (torch.from_numpy(rgb).flatten() - 80))
+
+
+def test_every_format_is_read_resized_and_named_in_any_case(folder):
+    noise = np.random.default_rng(0).integers(0, 256, (9, 7))
+    for suffix in ("png", "JPG", "jpeg", "bmp", "GIF", "webp", "tif", "TIFF", "ppm", "pgm"):
+        shown = np.repeat(noise[..., None], 3, -1) if suffix in ("ppm", "webp") else noise
+        picture(folder / f"Val/cat/{suffix}.{suffix}", shown, **({"lossless": True} if suffix == "webp" else {}))
+    picture(folder / "val/dog/1.png", noise)
+    (folder / "val/dog/link.png").symlink_to(folder / "Val/cat/png.png")
+    data = made(folder, size=4)
+    assert data.validation.y.tolist() == [0] * 10 + [1] * 2 and len(data.train.y) == 16
+    small = np.asarray(Image.fromarray(noise.astype(np.uint8)).resize((4, 4), Image.Resampling.BILINEAR)).flatten()
+    slope = (data.test.x[1, 0] - data.test.x[0, 0]) / 100
+    expected = data.test.x[0] + slope * (torch.from_numpy(small.astype(np.float32)) - 80)
+    lossy = [i for i, name in enumerate(sorted(p.name for p in (folder / "Val/cat").iterdir())) if "j" in name.lower()]
+    for i, x in enumerate(data.validation.x):
+        assert_close(x, expected, atol=0.5 if i in lossy else 1e-4, rtol=0)
+    assert len(lossy) == 2
+
+
+def test_transparency_is_left_out(folder):
+    grey = Image.fromarray(np.full((2, 2), 80, np.uint8))
+    grey.convert("RGBA").save(folder / "test/dog/8.png")
+    palette = Image.new("P", (2, 2), 1)
+    palette.putpalette([0, 0, 0, 80, 80, 80])
+    palette.save(folder / "test/dog/9.png", transparency=b"\0\1")
+    x = made(folder, size=2).test.x
+    assert x.shape == (3, 4) and torch.equal(x[0], x[1]) and torch.equal(x[0], x[2])
+
+
+def test_superclasses_of_a_folder(folder):
+    (folder / "superclasses.csv").write_text("class,superclass\ndog,big\ncat,small\nhorse,huge\n")
+    data = made(folder, size=2)
+    assert data.superclasses == ("big", "small") and data.superclass.tolist() == [1, 0]
+
+
+def test_equal_images_of_a_class_stay_together(folder):
+    for i in range(8):
+        (folder / f"train/dog/copy{i}.png").write_bytes((folder / f"train/dog/{i}.png").read_bytes())
+    well_formed(made(folder, size=2))
+
+
+def test_constant_images_are_refused(folder):
+    for path in [*folder.rglob("*.png"), *(folder / f"dev/{label}/1.png" for label in ("cat", "dog"))]:
+        picture(path, np.full((2, 2), 7))
+    refused(folder, "equal examples throughout train", ValueError)
+
+
+def test_images_of_a_class_that_train_lacks_are_refused(folder):
+    picture(folder / "test/cow/1.png", [[1]])
+    refused(folder, "'cow' in test", ValueError)
+
+
+def bare(folder: Path, *files: str) -> None:
+    """The folder with these images alone."""
+    folder.rename(folder.with_name("before"))
+    folder.mkdir()
+    for file in files:
+        picture(folder / file, [[1]])
+
+
+def elsewhere(folder: Path) -> None:
+    bare(folder)
+    (folder / "train/cat").mkdir(parents=True)
+    (folder / "train/cat/a.txt").touch()
+
+
+@pytest.mark.parametrize(
+    "change, found",
+    [
+        (bare, "nothing in it"),
+        (elsewhere, "no image, but 'train'"),
+        (lambda f: bare(f, *(f"{c}/1.png" for c in "abcdefg")),
+         "'a/1.png', 'b/1.png', 'c/1.png', 'd/1.png', 'e/1.png' and 2 more"),
+        (lambda f: picture(f / "train/1.png", [[1]]), "'train/1.png'"),
+        (lambda f: picture(f / "test/dog/old/1.png", [[1]]), "'test/dog/old/1.png'"),
+        (lambda f: (f / "test").rename(f / "Tset"), "'Tset/cat/8.png', 'Tset/dog/8.png'"),
+        (lambda f: (f / "test").rename(f / "val"), "train and validation only"),
+        (lambda f: (f / "train/cow").mkdir(), "no image in 'train/cow'"),
+    ],
+)  # fmt: skip
+def test_folders_are_refused(folder, change, found):
+    change(folder)
+    refused(folder, found)
+
+
+def cut(file: Path) -> None:
+    picture(file, np.random.default_rng(0).integers(0, 256, (9, 9)))
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def dangling(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("nowhere")
+
+
+UNKNOWN = "UnidentifiedImageError (cannot identify image file)"
+
+
+@pytest.mark.parametrize(
+    "damage, found",
+    [
+        (lambda f: f.write_bytes(b""), UNKNOWN),
+        (lambda f: f.write_text("text"), UNKNOWN),
+        (lambda f: Image.new("L", (2, 2)).save(f, "pcx"), UNKNOWN),
+        (cut, "OSError (image file is truncated)"),
+        (dangling, "FileNotFoundError (No such file or directory)"),
+        (lambda f: Image.fromarray(np.full((2, 2), 999, np.uint16)).save(f), "pixels of mode I;16"),
+    ],
+)
+def test_broken_images_are_refused(folder, damage, found):
+    file = folder / "train/cat/1.png"
+    damage(file)
+    refused(folder, found, at=file)
+
+
+@pytest.mark.parametrize(
+    "content, found",
+    [
+        ("class\ncat\n", "columns 'class'"),
+        ("class,superclass\ncat,pet\n", "no class 'dog'"),
+        ("class,superclass\ncat,pet\ncat,tom\ndog,pet\n", "class 'cat' in 'pet' and 'tom' (in line 3)"),
+    ],
+)
+def test_superclasses_of_a_folder_are_refused(folder, content, found):
+    file = folder / "superclasses.csv"
     file.write_text(content)
-    with pytest.raises(ValueError, match=says(f"{file}: found {message}")):
-        parts(str(file))
-
-
-@pytest.mark.parametrize(
-    "name, value, allowed",
-    [
-        ("features", 0, "a whole number of at least 1"),
-        ("size", 0, "a whole number from 1 to 1024"),
-        ("size", 1025, "a whole number from 1 to 1024"),
-    ],
-)
-def test_options_are_refused(file, name, value, allowed):
-    with pytest.raises(ValueError, match=says(f"{name}: found {value}, allowed: {allowed}")):
-        parts(str(file), **{name: value})
+    refused(folder, found, at=file)

@@ -9,13 +9,10 @@ import torch
 from conftest import says
 from tiny_files import NAMES, SPLITS, load, well_formed
 
-from kdstudy.core.spec import Data
+from kdstudy.core.spec import Data, pairs
 from kdstudy.data import registry
 
 pytestmark = pytest.mark.usefixtures("cache")
-
-
-# ---------------------------------------------------------------- names and options
 
 
 def test_names_and_options():
@@ -24,114 +21,73 @@ def test_names_and_options():
     assert registry.options("clinc150") == {"variant": "full", "features": 256}
 
 
-TREATED = "merge, imbalance, noise, fold, crossfit"
+OWN = "or a path to your own (a .csv file of texts, a folder of images)"
+TRANSFORMS = "merge, imbalance, noise, fold, crossfit"
 
 
-@pytest.mark.parametrize("ask", [registry.load, registry.check])
+@pytest.mark.parametrize("ask", [registry.load, registry.check, registry.named])
 @pytest.mark.parametrize(
     "data, message",
     [
-        (
-            Data("fashion_mnis"),
-            f"data set 'fashion_mnis' is unknown; there are: {NAMES}, "
-            "or a path to your own (a .csv file of texts, a folder of images); did you mean 'fashion_mnist'?",
-        ),
-        (
-            Data("x"),
-            f"data set 'x' is unknown; there are: {NAMES}, "
-            "or a path to your own (a .csv file of texts, a folder of images)",
-        ),
-        (
-            Data("clinc150", (("varient", "small"),)),
-            f"data set 'clinc150' has no option 'varient'; it has: variant, features, {TREATED}; "
-            "did you mean 'variant'?",
-        ),
-        (Data("digits", (("train", 5),)), f"data set 'digits' has no option 'train'; it has: seed, {TREATED}"),
+        (Data("digit"), f"data set 'digit' is unknown; there are: {NAMES}, {OWN}; did you mean 'digits'?"),
+        (Data("x"), f"data set 'x' is unknown; there are: {NAMES}, {OWN}"),
+        (registry.variant("digits", sede=0),
+         f"data set 'digits' has no option 'sede'; it has: seed, {TRANSFORMS}; did you mean 'seed'?"),
+        (Data("digits", (("train", 5),)), f"data set 'digits' has no option 'train'; it has: seed, {TRANSFORMS}"),
     ],
-)
+)  # fmt: skip
 def test_unknown_names_are_refused(ask, data, message):
     with pytest.raises(ValueError, match=says(message)):
         ask(data)
+    if not data.options:
+        with pytest.raises(ValueError, match=says(message)):
+            registry.named(data.name)
 
 
 @pytest.mark.parametrize(
-    "name, option, value, message",
+    "name, option, value, allowed",
     [
-        ("synthetic", "classes", 1, "classes: found 1, allowed: a whole number of at least 2"),
-        ("synthetic", "sines", -1, "sines: found -1, allowed: a whole number of at least 0"),
-        ("synthetic", "validation", 0, "validation: found 0, allowed: a whole number of at least 1"),
-        ("synthetic", "superclasses", 21, "superclasses: found 21, allowed: at most 20, the number of classes"),
-        (
-            "synthetic",
-            "features",
-            24,
-            "features: found 24, allowed: at least 25, an orthonormal direction for each of 20 classes "
-            "and 5 super-classes",
-        ),
-        ("synthetic", "similarity", 1.0, "similarity: found 1.0, allowed: 0 <= similarity < 1"),
-        ("synthetic", "softness", math.inf, "softness: found inf, allowed: a finite number of at least 0"),
-        ("synthetic", "noise", math.nan, "noise: found nan, allowed: 0 <= noise <= 1"),
-        ("digits", "seed", -1, "seed: found -1, allowed: a whole number of at least 0"),
-        ("clinc150", "variant", "plus", "variant: found 'plus', allowed: 'full', 'small', 'imbalanced'"),
-        ("clinc150", "features", 0, "features: found 0, allowed: a whole number of at least 1"),
+        ("synthetic", "classes", 1, "a whole number of at least 2"),
+        ("synthetic", "sines", -1, "a whole number of at least 0"),
+        ("synthetic", "validation", 0, "a whole number of at least 1"),
+        ("synthetic", "superclasses", 21, "at most 20, the number of classes"),
+        ("synthetic", "features", 24, "at least 25, an orthonormal direction for each of 20 classes "
+                                      "and 5 super-classes"),
+        ("synthetic", "similarity", 1.0, "0 <= similarity < 1"),
+        ("synthetic", "softness", math.inf, "a finite number of at least 0"),
+        ("synthetic", "noise", math.nan, "0 <= noise <= 1"),
+        ("digits", "seed", -1, "a whole number of at least 0"),
+        ("clinc150", "variant", "plus", "'full', 'small', 'imbalanced'"),
+        ("clinc150", "features", 0, "a whole number of at least 1"),
     ],
-)
-def test_values_out_of_range_are_refused(name, option, value, message):
-    with pytest.raises(ValueError, match=says(message)):
+)  # fmt: skip
+def test_values_out_of_range_are_refused(name, option, value, allowed):
+    with pytest.raises(ValueError, match=says(f"{option}: found {value!r}, allowed: {allowed}")):
         load(name, **{option: value})
 
 
-# ---------------------------------------------------------------- what every made set promises
+def test_a_variant_names_only_what_differs():
+    assert registry.variant("synthetic", similarity=0.5) == registry.variant("synthetic") == Data("synthetic")
+    assert registry.variant("synthetic", similarity=0.3, seed=0) == Data("synthetic", (("similarity", 0.3),))
+    assert registry.variant("digits", seed=0, fold=0) == Data("digits", (("fold", 0),))  # which is no default
+    assert registry.variant("synthetic", similarity=0.5, noise=0).options == ()
 
 
-@pytest.mark.parametrize("name", ["synthetic", "digits"])
-def test_a_seed_gives_the_same_bits_and_another_seed_others(name):
-    first, again, other = load(name, seed=4), load(name, seed=4), load(name, seed=5)
-    assert first is not again
-    assert first.digest == again.digest != other.digest
-    for split in SPLITS:
-        a, b, c = (getattr(d, split) for d in (first, again, other))
-        assert torch.equal(a.x, b.x) and torch.equal(a.y, b.y)
-        assert not torch.equal(a.x, c.x)
+def test_named_leaves_a_data_set_as_it_is():
+    data = Data("digits", pairs({"seed": 3}))
+    assert registry.named("digits") == Data("digits")
+    assert registry.named(data) is data
 
 
-def test_load_answers_from_memory():
-    assert registry.load(Data("digits")) is registry.load(Data("digits"))
-
-
-@pytest.mark.parametrize("name", ["synthetic", "digits"])
-def test_made_sets_are_well_formed_and_share_no_example(name):
-    well_formed(load(name))
-
-
-# ---------------------------------------------------------------- digits
-
-
-def test_digits_are_stratified_and_scaled_by_their_training_split():
-    data = load("digits")
-    assert [len(getattr(data, s).y) for s in SPLITS] == [997, 300, 500]
-    whole = sum(getattr(data, s).y.bincount() for s in SPLITS)
-    for split in SPLITS:
-        y = getattr(data, split).y
-        assert ((y.bincount() - whole * len(y) / 1797).abs() < 1.5).all()
-    assert data.train.x.mean().abs() < 1e-5
-    assert data.train.x.std(correction=0) == pytest.approx(1, abs=1e-5)
-    grey = set(data.train.x.unique().tolist())  # 17 levels: one map from grey to x serves all splits
-    assert len(grey) == 17
-    assert set(data.test.x.unique().tolist()) <= grey
-
-
-# ---------------------------------------------------------------- imports
-
-
-def test_made_sets_need_no_download_tools():
-    """The experiment code imports, and draws, on a machine without the tools for downloads and notebooks."""
-    code = (
-        "import sys; sys.modules |= dict.fromkeys(['pooch', 'sklearn', 'torchvision', 'tqdm', 'papermill']); "
-        "from kdstudy import Data, load; print(load(Data('synthetic')).digest)"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert told.stdout.strip() == load("synthetic").digest, told.stderr
+def test_grouped_is_whether_there_are_super_classes():
+    assert [n for n in registry.names() if registry.grouped(Data(n))] == [
+        "synthetic",
+        "tiny_imagenet",
+        "cifar100",
+        "clinc150",
+    ]
+    for name in ("synthetic", "digits"):
+        assert registry.grouped(Data(name)) == (load(name).superclass is not None) == bool(load(name).superclasses)
 
 
 def test_a_folder_called_like_a_data_set_does_not_hide_it(tmp_path, monkeypatch):
@@ -157,3 +113,39 @@ def test_own_data_are_known_by_their_content(cache, tmp_path):
     assert len(registry.load(fold).train.y) < len(registry.load(first).train.y)
     path.write_text(path.read_text("utf-8") + "good night,a,x\n", "utf-8")
     assert registry.named(str(path)) != first
+
+
+# ---------------------------------------------------------------- what every made set promises
+
+
+@pytest.mark.parametrize("name", ["synthetic", "digits"])
+def test_a_seed_gives_the_same_bits_and_another_seed_others(name):
+    first, again, other = load(name, seed=4), load(name, seed=4), load(name, seed=5)
+    assert first is not again
+    assert first.digest == again.digest != other.digest
+    for split in SPLITS:
+        a, b, c = (getattr(d, split) for d in (first, again, other))
+        assert torch.equal(a.x, b.x) and torch.equal(a.y, b.y)
+        assert not torch.equal(a.x, c.x)
+
+
+def test_load_answers_from_memory():
+    assert registry.load(Data("digits")) is registry.load(Data("digits"))
+
+
+@pytest.mark.parametrize("name", ["synthetic", "digits"])
+def test_made_sets_are_well_formed_and_share_no_example(name):
+    well_formed(load(name))
+
+
+# ---------------------------------------------------------------- imports
+
+
+def test_made_sets_need_no_download_tools():
+    """The experiment code imports, and draws, on a machine without the tools for downloads and notebooks."""
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(['pooch', 'sklearn', 'torchvision', 'tqdm', 'papermill']); "
+        "from kdstudy import Data, load; print(load(Data('synthetic')).digest)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert told.stdout.strip() == load("synthetic").digest, told.stderr

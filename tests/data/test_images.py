@@ -1,19 +1,39 @@
-"""Tiny-ImageNet: pixels, labels, splits and groups of an archive, decoded once."""
+"""Sets of images: pixels, labels, splits and groups of the published files; what is said where they are altered."""
 
+import gzip
 import hashlib
+import io
 import json
 import subprocess
 import sys
+import tarfile
 import time
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import says
-from tiny_files import NOWHERE, REAL, SPLITS, load, put, real, well_formed
-from tiny_pictures import GROUPS, PART, TEST, TRAIN, WHOLE, decoded, members, publish_tiny, with_others, zipped
+from tiny_files import NOWHERE, REAL, SPLITS, load, publish, put, real, well_formed
+from tiny_pictures import (
+    CIFAR,
+    GROUPS,
+    PART,
+    TEST,
+    TRAIN,
+    WHOLE,
+    decoded,
+    members,
+    publish_cifar,
+    publish_tiny,
+    with_others,
+    zipped,
+)
 from torch.testing import assert_close
+from torchvision import datasets as tv
+from torchvision.datasets.mnist import read_image_file, read_label_file
+from torchvision.transforms.functional import pil_to_tensor
 
 from kdstudy.core.random import generator
 from kdstudy.data import download, images, registry
@@ -21,6 +41,104 @@ from kdstudy.data.dataset import Images
 from kdstudy.data.download import DataError
 
 pytestmark = pytest.mark.usefixtures("cache")
+
+
+# ---------------------------------------------------------------- digits and clothes
+
+
+def test_digits_are_stratified_and_scaled_by_their_training_split():
+    data = load("digits")
+    assert [len(getattr(data, s).y) for s in SPLITS] == [997, 300, 500]
+    whole = sum(getattr(data, s).y.bincount() for s in SPLITS)
+    for split in SPLITS:
+        y = getattr(data, split).y
+        assert ((y.bincount() - whole * len(y) / 1797).abs() < 1.5).all()
+    assert data.train.x.mean().abs() < 1e-5
+    assert data.train.x.std(correction=0) == pytest.approx(1, abs=1e-5)
+    grey = set(data.train.x.unique().tolist())  # 17 levels: one map from grey to x serves all splits
+    assert len(grey) == 17
+    assert set(data.test.x.unique().tolist()) <= grey
+
+
+def idx(values: np.ndarray) -> bytes:
+    """A gzipped IDX file of unsigned bytes."""
+    head = bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape)
+    return gzip.compress(head + values.astype(np.uint8).tobytes())
+
+
+def tiny_fashion() -> dict[str, bytes]:
+    """60 + 12 images whose first pixel is their label and whose second is their number."""
+    files, rng = {}, np.random.default_rng(0)
+    for half, n in (("train", 60), ("t10k", 12)):
+        images, labels = rng.integers(0, 256, (n, 28, 28)), np.arange(n) % 10
+        images[:, 0, 0], images[:, 0, 1] = labels, np.arange(n) + (100 if half == "t10k" else 0)
+        files |= {f"{half}-images-idx3-ubyte.gz": idx(images), f"{half}-labels-idx1-ubyte.gz": idx(labels)}
+    return files
+
+
+@pytest.fixture
+def fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    files = tiny_fashion()
+    put(tmp_path / "mine" / publish(monkeypatch, "fashion_mnist", files), files)
+    monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
+    return files
+
+
+def test_fashion_agrees_with_torchvision(fashion, tmp_path):
+    raw = {}
+    for file, data in fashion.items():
+        (tmp_path / "plain").write_bytes(gzip.decompress(data))
+        raw[file] = (read_image_file if "images" in file else read_label_file)(str(tmp_path / "plain"))
+    data = load("fashion_mnist", train=50)
+    well_formed(data)
+    pixels = raw["train-images-idx3-ubyte.gz"].view(60, 784).double()
+    order = torch.randperm(60, generator=generator(0, "fashion_mnist:split"))
+    std, mean = torch.std_mean(pixels[order[:50]], correction=0)
+    for split, at in (("train", order[:50]), ("validation", order[50:])):
+        assert_close(getattr(data, split).x.double(), (pixels[at] - mean) / std, rtol=1e-5, atol=1e-5)
+        assert torch.equal(getattr(data, split).y, raw["train-labels-idx1-ubyte.gz"][at])
+    test = raw["t10k-images-idx3-ubyte.gz"].view(12, 784).double()
+    assert_close(data.test.x.double(), (test - mean) / std, rtol=1e-5, atol=1e-5)
+    assert torch.equal(data.test.y, raw["t10k-labels-idx1-ubyte.gz"])
+
+
+def test_smaller_fashion_training_splits_are_nested_and_leave_the_rest_alone(fashion):
+    large, small = load("fashion_mnist", train=50), load("fashion_mnist", train=20)
+    assert torch.equal(small.train.y, large.train.y[:20])
+    assert torch.equal(small.validation.y, large.validation.y)
+    assert small.digest != large.digest
+
+
+@pytest.mark.parametrize("train", [0, 51])
+def test_fashion_names_the_sizes_there_are(fashion, train):
+    message = f"train: found {train!r}, allowed: a whole number from 1 to 50"
+    with pytest.raises(ValueError, match=says(message)):
+        load("fashion_mnist", train=train)
+
+
+def test_fashion_images_are_the_same_images(fashion):
+    flat, data = load("fashion_mnist", train=40), load("fashion_images", train=40)
+    well_formed(data, torch.half)
+    assert data.classes == flat.classes and data.digest != flat.digest
+    for split in SPLITS:
+        mine, other = getattr(data, split), getattr(flat, split)
+        assert mine.x.shape == (len(other.y), 1, 28, 28)
+        assert_close(mine.x.flatten(1).float(), other.x, rtol=1e-3, atol=1e-3)
+        assert torch.equal(mine.y, other.y)
+
+
+@real("FashionMNIST/raw/train-images-idx3-ubyte.gz")
+def test_real_fashion(monkeypatch):
+    monkeypatch.setenv("KDSTUDY_DATA", REAL)
+    data = load("fashion_mnist")
+    well_formed(data)
+    assert data.digest == "a9b8aff0d5433bcd"  # stored results carry it
+    assert [tuple(getattr(data, s).x.shape) for s in SPLITS] == [(50_000, 784), (10_000, 784), (10_000, 784)]
+    assert data.test.y.bincount().tolist() == [1000] * 10
+    assert (data.train.y.bincount() + data.validation.y.bincount()).tolist() == [6000] * 10
+
+
+# ---------------------------------------------------------------- Tiny-ImageNet
 
 
 @pytest.fixture
@@ -228,3 +346,100 @@ def test_real_tiny_imagenet(monkeypatch):
         sum(i.numpy().tobytes() in seen[b] for i in getattr(data, SPLITS[a]).x) for a, b in ((1, 0), (2, 0), (2, 1))
     ]
     assert shared == [4, 1, 1]  # as data/README.md says
+
+
+# ---------------------------------------------------------------- CIFAR
+
+
+BOTH = pytest.mark.parametrize("name", CIFAR)
+
+
+@BOTH
+def test_the_md5_sums_are_those_of_torchvision(name):
+    kind = getattr(tv, name.upper())
+    lists = dict([*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])])
+    folder, url, digests = download.SOURCES[name]
+    assert digests == {file: f"md5:{md5}" for file, md5 in lists.items()}
+    assert folder == f"cifar/{kind.base_folder}" and kind.url == url + kind.filename
+
+
+@BOTH
+def test_images_and_labels_agree_with_torchvision(name, tmp_path, monkeypatch):
+    put(tmp_path / "mine" / "cifar" / CIFAR[name], publish_cifar(monkeypatch, name))
+    monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
+    data = load(name)
+    well_formed(data, torch.half)
+    kind, root = getattr(tv, name.upper()), tmp_path / "mine" / "cifar"
+    halves = {half: list(kind(root, train=half == "train", transform=pixels)) for half in ("train", "test")}
+    order = torch.randperm(40, generator=generator(0, f"{name}:split")).tolist()
+    splits = {"train": order[:36], "validation": order[36:], "test": range(8)}
+    raw = {s: [halves["test" if s == "test" else "train"][i] for i in at] for s, at in splits.items()}
+    std, mean = torch.std_mean(torch.stack([x for x, _ in raw["train"]]), (0, 2, 3), correction=0, keepdim=True)
+    for split in SPLITS:
+        found = getattr(data, split)
+        assert_close(found.x.double(), (torch.stack([x for x, _ in raw[split]]) - mean) / std, rtol=1e-3, atol=1e-3)
+        assert found.y.tolist() == [y for _, y in raw[split]]
+
+
+def pixels(image: object) -> torch.Tensor:
+    return pil_to_tensor(image).double()
+
+
+def test_groups_are_the_coarse_labels(tmp_path, monkeypatch):
+    put(tmp_path / "mine" / "cifar" / CIFAR["cifar100"], publish_cifar(monkeypatch, "cifar100"))
+    monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
+    data = load("cifar100")
+    assert data.classes == ("cat", "cup", "car", "dog")
+    assert data.superclass.tolist() == [1, 0, 0, 1] and data.superclasses == ("things", "beasts")
+
+
+@BOTH
+def test_an_archive_in_our_own_folder_is_unpacked(name, cache, monkeypatch):
+    files, kind, packed = publish_cifar(monkeypatch, name), getattr(tv, name.upper()), io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for file, data in files.items():
+            info = tarfile.TarInfo(f"{CIFAR[name]}/{file}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(packed.getvalue()).hexdigest())
+    put(cache / "cifar", {kind.filename: packed.getvalue()})
+    assert not download.at_hand(name)
+    first = load(name)
+    assert download.at_hand(name)
+    (cache / "cifar" / kind.filename).unlink()
+    assert load(name).digest == first.digest
+
+
+@BOTH
+def test_absent_without_a_network_is_one_clear_error(name, cache, tmp_path, monkeypatch):
+    def offline(*args: object, **kwargs: object) -> None:
+        raise OSError("network is unreachable")
+
+    kind = getattr(tv, name.upper())
+    monkeypatch.setattr(kind, "download", offline)
+    message = (
+        f"data set '{name}' is not in {{}}, and could not be downloaded from {kind.url} (OSError: network is "
+        "unreachable). Try again with a network, or unpack the file's content into {}"
+    )
+    own, mine = f"{cache}/cifar/{CIFAR[name]}", f"{tmp_path}/mine/cifar/{CIFAR[name]}"
+    with pytest.raises(DataError, match=says(message.format(own, "this folder"))):
+        load(name)
+    monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
+    with pytest.raises(DataError, match=says(message.format(f"{mine} or {own}", "one of these folders"))):
+        load(name)
+
+
+@BOTH
+def test_altered_files_of_the_user_are_refused_and_left_alone(name, tmp_path, monkeypatch):
+    files = publish_cifar(monkeypatch, name)
+    first, kind = next(iter(files)), getattr(tv, name.upper())
+    folder: Path = put(tmp_path / "mine" / "cifar" / CIFAR[name], {**files, first: b"half"})
+    monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
+    message = (
+        f"data set '{name}': {folder} cannot be read (RuntimeError: Dataset not found or corrupted. You can use "
+        "download=True to download it). It lies in KDSTUDY_DATA and is left as it is: unpack "
+        f"{kind.url} anew, or remove the folder or unset KDSTUDY_DATA to have it downloaded"
+    )
+    with pytest.raises(DataError, match=says(message)):
+        load(name)
+    assert (folder / first).read_bytes() == b"half"

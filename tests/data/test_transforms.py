@@ -1,4 +1,4 @@
-"""What can be done to any data set: labels drawn anew, classes thinned, classes merged."""
+"""What can be done to any data set: labels drawn anew, classes thinned or merged, a fold left out."""
 
 import jaxtyping
 import pytest
@@ -7,8 +7,10 @@ from conftest import SMALL, says
 from tiny_files import load, well_formed
 
 from kdstudy.data import registry, transforms
+from kdstudy.data.dataset import Dataset
 
 LABEL = torch.arange(6000) % 6
+FOLDS = range(transforms.FOLDS)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.2, 0.6, 1.0])
@@ -68,22 +70,19 @@ def test_merged_classes_have_names(names, name):
 
 
 @pytest.mark.parametrize(
-    "treatment, value, allowed",
+    "name, value, allowed",
     [
-        ("noise", 1.5, "0 <= noise <= 1"), ("noise", -0.1, "0 <= noise <= 1"),
-        ("imbalance", 0.5, "a finite number of at least 1"),
-        ("imbalance", float("inf"), "a finite number of at least 1"),
-        ("merge", 1, "a whole number from 2 to 10, the number of classes"),
-        ("merge", 11, "a whole number from 2 to 10, the number of classes"),
-        ("merge", 2.0, "a whole number from 2 to 10, the number of classes"),
-        ("crossfit", 5, "a whole number from 0 to 4"),
+        *(("noise", value, "0 <= noise <= 1") for value in (1.5, -0.1)),
+        *(("imbalance", value, "a finite number of at least 1") for value in (0.5, float("inf"))),
+        *(("merge", value, "a whole number from 2 to 10, the number of classes") for value in (1, 11, 2.0)),
+        *(("fold", value, "a whole number from 0 to 4") for value in (-1, 5, 1.0, "2", (0,))),
     ],
-)  # fmt: skip
-def test_a_value_out_of_range_is_refused(treatment, value, allowed, monkeypatch):
+)
+def test_a_value_out_of_range_is_refused(name, value, allowed, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # types unchecked, as for a user
-    name = "fold" if treatment == "crossfit" else treatment
-    with pytest.raises(ValueError, match=says(f"{name}: found {value!r}, allowed: {allowed}")):
-        load("digits", **{treatment: value})
+    for option in (name, "crossfit") if name == "fold" else (name,):
+        with pytest.raises(ValueError, match=says(f"{name}: found {value!r}, allowed: {allowed}")):
+            load("digits", **{option: value})
 
 
 # ---------------------------------------------------------------- as options of a data set
@@ -141,3 +140,58 @@ def test_a_crossfit_validates_on_the_fold_and_then_on_its_own_split():
     assert torch.equal(part.validation.y, torch.cat([fold.validation.y, whole.validation.y]))
     assert torch.equal(part.validation.x, torch.cat([fold.validation.x, whole.validation.x]))
     assert part.digest not in (fold.digest, whole.digest)
+
+
+# ---------------------------------------------------------------- folds
+
+
+def folded(fold: object) -> Dataset:
+    return load("synthetic", **SMALL, fold=fold)
+
+
+@pytest.mark.parametrize("examples", [1, 5, 96, 997, 4003])
+def test_folds_are_equal_to_one_and_the_same_every_time(examples):
+    found = transforms.fold_of(examples)
+    torch.manual_seed(examples)
+    assert torch.equal(transforms.fold_of(examples), found)
+    sizes = found.bincount(minlength=transforms.FOLDS)
+    assert len(sizes) == transforms.FOLDS == 5 and sizes.sum() == examples
+    assert sizes.max() - sizes.min() <= 1
+
+
+def test_folds_do_not_follow_the_order_of_examples():
+    assert not torch.equal(transforms.fold_of(100), torch.arange(100) % transforms.FOLDS)
+    early = transforms.fold_of(4000)[:400].bincount(minlength=5)
+    assert ((early - 80).abs() < 40).all()
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+def test_what_is_left_and_what_is_left_out_make_up_the_training_split(fold):
+    whole, part = load("synthetic", **SMALL), folded(fold)
+    out = transforms.fold_of(96) == fold
+    for split, at in (("train", ~out), ("validation", out)):
+        found, inside = getattr(part, split), part.extra[split]
+        assert torch.equal(found.x, whole.train.x[at]) and torch.equal(found.y, whole.train.y[at])
+        assert inside.keys() == {"margin", "posterior"}
+        assert all(torch.equal(inside[k], whole.extra["train"][k][at]) for k in inside)
+    assert len(part.train.y) + len(part.validation.y) == 96
+    assert torch.equal(part.test.x, whole.test.x) and torch.equal(part.test.y, whole.test.y)
+    for kept in ("test", "law"):
+        assert all(torch.equal(part.extra[kept][k], v) for k, v in whole.extra[kept].items())
+    assert (part.name, part.classes, part.superclasses) == (whole.name, whole.classes, whole.superclasses)
+    assert torch.equal(part.superclass, whole.superclass)
+    well_formed(part)
+
+
+def test_a_data_set_without_more_to_say_of_its_examples_has_folds_too():
+    part = load("digits", fold=4)
+    assert [len(getattr(part, s).y) for s in ("train", "validation", "test")] == [798, 199, 500]
+    assert not any(part.extra.values())
+    well_formed(part)
+
+
+def test_every_fold_has_a_digest_of_its_own():
+    digests = [load("synthetic", **SMALL).digest, *(folded(f).digest for f in FOLDS)]
+    assert len(set(digests)) == len(digests)
+    assert folded(3).digest == digests[4]
+    assert load("synthetic", **SMALL | {"seed": 1}, fold=3).digest not in digests
