@@ -81,8 +81,8 @@ def test_any_numbers_are_diagnosed(fill, shape):
     v, y = np.full(shape, fill), np.arange(shape[0]) % shape[1]
     v[0, 0] = 1.0
     other = {"student_logits": v, "heldout_teacher_logits": v, "heldout_labels": y, "student_val_logits": v}
-    for given in ({}, other | {"superclass": np.zeros(shape[1]), "tau": 2}):
-        found = diagnose(v, y, **given)
+    for more in ({}, other | {"superclass": np.zeros(shape[1]), "tau": 2}):
+        found = diagnose(v, y, **more)
         assert found.codes and found.as_json()
         assert found.facts["rows_left_out"] == int((~np.isfinite(v).all(1)).sum())
 
