@@ -133,16 +133,14 @@ def tf_kd(outputs, teacher_outputs, labels, T, a):
     return (1.0 - a) * F.cross_entropy(outputs, labels) + a * D_KL
 
 
-distiller = plant("distiller", "tau_squared_missing", lambda z, v, y, T, a: a * kl(z, v, T) + (1 - a) * ce(z, y))
-times_tau = plant("times_tau", "tau_not_squared", lambda z, v, y, T, a: a * T * kl(z, v, T) + (1 - a) * ce(z, y))
-tf_kd_without_squared = plant(
+plant("distiller", "tau_squared_missing", lambda z, v, y, T, a: a * kl(z, v, T) + (1 - a) * ce(z, y))
+plant("times_tau", "tau_not_squared", lambda z, v, y, T, a: a * T * kl(z, v, T) + (1 - a) * ce(z, y))
+plant(
     "tf_kd_without_squared", "averaged_over_classes tau_squared_missing",
     lambda z, v, y, T, a: (1 - a) * ce(z, y) + a * nn.KLDivLoss()(log_cool(z, T), cool(v, T)),
 )  # fmt: skip
-swapped_weights = plant(
-    "swapped_weights", "alpha_swapped", lambda z, v, y, T, a: (1 - a) * T * T * kl(z, v, T) + a * ce(z, y)
-)
-soft_only = plant("soft_only", "hard_term_missing", lambda z, v, y, T, a: T * T * kl(z, v, T))
+plant("swapped_weights", "alpha_swapped", lambda z, v, y, T, a: (1 - a) * T * T * kl(z, v, T) + a * ce(z, y))
+plant("soft_only", "hard_term_missing", lambda z, v, y, T, a: T * T * kl(z, v, T))
 plant("squared_twice", "tau_squared_twice",
       lambda z, v, y, T, a: a * T**2 * (kl(z, v, T) * T**2) + (1 - a) * ce(z, y))  # fmt: skip
 plant("squared_around_both", "tau_squared_on_hard",
