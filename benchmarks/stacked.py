@@ -27,8 +27,7 @@ from kdstudy.core.spec import Data, Recipe, Run, pairs
 from kdstudy.data import registry
 from kdstudy.data.dataset import Dataset
 from kdstudy.distill import conditions
-from kdstudy.study import recipes
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import plans, recipes
 from kdstudy.train import mlp, trainer
 
 SHAPE = {"classes": 150, "features": 256, "superclasses": 10, "train": 768, "validation": 154, "test": 230}

@@ -1,7 +1,7 @@
 """A reproducible study of why knowledge distillation works and when it fails.
 
     from kdstudy import ask, difference, interval
-    from kdstudy.study.plans.levels import universe
+    from kdstudy.study.plans import universe
 
     table = ask(universe(dataset="digits", seeds=5)["study"])
     print(interval(difference(table, {"condition": "kd"}, {"condition": "hard"}, "test_accuracy")))

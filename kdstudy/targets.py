@@ -2,4 +2,4 @@
 
 from kdstudy.core.moved import moved
 
-__getattr__ = moved(__name__, "kdstudy.distill.conditions", "kdstudy.distill.registry")
+__getattr__ = moved(__name__, "kdstudy.distill.conditions")

@@ -15,7 +15,7 @@ from kdstudy.core.spec import Data, Recipe, Run, pairs  # noqa: E402
 from kdstudy.data import registry  # noqa: E402
 from kdstudy.distill import conditions  # noqa: E402
 from kdstudy.engine import stacks  # noqa: E402
-from kdstudy.study.plans import levels as plans  # noqa: E402
+from kdstudy.study import plans  # noqa: E402
 from kdstudy.train import mlp  # noqa: E402
 
 pytest.register_assert_rewrite("stored", "tiny_files")  # they say what they compared, as tests do
@@ -36,7 +36,7 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chapters ask for no convolutional networks unless a test names their data, which take hours to train."""
-    monkeypatch.setattr(plans, "IMAGES", ())
+    monkeypatch.setattr(plans.levels, "IMAGES", ())
 
 
 @pytest.fixture

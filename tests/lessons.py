@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 from torch.testing import assert_close
 
-from kdstudy.distill import conditions, registry
+from kdstudy.distill import conditions
 from kdstudy.distill.conditions import Context, Target, make, target
 
 F64 = torch.float64
@@ -63,7 +63,7 @@ def many(examples: int, classes: int, seed: int = 0) -> Lesson:
     teacher += torch.randn(classes, classes, generator=g, dtype=F64)[label]  # classes the teacher finds alike
     teacher[torch.arange(examples), label] += 3
     rows = torch.randn(classes, 5, generator=g, dtype=F64)
-    values = dict.fromkeys(registry.ALLOWED, 1.0) | {"tau": 2.0, "k": 2.0}
+    values = dict.fromkeys(conditions.ALLOWED, 1.0) | {"tau": 2.0, "k": 2.0}
     return teacher, label, Context(classes, F64, torch.arange(classes) // 2, rows, seed), values
 
 

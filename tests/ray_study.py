@@ -16,7 +16,7 @@ from kdstudy.engine import ask, stacks
 from kdstudy.engine import ray as ray_executor
 from kdstudy.store.published import Published
 from kdstudy.store.working import Store
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import plans
 
 WIDTH = 2  # many small stacks
 

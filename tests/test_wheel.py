@@ -59,7 +59,7 @@ COMMAND = "from kdstudy.cli.main import main; main()"
 def test_results_are_found_and_what_is_trained_goes_to_the_user_s_folder(use, installed, tmp_path):
     code = (
         "import kdstudy\nfrom kdstudy import ask\n"
-        "from kdstudy.study.plans.levels import universe\nprint(kdstudy.__file__)\n"
+        "from kdstudy.study.plans import universe\nprint(kdstudy.__file__)\n"
         "asked = universe(dataset='digits', tau=4.0, alpha=0.9, epsilon=0.1, weight_decay=0.0, seeds=1)['study']\n"
         "print(*ask(asked)['source'].unique())"
     )

@@ -11,9 +11,9 @@ from kdstudy.core.spec import Run
 from kdstudy.data.registry import load
 from kdstudy.diagnosis.api import diagnose
 from kdstudy.store.working import Store
+from kdstudy.study import plans
 from kdstudy.study.calibration.table import logits
 from kdstudy.study.calibration.teachers import CORRUPTIONS, EXPECTED
-from kdstudy.study.plans import levels as plans
 
 EXAMPLE = paths.ROOT / "data/results/example_teacher.npz"
 

@@ -15,7 +15,7 @@ from kdstudy.stats import factorial, paired
 from kdstudy.store.published import Classes, Published
 from kdstudy.store.results import Results
 from kdstudy.store.working import Record
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import plans
 
 FIGURE = paths.ROOT / "book/_static/ladder.png"  # the README's
 

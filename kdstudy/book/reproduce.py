@@ -15,7 +15,7 @@ from kdstudy.stats import paired
 from kdstudy.store.provenance import stale_rows
 from kdstudy.store.published import Published
 from kdstudy.store.working import Store
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import plans
 
 NOT_COMPARED = ("seconds", "version")
 

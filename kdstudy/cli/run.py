@@ -98,7 +98,7 @@ def parsed(chapter: str, texts: list[tuple[str, str]]) -> dict[str, object]:
 def _absolute(given: object) -> list[str]:
     """Data sets, with paths of the user's own from the root."""
     from kdstudy.data import registry
-    from kdstudy.study.plans import levels as plans
+    from kdstudy.study import plans
 
     own = registry.is_own
     return [str(Path(n).expanduser().absolute()) if own(n) else n for n in plans.several(given)]
@@ -114,7 +114,7 @@ def notebook(chapter: str) -> Path:
 
 def needed(chapter: str, values: dict[str, object]) -> list["Run"]:
     """The runs a chapter needs with these parameters; none for a chapter without a plan."""
-    from kdstudy.study.plans import levels as plans
+    from kdstudy.study import plans
 
     plugins.load()
     defaults = {name: p.default for name, p in notebooks.parameters(notebook(chapter)).items()}

@@ -13,9 +13,8 @@ from scipy.special import log_softmax
 from torch.nn.functional import one_hot
 
 from kdstudy.distill import conditions
-from kdstudy.distill.conditions import Labels, Logits
+from kdstudy.distill.conditions import Context, Labels, Logits, condition
 from kdstudy.distill.loss import Target
-from kdstudy.distill.registry import Context, condition
 
 FAULTS = ("fault_class_mean", "fault_no_tau2", "fault_softmax_twice", "fault_detached", "fault_class_offset",
           "fault_student_cooled", "fault_argmax", "shuffled_teacher")  # fmt: skip

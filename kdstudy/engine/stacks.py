@@ -20,14 +20,13 @@ from kdstudy.core.spec import RECIPE_VERSION, Recipe, Run
 from kdstudy.core.threads import one_thread
 from kdstudy.data import registry
 from kdstudy.store.working import Record, Store
-from kdstudy.train import cnn, mlp
-from kdstudy.train import metrics as measures
+from kdstudy.train import cnn, metrics, mlp
 
 WIDEST = 64  # runs in one stack
 SIDE_BY_SIDE = {"cpu": 4, "cuda": 32}  # convolutional networks in one stack
 MANY = 16  # runs of one seed that make a stack of their own
 MEMORY = 1.5e9  # bytes of targets in one stack
-LEFT = (*(f"logits_{s}" for s in measures.SPLITS), "rows")  # what a run must leave to teach
+LEFT = (*(f"logits_{s}" for s in metrics.SPLITS), "rows")  # what a run must leave to teach
 TAUGHT = (*LEFT, "weights")  # what students may need of it
 NO_MEMORY = ("can't allocate memory", "out of memory")  # what a RuntimeError of torch says
 T = TypeVar("T")

@@ -17,8 +17,7 @@ from kdstudy.data import registry, transforms
 from kdstudy.data.dataset import Dataset
 from kdstudy.engine import stacks
 from kdstudy.store.working import Record, Store
-from kdstudy.train import metrics as measures
-from kdstudy.train import mlp
+from kdstudy.train import metrics, mlp
 
 Logits = dict[str, Tensor]
 Compose = Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]
@@ -91,7 +90,7 @@ def finer(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> 
     whole = registry.load(member.data)
     group = transforms.groups(len(whole.classes), len(data.classes), whole.superclass)
     within = group == torch.arange(len(data.classes))[:, None]
-    return {s: torch.stack([left[member.key][s][:, g].logsumexp(-1) for g in within], -1) for s in measures.SPLITS}
+    return {s: torch.stack([left[member.key][s][:, g].logsumexp(-1) for g in within], -1) for s in metrics.SPLITS}
 
 
 @compose
@@ -101,7 +100,7 @@ def exact(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> 
         raise ValueError(
             f"an exact teacher of {data.name!r}: found no posterior, allowed: a data set that knows P(y | x)"
         )
-    return {s: data.extra[s]["posterior"].clamp(min=SMALLEST).log().float() for s in measures.SPLITS}
+    return {s: data.extra[s]["posterior"].clamp(min=SMALLEST).log().float() for s in metrics.SPLITS}
 
 
 def record(run: Run, store: Store) -> Record:
@@ -109,6 +108,6 @@ def record(run: Run, store: Store) -> Record:
     data, held = registry.load(plain(run)), store.arrays([m.key for m in members(run)], stacks.LEFT)
     left = {key: stacks.tensors(arrays) for key, arrays in held.items()}
     logits = COMPOSED[kind(run)](run, left, data)
-    metrics, arrays = measures.evaluate(logits, {s: getattr(data, s).y for s in logits}, None)
+    scores, arrays = metrics.evaluate(logits, {s: getattr(data, s).y for s in logits}, None)
     arrays |= {f"logits_{s}": z.numpy() for s, z in logits.items()} | {"rows": np.zeros((0, 0), np.float32)}
-    return stacks.record(mlp.Result(run, metrics, arrays), data.digest, 0.0)
+    return stacks.record(mlp.Result(run, scores, arrays), data.digest, 0.0)

@@ -19,8 +19,7 @@ import pandas as pd
 from kdstudy.distill import identities
 from kdstudy.engine import ask
 from kdstudy.stats import factorial, paired
-from kdstudy.study import array_metrics
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import array_metrics, plans
 
 FILE = Path(__file__).with_suffix(".toml")
 COLUMNS = ["claim", "dataset", "effect", "low", "high", "n", "p", "verdict"]

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from kdstudy.core.spec import Condition, Data, Recipe, Run, require
 from kdstudy.data import registry
-from kdstudy.distill import conditions as targets
+from kdstudy.distill import conditions
 
 T = TypeVar("T")
 Several = T | Sequence[T]
@@ -85,29 +85,29 @@ def setup(dataset: str, hidden: int | None = None, epochs: int | None = None) ->
 
 def settings(name: str, **values: Several[float]) -> list[Condition]:
     """A condition at every combination of those given values that it has a parameter for."""
-    own = {k: several(v) for k, v in values.items() if k in targets.parameters(name)}
-    return [targets.make(name, **dict(zip(own, combination))) for combination in product(*own.values())]
+    own = {k: several(v) for k, v in values.items() if k in conditions.parameters(name)}
+    return [conditions.make(name, **dict(zip(own, combination))) for combination in product(*own.values())]
 
 
 def teacher_of(data: Data, recipe: Recipe, seed: int) -> Run:
     """The hard-label teacher that student seed `seed` listens to."""
-    return Run(data, recipe, targets.make("hard"), TEACHER_SEED + seed)
+    return Run(data, recipe, conditions.make("hard"), TEACHER_SEED + seed)
 
 
 def listened(data: Data, own: Setup, condition: Condition, seed: int) -> Run | None:
     """The teacher of a student: the seed's own, for `random_teacher` as it was drawn, or none."""
-    if not targets.listens(condition.name):
+    if not conditions.listens(condition.name):
         return None
     recipe = replace(own.teacher, epochs=0) if condition.name == "random_teacher" else own.teacher
     return teacher_of(data, recipe, seed)
 
 
-def students(data: Data, own: Setup, conditions: Iterable[Condition], seeds: Sequence[int]) -> list[Run]:
+def students(data: Data, own: Setup, taught: Iterable[Condition], seeds: Sequence[int]) -> list[Run]:
     """One run for each condition and seed, with the seed's teacher where the condition listens.
 
     A condition that needs super-classes is left out where the data set has none.
     """
-    able = [c for c in conditions if c.name not in GROUPED or registry.grouped(data)]
+    able = [c for c in taught if c.name not in GROUPED or registry.grouped(data)]
     return [Run(data, own.student, c, s, listened(data, own, c, s)) for c, s in product(able, seeds)]
 
 

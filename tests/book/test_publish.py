@@ -11,7 +11,7 @@ from kdstudy.core.spec import Data, Run
 from kdstudy.engine import ask
 from kdstudy.store.published import Classes, Published
 from kdstudy.store.working import Store
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import plans
 
 FIRST = [tiny_run("hard", s) for s in range(2)] + [
     tiny_run("class_mean", s, tau=t) for s in range(2) for t in (1.0, 4.0)

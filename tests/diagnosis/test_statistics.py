@@ -14,7 +14,7 @@ from kdstudy.diagnosis.statistics.classes import class_structure, standardised_o
 from kdstudy.diagnosis.statistics.examples import row_statistics
 from kdstudy.diagnosis.statistics.shares import BLOCKS, LEVEL_NAMES, jackknife_blocks, level_shares, mean_mass
 from kdstudy.distill import conditions, levels, loss
-from kdstudy.distill.registry import Context
+from kdstudy.distill.conditions import Context
 
 V, Y = teacher()
 

@@ -7,7 +7,7 @@ from conftest import says
 from lessons import ALL, F64, LABEL, LISTENING, TEACHER, close, context
 
 from kdstudy.core.spec import Condition
-from kdstudy.distill import conditions, registry
+from kdstudy.distill import conditions
 from kdstudy.distill.conditions import Context, make, target
 
 
@@ -22,13 +22,13 @@ def test_parameters_and_listeners():
 
 
 def test_every_parameter_has_its_range_and_every_range_a_parameter():
-    assert {key for name in ALL for key in conditions.parameters(name)} == registry.ALLOWED.keys()
+    assert {key for name in ALL for key in conditions.parameters(name)} == conditions.ALLOWED.keys()
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_defaults_are_known_and_allowed(name):
     for key, default in conditions.parameters(name).items():
-        ok, _ = registry.ALLOWED[key]
+        ok, _ = conditions.ALLOWED[key]
         assert ok(default)
 
 

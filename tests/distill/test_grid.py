@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 from torch.testing import assert_close
 
 from kdstudy.distill import conditions, levels
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import plans
 
 MEAN_MASS = ["label_smoothing_matched", "class_matched", "instance_matched", "kd_sim", "kd_rel", "class_permuted"]
 OWN_MASS = ["kd_pt", "kd_pt_class", "kd_pt_sim", "example_permuted"]

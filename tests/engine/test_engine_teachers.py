@@ -13,7 +13,7 @@ from kdstudy.distill import conditions
 from kdstudy.engine import ask
 from kdstudy.engine import teachers as composed
 from kdstudy.store.working import Store
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import plans
 from kdstudy.train import metrics
 
 pytestmark = pytest.mark.usefixtures("on_cpu")

@@ -16,7 +16,7 @@ MINE = """
 import torch
 from kdstudy.train.metrics import measure
 from kdstudy.data.registry import dataset
-from kdstudy.distill.registry import condition
+from kdstudy.distill.conditions import condition
 from kdstudy.distill.loss import Target
 from kdstudy.engine.teachers import compose
 
@@ -51,8 +51,7 @@ def silent(run, left, data):
 ASK = """
 from kdstudy.engine import ask as runs
 from kdstudy.engine import teachers
-from kdstudy.study.plans.levels import study
-from kdstudy.study.plans.failures import under
+from kdstudy.study.plans import study, under
 
 asked = study("rings", "hard, kd, mine", tau=2.0, alpha=0.9, weight_decay=0.0, seeds=2, epochs=2)
 frame = runs.ask(asked + under(asked, lambda t: teachers.of(t, "silent")))
@@ -98,7 +97,7 @@ def test_a_plugin_that_fails_is_named_with_its_error(monkeypatch):
 def test_a_condition_without_source_is_refused_before_anything_is_trained(script):
     source = f"""
 from kdstudy.engine import ask as runs
-from kdstudy.study.plans.levels import study
+from kdstudy.study.plans import study
 exec(compile({MINE!r}, "<prompt>", "exec"))
 try:
     runs.ask(study("digits", "mine", seeds=1, epochs=1))

@@ -12,7 +12,7 @@ from kdstudy.figures.shared import classes as by_class
 from kdstudy.figures.shared import levels, search
 from kdstudy.stats import factorial, paired
 from kdstudy.store.published import Classes
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import plans
 
 DKD = {"tckd": "target", "nckd": "nontarget", "dkd": "nontarget"}
 BUILDERS = {

@@ -17,8 +17,7 @@ from kdstudy.figures.chapters import domain
 from kdstudy.figures.shared import geometry
 from kdstudy.stats import mantel, paired
 from kdstudy.store.published import Classes
-from kdstudy.study import array_metrics, claims
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import array_metrics, claims, plans
 
 CONDITIONS = "hard, label_smoothing_matched, class_matched, kd_sim, class_permuted, kd"
 SHAPES = ["class_matched", "kd_sim", "class_permuted"]

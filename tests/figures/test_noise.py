@@ -15,8 +15,7 @@ from kdstudy.data import registry
 from kdstudy.engine import ask
 from kdstudy.figures.chapters import noise
 from kdstudy.stats import paired
-from kdstudy.study import array_metrics
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import array_metrics, plans
 from kdstudy.study.theory import smoothed_label_kl, unchanged_share
 
 GAIN = {"hard": 0.0, "label_smoothing_matched": 0.02, "kd": 0.03}  # over hard labels at weight decay 0.01

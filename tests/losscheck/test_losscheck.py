@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from kdstudy import check_loss
 from kdstudy.distill import conditions
-from kdstudy.distill.registry import Context
+from kdstudy.distill.conditions import Context
 from kdstudy.losscheck.call import draw_batch
 from kdstudy.losscheck.report import WORDS, finding
 from kdstudy.losscheck.variants import FORM_FAULTS, HARD_TERMS, INPUTS, Form, KDLoss, forms, weightings

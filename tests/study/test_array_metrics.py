@@ -9,8 +9,7 @@ from kdstudy.core.spec import Data, Recipe
 from kdstudy.data import registry, transforms
 from kdstudy.engine import ask
 from kdstudy.stats import mantel
-from kdstudy.study import array_metrics
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import array_metrics, plans
 from kdstudy.train import probe
 
 TAUGHT = [tiny_run(name, s) for s in range(2) for name in ("hard", "kd", "random_teacher")]

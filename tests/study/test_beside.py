@@ -12,8 +12,7 @@ from kdstudy.figures import style
 from kdstudy.stats import paired
 from kdstudy.store.published import Published
 from kdstudy.store.working import Record, Store
-from kdstudy.study import claims, verdicts
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import claims, plans, verdicts
 from kdstudy.study.recipes import setup
 
 CHAPTERS = ("universe", "domain", "instance", "decomposition")

@@ -9,9 +9,8 @@ from conftest import says
 from kdstudy.distill import identities
 from kdstudy.engine import teacher_statistics as anatomy
 from kdstudy.stats import factorial
-from kdstudy.study import array_metrics, claims
+from kdstudy.study import array_metrics, claims, plans
 from kdstudy.study.claims import Claim, load
-from kdstudy.study.plans import levels as plans
 from kdstudy.train import metrics
 
 ALL = load()

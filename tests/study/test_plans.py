@@ -9,10 +9,9 @@ from conftest import TINY
 
 from kdstudy.core.spec import Recipe
 from kdstudy.data import registry
-from kdstudy.distill import conditions as targets
-from kdstudy.study import recipes
+from kdstudy.distill import conditions
+from kdstudy.study import plans, recipes
 from kdstudy.study.plans import failures
-from kdstudy.study.plans import levels as plans
 from kdstudy.train import networks
 
 SMALL = {"dataset": "digits", "tau": [1.0, 4.0], "alpha": [0.5], "epsilon": [0.1], "weight_decay": [0.0], "seeds": 2}
@@ -22,22 +21,22 @@ def small(**changes):
     return plans.universe(**SMALL | changes)["study"]
 
 
-def params(conditions) -> list[dict[str, float]]:
-    return [dict(c.params) for c in conditions]
+def params(made) -> list[dict[str, float]]:
+    return [dict(c.params) for c in made]
 
 
 def test_settings_cross_the_parameters_a_condition_has_and_no_other():
     given = {"tau": [1.0, 2.0], "alpha": [0.5, 0.9], "epsilon": [0.1, 0.2, 0.3]}
-    assert params(plans.settings("kd", **given)) == [
+    assert params(recipes.settings("kd", **given)) == [
         {"tau": t, "alpha": a} for t in (1.0, 2.0) for a in (0.5, 0.9)
     ]  # fmt: skip
-    assert params(plans.settings("label_smoothing", **given)) == [{"epsilon": e} for e in (0.1, 0.2, 0.3)]
-    assert params(plans.settings("hard", **given)) == [{}]
+    assert params(recipes.settings("label_smoothing", **given)) == [{"epsilon": e} for e in (0.1, 0.2, 0.3)]
+    assert params(recipes.settings("hard", **given)) == [{}]
 
 
 def test_settings_fill_in_defaults_and_take_single_values():
-    assert params(plans.settings("kd")) == [targets.parameters("kd")]
-    assert params(plans.settings("kd", tau=3)) == [{"tau": 3.0, "alpha": targets.parameters("kd")["alpha"]}]
+    assert params(recipes.settings("kd")) == [conditions.parameters("kd")]
+    assert params(recipes.settings("kd", tau=3)) == [{"tau": 3.0, "alpha": conditions.parameters("kd")["alpha"]}]
 
 
 @pytest.mark.parametrize(
@@ -53,15 +52,15 @@ def test_several_values_or_one(value, expected):
 
 @pytest.mark.parametrize(("seeds", "expected"), [(3, [0, 1, 2]), (1, [0]), ([7, 3], [7, 3]), ((5,), [5])])
 def test_seeds_are_a_count_or_a_list(seeds, expected):
-    assert plans.seed_list(seeds) == expected
+    assert recipes.seed_list(seeds) == expected
     assert list(dict.fromkeys(r.seed for r in small(seeds=seeds, conditions="hard"))) == expected
 
 
 def test_without_a_word_on_seeds_each_data_set_has_its_own_count():
     asked = plans.study(["digits", "fashion_mnist"], "hard", weight_decay=[])
     assert Counter(r.data.name for r in asked) == {"digits": 20, "fashion_mnist": 10}
-    assert plans.seed_list(None, recipes.SETUPS["synthetic"]) == list(range(20))
-    assert plans.seed_list(None) == list(range(recipes.DEFAULT.seeds))
+    assert recipes.seed_list(None, recipes.SETUPS["synthetic"]) == list(range(20))
+    assert recipes.seed_list(None) == list(range(recipes.DEFAULT.seeds))
 
 
 @pytest.mark.parametrize("seeds", [0, -2])
@@ -80,13 +79,13 @@ def test_only_conditions_that_listen_have_a_teacher():
     asked = small()
     assert {r.condition.name for r in asked} == set(plans.UNIVERSE)
     for run in asked:
-        assert (run.teacher is not None) == targets.listens(run.condition.name)
+        assert (run.teacher is not None) == conditions.listens(run.condition.name)
 
 
 def test_a_teacher_is_hard_labels_on_the_same_data_with_its_own_seed_and_recipe():
     for run in small(conditions="kd"):
         teacher = run.teacher
-        assert (teacher.data, teacher.condition) == (run.data, targets.make("hard"))
+        assert (teacher.data, teacher.condition) == (run.data, conditions.make("hard"))
         assert teacher.seed == recipes.TEACHER_SEED + run.seed
         assert teacher.recipe == recipes.SETUPS["digits"].teacher
         assert teacher.teacher is None
@@ -107,11 +106,11 @@ SEARCHED = [
 ]
 
 
-@pytest.mark.parametrize(("plan", "conditions"), SEARCHED, ids=[p.__name__ for p, _ in SEARCHED])
-def test_the_baseline_is_searched_as_widely_as_every_method(plan, conditions):
+@pytest.mark.parametrize(("plan", "expected"), SEARCHED, ids=[p.__name__ for p, _ in SEARCHED])
+def test_the_baseline_is_searched_as_widely_as_every_method(plan, expected):
     asked = plan(dataset="digits", seeds=1)["study"]
     searched = Counter(r.condition.name for r in asked)
-    assert set(searched) == conditions
+    assert set(searched) == expected
     assert set(searched.values()) == {8}
     decays = [r.recipe.weight_decay for r in asked if r.condition.name == "hard"]
     assert sorted(decays) == sorted(plans.WEIGHT_DECAYS)
@@ -146,9 +145,9 @@ def test_epochs_replace_those_of_student_and_teacher():
 def test_every_data_set_of_the_plan_has_its_own_setup():
     images = {"fashion_images", "tiny_imagenet", "cifar10", "cifar100"}
     assert set(recipes.SETUPS) == {*plans.DATASETS, *images}
-    assert plans.setup("something new") == recipes.DEFAULT
+    assert recipes.setup("something new") == recipes.DEFAULT
     for name, own in recipes.SETUPS.items():
-        assert plans.setup(name) == own
+        assert recipes.setup(name) == own
         if own.student.net == "mlp":
             assert max(own.teacher.hidden) > max(own.student.hidden)
         else:
@@ -173,7 +172,7 @@ def test_an_unknown_data_set():
 
 
 def test_an_unknown_condition():
-    message = f"condition 'hardt' is unknown; there are: {', '.join(targets.CONDITIONS)}; did you mean 'hard'?"
+    message = f"condition 'hardt' is unknown; there are: {', '.join(conditions.CONDITIONS)}; did you mean 'hard'?"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         small(conditions="kd, hardt")
 

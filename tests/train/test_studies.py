@@ -7,8 +7,7 @@ from lessons import LABEL, TEACHER, context
 from kdstudy.core.spec import Data
 from kdstudy.data import registry, transforms
 from kdstudy.distill import conditions
-from kdstudy.study import recipes
-from kdstudy.study.plans import levels as plans
+from kdstudy.study import plans, recipes
 
 # ---------------------------------------------------------------- studies
 

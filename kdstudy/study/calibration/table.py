@@ -12,8 +12,8 @@ from kdstudy.diagnosis.rules import RULES, findings
 from kdstudy.diagnosis.statistics.all import compute_statistics
 from kdstudy.engine import ask
 from kdstudy.store.working import Store
+from kdstudy.study import plans
 from kdstudy.study.calibration.teachers import CORRUPTIONS, NOISE, Case, cases
-from kdstudy.study.plans import levels as plans
 
 DIGITS = 6  # of statistics in the table
 

@@ -9,11 +9,11 @@ from itertools import product
 
 from kdstudy.core.spec import Data, Recipe, Run, pairs
 from kdstudy.data import registry
-from kdstudy.distill import conditions as targets
-from kdstudy.distill import faults
+from kdstudy.distill import conditions, faults
 from kdstudy.engine import teachers as composed
-from kdstudy.study.plans import levels as plans
-from kdstudy.study.plans.levels import Parts, Several, plan, several
+from kdstudy.study.plans import levels
+from kdstudy.study.plans.levels import Parts, plan
+from kdstudy.study.recipes import Several, several, teachers
 
 DATASETS = ("synthetic", "digits", "clinc150")
 SEEDS = {"synthetic": 10, "digits": 10, "clinc150": 6}  # these chapters train several teachers for each seed
@@ -35,7 +35,7 @@ def study(
     runs = []
     for data in map(registry.named, several(dataset)):
         own = SEEDS.get(data.name) if seeds is None else seeds
-        runs += plans.study(data, conditions, seeds=own, **given)
+        runs += levels.study(data, conditions, seeds=own, **given)
     return list(dict.fromkeys(runs))
 
 
@@ -47,7 +47,7 @@ def under(runs: Iterable[Run], change: Change, conditions: Several[str] = "kd") 
 
 def smoothed(epsilon: float) -> Change:
     """The teacher, trained with label smoothing."""
-    condition = targets.make("label_smoothing", epsilon=epsilon)
+    condition = conditions.make("label_smoothing", epsilon=epsilon)
     return lambda t: replace(t, condition=condition) if epsilon else t
 
 
@@ -63,7 +63,7 @@ def _scaled(recipe: Recipe, size: float, length: float) -> Recipe:
 
 def assistant(student: Recipe, tau: float, alpha: float) -> Change:
     """A KD student of the teacher, of geometric mean width between teacher and student. Mirzadeh et al. 2020."""
-    condition = targets.make("kd", tau=tau, alpha=alpha)
+    condition = conditions.make("kd", tau=tau, alpha=alpha)
 
     def between(t: Run) -> Run:
         hidden = tuple(round((h * s) ** 0.5) for h, s in zip(t.recipe.hidden, student.hidden))
@@ -85,8 +85,8 @@ def smoothed_teacher(
     own = study(dataset, conditions, seeds, **{"weight_decay": WEIGHT_DECAYS} | given)
     grid = [r for e in dict.fromkeys((0.0, *several(epsilon))) for r in under(own, smoothed(e))]
     strong = under(own, smoothed(claimed), conditions)
-    return {"study": own, "smoothed": strong, "grid": grid, "pair": plans.teachers(own + strong),
-            "teachers": plans.teachers(grid)}  # fmt: skip
+    return {"study": own, "smoothed": strong, "grid": grid, "pair": teachers(own + strong),
+            "teachers": teachers(grid)}  # fmt: skip
 
 
 @plan
@@ -108,7 +108,7 @@ def too_good_teacher(
     return {
         "study": own, "largest": under(own, scaled(max(sizes), max(lengths))), "grid": grid, "early": early,
         "crossfitted": cross, "assistant": helped,
-        "teachers": plans.teachers([*own, *grid, *cross, *helped]),
+        "teachers": teachers([*own, *grid, *cross, *helped]),
     }  # fmt: skip
 
 
@@ -123,13 +123,13 @@ def temperature(
 ) -> Parts:
     """Every cell of the grid of mass x shape at every temperature and weight; KD in students `width` times as wide."""
     given = {"weight_decay": WEIGHT_DECAYS} | given
-    own = study(dataset, ("hard", *plans.GRID), seeds, tau=tau, alpha=alpha, **given)
+    own = study(dataset, ("hard", *levels.GRID), seeds, tau=tau, alpha=alpha, **given)
     kd = [r for r in own if r.condition.name == "kd"]
     hottest = max(map(float, several(tau)))
     hot, warm = ([r for r in kd if (r.condition.tau == hottest) == is_] for is_ in (True, False))
     heavy = [r for r in kd if dict(r.condition.params)["alpha"] == min(several(alpha), key=lambda a: abs(a - HEAVY))]
     wide = [replace(r, recipe=_scaled(r.recipe, w, 1)) for w in (1, *several(width)) for r in heavy]
-    return {"study": own, "hot": hot, "warm": warm, "wide": wide, "teachers": plans.teachers(own)}
+    return {"study": own, "hot": hot, "warm": warm, "wide": wide, "teachers": teachers(own)}
 
 
 def merged(dataset: Several[str], classes: Several[int] | None) -> list[Data]:
@@ -166,7 +166,7 @@ def few_classes(
     fewer = [r for r in by if "merge" in dict(r.data.options)]
     finer, best = (under(part, lambda t: composed.of(t, "finer")) for part in (fewer, some))
     return {"study": own, "few": some, "few_finer": best, "merged": by, "finer": finer,
-            "teachers": plans.teachers([*by, *finer])}  # fmt: skip
+            "teachers": teachers([*by, *finer])}  # fmt: skip
 
 
 @plan
@@ -182,11 +182,11 @@ def noise(
     """Training labels drawn anew with probability `noise`; classes of unequal size; and two other teachers."""
     given = {"weight_decay": WEIGHT_DECAYS, "tau": tau, "alpha": alpha} | given
     names = list(map(registry.named, several(dataset)))
-    levels = {
+    drawn = {
         n: [d if not n else _with(d, "noise", n) for d in names] for n in dict.fromkeys((*several(noise), claimed))
     }
-    own, noisy = study(names, ("hard", "kd"), seeds, **given), study(levels[claimed], LEVELS, seeds, **given)
-    every = study([d for n in levels for d in levels[n]], ("hard", "label_smoothing_matched", "kd"), seeds, **given)
+    own, noisy = study(names, ("hard", "kd"), seeds, **given), study(drawn[claimed], LEVELS, seeds, **given)
+    every = study([d for n in drawn for d in drawn[n]], ("hard", "label_smoothing_matched", "kd"), seeds, **given)
     rare = [_with(d, *IMBALANCED.get(d.name, ("imbalance", RATIO))) for d in names]
     skewed = study(rare, ("hard", "label_smoothing_matched", "kd"), seeds, **given)
     cross = under(noisy, lambda t: composed.of(t, "crossfitted"))
@@ -195,7 +195,7 @@ def noise(
         "study": own, "noisy": noisy, "noise": every, "imbalanced": skewed, "crossfitted": cross,
         "exact": under(at, lambda t: composed.of(t, "exact")),
         "law": under(known, lambda t: composed.of(t, "exact")),
-        "teachers": plans.teachers([*every, *cross, *skewed]),
+        "teachers": teachers([*every, *cross, *skewed]),
     }  # fmt: skip
 
 
@@ -208,4 +208,4 @@ def silent_bugs(
 ) -> Parts:
     """KD as it is meant and with each planted fault, all searched alike."""
     own = study(dataset, conditions, seeds, **{"weight_decay": WEIGHT_DECAYS} | given)
-    return {"study": own, "teachers": plans.teachers(own)}
+    return {"study": own, "teachers": teachers(own)}

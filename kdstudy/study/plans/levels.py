@@ -192,6 +192,3 @@ def every(chapter: str, **given: object) -> list[Run]:
     names = PLANS if chapter == "scoreboard" else {chapter} & PLANS.keys()
     given = {k: v for k, v in given.items() if v is not None and k not in NOT_PLANNED}
     return list(dict.fromkeys(run for name in names for part in PLANS[name](**given).values() for run in part))
-
-
-from kdstudy.study.plans import failures  # noqa: E402, F401  plans too: whoever knows these knows those
