@@ -19,7 +19,8 @@ from kdstudy.core.random import generator
 from kdstudy.core.spec import Condition, Run
 from kdstudy.data.dataset import Dataset, Split
 from kdstudy.distill import conditions, levels, loss
-from kdstudy.train import metrics, probe
+from kdstudy.train import probe
+from kdstudy.train.metrics import SPLITS, accuracy, evaluate, nll
 
 Progress = Callable[[int], object]  # called with the number of run-steps just done
 Teachers = Mapping[str, Mapping[str, Tensor]]  # by key: logits by split, logit-layer "rows", perhaps "weights"
@@ -69,7 +70,7 @@ class Trainer(ABC):
         self._check(runs, data)
         self.runs, self.data, self.teachers, self.recipe = runs, data, teachers, runs[0].recipe
         self.dtype = torch.float64 if self.recipe.dtype == "float64" else torch.float32  # of weights, targets, scores
-        self.splits = {s: self.on_device(getattr(data, s), device) for s in metrics.SPLITS}
+        self.splits = {s: self.on_device(getattr(data, s), device) for s in SPLITS}
         self.probe = probe.probe_examples(len(data.train.y))
         self.seeds = list(dict.fromkeys(r.seed for r in runs))
         self.kinds = list(dict.fromkeys((r.condition, r.teacher) for r in runs))
@@ -129,7 +130,7 @@ class Trainer(ABC):
         """Accuracy and NLL of run i on the validation split."""
         split = self.splits["validation"]
         logits = self.logits(i, split.x)
-        return float(metrics.accuracy(logits, split.y)), float(metrics.nll(logits, split.y))
+        return float(accuracy(logits, split.y)), float(nll(logits, split.y))
 
     @torch.no_grad()
     def rescaling(self, i: int) -> Float[Tensor, " probe"]:
@@ -144,13 +145,13 @@ class Trainer(ABC):
         run, kind, layer = self.runs[i], int(self.kind[i]), self.logit_rows(i)
         logits = {s: self.logits(i, split.x) for s, split in self.splits.items()}
         labels = {s: split.y for s, split in self.splits.items()}
-        scores, arrays = metrics.evaluate(logits, labels, self.teachers[run.teacher.key] if run.teacher else None)
-        scores |= self.taught[kind] | levels.student_summary(logits["train"], labels["train"], run.condition.tau)
+        metrics, arrays = evaluate(logits, labels, self.teachers[run.teacher.key] if run.teacher else None)
+        metrics |= self.taught[kind] | levels.student_summary(logits["train"], labels["train"], run.condition.tau)
         arrays |= probe.arrays(logits, labels, layer, self.mass[kind], run.condition.tau)
         if keep_logits:
             left = {f"logits_{s}": z for s, z in logits.items()} | {"rows": layer} | self.weights(i)
             arrays |= {name: values.cpu().numpy() for name, values in left.items()}
-        return Result(run, scores, arrays)
+        return Result(run, metrics, arrays)
 
     def on_device(self, split: Split, device: str) -> Split:
         """A split as it is kept during training."""
