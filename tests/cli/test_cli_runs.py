@@ -26,23 +26,31 @@ def three() -> list[ask.Run]:
     return students
 
 
-def test_an_empty_store_has_no_runs(kdstudy):
-    code, out, _ = kdstudy("runs")
-    assert code == 0
-    assert out.splitlines()[-1] == "0 runs, 0 stale"
+@pytest.fixture
+def last(kdstudy):
+    """The last line of what `kdstudy runs` prints."""
+
+    def call(*words: str) -> str:
+        code, out, _ = kdstudy("runs", *words)
+        assert code == 0
+        return out.splitlines()[-1]
+
+    return call
 
 
-def test_a_store_that_cannot_be_used(kdstudy, tmp_path, monkeypatch):
+def test_an_empty_store_has_no_runs(last):
+    assert last() == "0 runs, 0 stale"
+
+
+def test_what_is_refused(kdstudy, three, tmp_path, monkeypatch):
+    code, _, err = kdstudy("runs", "--seed", "first")
+    assert code == 2 and "Invalid value for '--seed'" in err
+    code, _, err = kdstudy("runs", "--export", tmp_path / "absent" / "all.csv")
+    assert (code, err) == (1, f"error: Cannot save file into a non-existent directory: '{tmp_path / 'absent'}'\n")
     monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path))
     code, out, err = kdstudy("runs")
     assert (code, out) == (1, "")
     assert err.startswith(f"error: the store {tmp_path} cannot be used (unable to open database file); set ")
-
-
-def test_an_option_of_the_wrong_type_is_a_usage_error(kdstudy):
-    code, _, err = kdstudy("runs", "--seed", "first")
-    assert code == 2
-    assert "Invalid value for '--seed'" in err
 
 
 def test_runs_are_listed_and_none_is_stale(kdstudy, three):
@@ -54,21 +62,13 @@ def test_runs_are_listed_and_none_is_stale(kdstudy, three):
     assert kdstudy("runs", "--stale")[1].splitlines()[-1] == "0 runs, 0 stale"
 
 
-@pytest.mark.parametrize(
-    ("words", "count"),
-    [
-        (["--condition", "kd"], 1),
-        (["--condition", "hard"], 3),
-        (["--seed", "0"], 2),
-        (["--seed", "0", "--condition", "hard"], 1),
-        (["--dataset", "synthetic"], 4),
-        (["--dataset", "digits"], 0),
-    ],
-)
-def test_runs_are_filtered(kdstudy, three, words, count):
-    code, out, _ = kdstudy("runs", *words)
-    assert code == 0
-    assert out.splitlines()[-1] == f"{count} runs, 0 stale"
+FILTERS = {"--condition kd": 1, "--condition hard": 3, "--seed 0": 2, "--seed 0 --condition hard": 1,
+           "--dataset synthetic": 4, "--dataset digits": 0}  # fmt: skip
+
+
+def test_runs_are_filtered(last, three):
+    for words, count in FILTERS.items():
+        assert last(*words.split()) == f"{count} runs, 0 stale"
 
 
 def test_runs_are_exported_bit_for_bit(kdstudy, three, tmp_path):
@@ -78,12 +78,6 @@ def test_runs_are_exported_bit_for_bit(kdstudy, three, tmp_path):
     table = pd.read_csv(path, dtype={"test_nll": str}).set_index("key")
     assert {k: float(v) for k, v in table["test_nll"].items()} == {k: r["test_nll"] for k, r in Store().rows().items()}
     assert {"train_agreement", "tau", "torch", "device", "seconds", "digest", "stale"} <= set(table)
-
-
-def test_an_export_into_a_folder_that_is_not_there(kdstudy, three, tmp_path):
-    code, _, err = kdstudy("runs", "--export", tmp_path / "absent" / "all.csv")
-    assert code == 1
-    assert err == f"error: Cannot save file into a non-existent directory: '{tmp_path / 'absent'}'\n"
 
 
 def test_forget_removes_the_listed_runs_only(kdstudy, three):
@@ -115,16 +109,11 @@ def test_forget_keeps_teachers_of_published_students(kdstudy, three):
     assert set(Store().has([student.teacher.key], "logits_train")) == {student.teacher.key}
 
 
-def test_stale_runs_are_listed(kdstudy, three):
+def test_stale_runs_are_listed(kdstudy, last, three):
     store, key = Store(), three[0].key
-    row = store.rows([key])[key]
-    store.forget([key])
-    store.put([Record(row | {"code": "0" * 12}, {})])
-    assert kdstudy("runs")[1].splitlines()[-1] == "4 runs, 1 stale"
-    code, out, _ = kdstudy("runs", "--stale")
-    assert code == 0
-    assert out.splitlines()[-1] == "1 runs, 1 stale"
-    assert key in out
+    store.restamp({key: "0" * 12})
+    assert last() == "4 runs, 1 stale" and last("--stale") == "1 runs, 1 stale"
+    assert key in kdstudy("runs", "--stale")[1]
 
 
 def test_a_long_list_is_cut_and_says_so(kdstudy, monkeypatch):

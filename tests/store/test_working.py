@@ -60,15 +60,18 @@ def test_the_first_result_of_a_key_stays():
 
 def test_put_keeps_all_or_none():
     store = Store()
+
+    def interrupted():
+        yield record("a")
+        raise KeyboardInterrupt
+
     with pytest.raises(TypeError, match="^Object of type object is not JSON serializable$"):
         store.put([record("a"), record("b", value=object())])
-    assert store.rows() == {}
-    assert store.has(["a", "b"], "curves") == set()
-
-
-def test_pickled_objects_are_refused():
     with pytest.raises(ValueError, match="^Object arrays cannot be saved when allow_pickle=False$"):
-        Store().put([Record({"key": "a"}, {"anything": np.array([{}])})])
+        store.put([record("a"), Record({"key": "b"}, {"pickled": np.array([{}])})])
+    with pytest.raises(KeyboardInterrupt):
+        store.put(interrupted())
+    assert store.rows() == {} and store.has(["a", "b"], "curves") == set()
 
 
 def test_forget_removes_rows_and_arrays_of_these_keys_only():
@@ -89,51 +92,25 @@ def test_more_keys_than_one_query_may_name():
     assert store.has([*keys, "absent"], "x") == set(keys)
 
 
-def unusable(path: Path, why: str) -> str:
-    return "^" + re.escape(f"the store {path} cannot be used ({why}); {REMEDY}") + "$"
+def test_what_is_no_store_is_an_error_with_a_remedy(tmp_path):
+    def refused(call, path: Path, why: str) -> None:
+        with pytest.raises(OSError, match="^" + re.escape(f"the store {path} cannot be used ({why}); {REMEDY}") + "$"):
+            call()
+
+    diary, damaged = tmp_path / "notes.sqlite", Store()
+    diary.write_text("a diary, not a database\n" * 100)
+    refused(lambda: Store(diary), diary, "file is not a database")
+    assert diary.read_text().startswith("a diary")
+    refused(lambda: Store(tmp_path), tmp_path, "unable to open database file")
+    damaged.put(record(f"k{i}") for i in range(50))
+    damaged.path.write_bytes(b"\0" * damaged.path.stat().st_size)
+    refused(damaged.rows, damaged.path, "file is not a database")
 
 
-def test_a_file_that_is_no_database(tmp_path):
-    path = tmp_path / "notes.sqlite"
-    path.write_text("a diary, not a database\n" * 100)
-    with pytest.raises(OSError, match=unusable(path, "file is not a database")):
-        Store(path)
-    assert path.read_text().startswith("a diary")
-
-
-def test_a_folder_in_place_of_the_file(tmp_path):
-    with pytest.raises(OSError, match=unusable(tmp_path, "unable to open database file")):
-        Store(tmp_path)
-
-
-def test_a_database_damaged_after_it_was_opened():
-    store = Store()
-    store.put(record(f"k{i}") for i in range(50))
-    store.path.write_bytes(b"\0" * store.path.stat().st_size)
-    with pytest.raises(OSError, match=unusable(store.path, "file is not a database")):
-        store.rows()
-
-
-def test_the_folder_is_made(tmp_path):
-    Store(tmp_path / "new/deep/runs.sqlite").put([record()])
-    assert (tmp_path / "new/deep/runs.sqlite").exists()
-
-
-def test_the_environment_names_the_file(tmp_path, monkeypatch):
-    monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path / "elsewhere.sqlite"))
-    assert Store().path == tmp_path / "elsewhere.sqlite"
-
-
-def test_an_interrupted_put_leaves_nothing():
-    store = Store()
-
-    def records():
-        yield record("a")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        store.put(records())
-    assert store.rows() == {}
+def test_the_environment_names_the_file_whose_folder_is_made(tmp_path, monkeypatch):
+    path = tmp_path / "new/deep/runs.sqlite"
+    monkeypatch.setenv("KDSTUDY_STORE", str(path))
+    assert Store().path == path and path.exists()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
