@@ -10,7 +10,6 @@ from conftest import tiny_run
 from pandas.testing import assert_frame_equal
 from stored import answers, same
 
-from kdstudy.core.spec import Run
 from kdstudy.distill import conditions
 from kdstudy.engine import ask, stacks
 from kdstudy.store.published import Published
@@ -22,31 +21,16 @@ pytestmark = pytest.mark.usefixtures("on_cpu")
 LADDER = ["hard", "label_smoothing", "kd"]
 
 
-def count(stacks) -> int:
-    return sum(map(len, stacks))
-
-
-def test_a_question_asked_twice_is_answered_from_the_store(monkeypatch):
-    asked = [tiny_run(name, seed) for name in LADDER for seed in range(2)]
-    first = ask.ask(asked)
-
-    def fail(*args, **options):
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr(mlp, "train", fail)
-    second = ask.ask(asked)
-    assert set(first["source"]) == {"trained"}
-    assert set(second["source"]) == {"store"}
+def test_what_was_asked_before_is_answered_from_the_store_and_only_new_seeds_are_trained(trained):
+    first = ask.ask(tiny_run(name, seed) for name in LADDER for seed in range(2))
+    trained.clear()
+    second = ask.ask(tiny_run(name, seed) for name in LADDER for seed in range(2))
+    assert not trained and set(first["source"]) == {"trained"} and set(second["source"]) == {"store"}
     assert not second["stale"].any()
     assert_frame_equal(first.drop(columns="source"), second.drop(columns="source"), check_exact=True)
-
-
-def test_more_seeds_train_only_the_new_ones(trained):
-    ask.ask(tiny_run(seed=s) for s in range(5))
-    trained.clear()
-    frame = ask.ask(tiny_run(seed=s) for s in range(8))
-    assert [r.seed for stack in trained for r in stack] == [5, 6, 7]
-    assert list(frame["source"]) == ["store"] * 5 + ["trained"] * 3
+    frame = ask.ask(tiny_run(seed=s) for s in range(4))
+    assert [r.seed for stack in trained for r in stack] == [2, 3]
+    assert list(frame["source"]) == ["store"] * 2 + ["trained"] * 2
 
 
 def test_rows_come_in_the_order_asked_without_repeats(trained):
@@ -54,12 +38,9 @@ def test_rows_come_in_the_order_asked_without_repeats(trained):
     frame = ask.ask([*asked, asked[0], asked[2]])
     assert list(frame["key"]) == [r.key for r in asked]
     assert list(frame["seed"]) == [3, 1, 0, 0]
-    assert count(trained) == 4 + 2  # students, and the teachers of seeds 3 and 0
-
-
-def test_nothing_asked_is_nothing_trained(trained):
-    assert len(ask.ask([])) == 0
-    assert trained == []
+    assert sum(map(len, trained)) == 4 + 2  # students, and the teachers of seeds 3 and 0
+    trained.clear()
+    assert len(ask.ask([])) == 0 and not trained
 
 
 def test_teachers_are_trained_once_and_serve_all_that_listen(trained):
@@ -132,31 +113,20 @@ def test_an_unknown_executor_is_refused_before_anything_is_trained(trained):
 
 def test_diverged_runs_are_reported_and_the_others_kept(trained):
     fine, wild = tiny_run(seed=1), tiny_run("label_smoothing", 2, lr=1e6, weight_decay=1.0)
-    message = (
-        "1 of 2 runs diverged (a metric is not finite) and are not stored: synthetic, label_smoothing (epsilon 0.1), "
-        "seed 2. Lower `lr` and ask again; the others are kept."
-    )
-    with pytest.raises(ask.Diverged, match=f"^{re.escape(message)}$"):
-        ask.ask([fine, wild])
-    assert trained == [[fine, wild]]
+    student = replace(fine, condition=conditions.make("kd"), teacher=tiny_run(seed=7, lr=1e6, weight_decay=1.0))
+    for asked, handed, count, lost in (
+        ([fine, wild], [fine, wild], 2, "synthetic, label_smoothing (epsilon 0.1), seed 2"),
+        ([student], [student.teacher], 1, "synthetic, hard, seed 7"),
+    ):
+        trained.clear()
+        message = f"1 of {count} runs diverged (a metric is not finite) and are not stored: {lost}. Lower `lr` and ask"
+        with pytest.raises(ask.Diverged, match=f"^{re.escape(message)} again; the others are kept.$"):
+            ask.ask(asked)
+        assert trained == [handed]
     rows = Store().rows()
-    assert set(rows) == {fine.key}
+    assert set(rows) == {fine.key} == Store().has([fine.key, wild.key], "curves")
     assert np.isfinite([v for v in rows[fine.key].values() if isinstance(v, float)]).all()
-    assert Store().has([fine.key, wild.key], "curves") == {fine.key}
     assert list(ask.ask([fine])["source"]) == ["store"]
-
-
-def test_a_diverged_teacher_is_not_kept_either(trained):
-    teacher = tiny_run(seed=7, lr=1e6, weight_decay=1.0)
-    student = Run(teacher.data, tiny_run().recipe, conditions.make("kd"), 0, teacher)
-    message = (
-        "1 of 1 runs diverged (a metric is not finite) and are not stored: synthetic, hard, seed 7. "
-        "Lower `lr` and ask again; the others are kept."
-    )
-    with pytest.raises(ask.Diverged, match=f"^{re.escape(message)}$"):
-        ask.ask([student])
-    assert trained == [[teacher]]
-    assert Store().rows() == {}
 
 
 def test_neither_width_nor_order_of_stacks_changes_a_bit(tmp_path, monkeypatch):

@@ -50,20 +50,12 @@ def test_one_bar_counts_teachers_and_students(monkeypatch):
         asker.complete([tiny_run(name, s) for name in ("hard", "kd") for s in range(4)])
         states.clear()
         asker.complete([tiny_run(name, s) for name in ("hard", "kd") for s in range(6)])
-    assert states == [
-        ("teachers", 0, 6),
-        ("teachers", 2, 6),
-        ("students", 2, 6),
-        ("students", 4, 6),
-        ("students", 6, 6),
-    ]
+    assert states == [("teachers", n, 6) for n in (0, 2)] + [("students", n, 6) for n in (2, 4, 6)]
     assert "6/6" in console.file.getvalue()
 
 
 def test_a_teacher_that_is_also_asked_for_is_trained_and_counted_once(trained):
-    student = tiny_run("kd")
-    asker_display = bars.progress()
-    asker = ask.Asker(Results(), chosen("local"), asker_display)
-    asker.complete([student, student.teacher])
+    student, display = tiny_run("kd"), bars.progress()
+    ask.Asker(Results(), chosen("local"), display).complete([student, student.teacher])
     assert [[r.key for r in stack] for stack in trained] == [[student.teacher.key], [student.key]]
-    assert (asker_display.tasks[0].completed, asker_display.tasks[0].total) == (2, 2)
+    assert (display.tasks[0].completed, display.tasks[0].total) == (2, 2)
