@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, says, tiny_run
+from conftest import TINY, tiny_run
 
 from kdstudy.core.spec import Condition, Data, Run
 from kdstudy.data import registry, transforms
@@ -46,22 +46,16 @@ def test_each_example_is_taught_by_the_network_that_never_saw_it():
     assert frame["train_teacher_kl"].iloc[0] > 0
 
 
-def test_a_composed_teacher_is_measured_like_any_other():
+def test_a_composed_teacher_is_measured_like_any_other_once_and_kept(trained):
     student = taught("crossfitted")
     ask.ask([student])
-    row = Store().rows([student.teacher.key])[student.teacher.key]
-    data = registry.load(TINY)
+    row, data = Store().rows([student.teacher.key])[student.teacher.key], registry.load(TINY)
     expected = metrics.accuracy(logits(student.teacher, "train"), data.train.y)
     assert row["train_accuracy"] == pytest.approx(float(expected))
     assert row["digest"] == data.digest and row["dataset"] == "synthetic"
-
-
-def test_it_is_composed_once_and_kept(trained):
-    ask.ask([taught("crossfitted")])
     trained.clear()
-    frame = ask.ask([replace(taught("crossfitted"), seed=0, condition=Condition("kd", (("alpha", 0.5), ("tau", 3.0))))])
-    assert [r.seed for stack in trained for r in stack] == [0]
-    assert list(frame["source"]) == ["trained"]
+    frame = ask.ask([replace(student, condition=Condition("kd", (("alpha", 0.5), ("tau", 3.0))))])
+    assert [r.seed for stack in trained for r in stack] == [0] and list(frame["source"]) == ["trained"]
 
 
 def test_the_exact_teacher_tells_the_law():
@@ -73,24 +67,17 @@ def test_the_exact_teacher_tells_the_law():
     assert composed.members(student.teacher) == []
 
 
-def test_an_exact_teacher_needs_a_law():
+def test_what_cannot_be_composed_is_refused():
     digits = plans.study("digits", "kd", tau=1.0, alpha=0.5, seeds=1, epochs=1)[0]
-    student = replace(digits, teacher=composed.of(digits.teacher, "exact"))
-    message = "an exact teacher of 'digits': found no posterior, allowed: a data set that knows P(y | x)"
-    with pytest.raises(ValueError, match=says(message)):
-        ask.ask([student])
-
-
-def test_a_composed_teacher_has_no_logit_layer_to_be_similar_to():
-    student = replace(taught("crossfitted"), condition=conditions.make("kd_sim"))
-    with pytest.raises(ValueError, match="needs the teacher's logit-layer rows; none were given"):
-        ask.ask([student])
-
-
-def test_an_unknown_composition_is_refused():
-    with pytest.raises(
-        ValueError, match="^composed teacher 'averaged' is unknown; there are: crossfitted, finer, exact$"
+    lawless = replace(digits, teacher=composed.of(digits.teacher, "exact"))
+    without_rows = replace(taught("crossfitted"), condition=conditions.make("kd_sim"))
+    for student, message in (
+        (lawless, "an exact teacher of 'digits': found no posterior, allowed: a data set that knows P.y . x.$"),
+        (without_rows, "needs the teacher's logit-layer rows; none were given"),
     ):
+        with pytest.raises(ValueError, match=message):
+            ask.ask([student])
+    with pytest.raises(ValueError, match="^composed teacher 'averaged' is unknown; there are: crossfitted, "):
         composed.of(TEACHER, "averaged")
 
 

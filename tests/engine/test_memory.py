@@ -17,35 +17,26 @@ from kdstudy.train import mlp
 pytestmark = pytest.mark.usefixtures("on_cpu")
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError("Unable to allocate 8 EiB"),
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
-        RuntimeError("HIP out of memory"),
-    ],
-)
-def test_errors_that_say_that_memory_ran_out(error):
-    def train():
+NO_MEMORY = [
+    MemoryError("Unable to allocate 8 EiB"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+    RuntimeError("HIP out of memory"),
+]
+OTHER = [RuntimeError("shapes differ"), ValueError("out of memory"), KeyError("x")]
+
+
+def test_errors_that_say_that_memory_ran_out_and_others():
+    def fail(error):
         raise error
 
-    assert stacks.fitted(train) == stacks.NoRoom(f"{type(error).__name__}: {error}")
-
-
-@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("out of memory"), KeyError("x")])
-def test_other_errors_stay_what_they_are(error):
-    def train():
-        raise error
-
-    with pytest.raises(type(error)) as raised:
-        stacks.fitted(train)
-    assert raised.value is error
-
-
-def test_what_torch_says_itself_is_understood():
-    found = stacks.fitted(lambda: torch.empty(1 << 60, dtype=torch.uint8))
-    assert isinstance(found, stacks.NoRoom)
+    for error in NO_MEMORY:
+        assert stacks.fitted(lambda e=error: fail(e)) == stacks.NoRoom(f"{type(error).__name__}: {error}")
+    for error in OTHER:
+        with pytest.raises(type(error)) as raised:
+            stacks.fitted(lambda e=error: fail(e))
+        assert raised.value is error
+    assert isinstance(stacks.fitted(lambda: torch.empty(1 << 60, dtype=torch.uint8)), stacks.NoRoom)  # torch itself
 
 
 def limit(monkeypatch, most: int) -> list[int]:
