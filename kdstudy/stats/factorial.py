@@ -108,7 +108,7 @@ def effects(frame: pd.DataFrame, measure: str, level: float = 0.95) -> pd.DataFr
 
     def of(group: pd.DataFrame) -> pd.DataFrame:
         table = cells(group, measure)
-        return _intervals({name: contrast(table, w) for name, w in EFFECTS.items()}, "effect", level)
+        return paired.intervals({(name,): contrast(table, w) for name, w in EFFECTS.items()}, ["effect"], level)
 
     return _by_dataset(frame, of)
 
@@ -141,7 +141,7 @@ def shares(frame: pd.DataFrame, measure: str, level: float = 0.95) -> pd.DataFra
     def of(group: pd.DataFrame) -> pd.DataFrame:
         table = cells(group, measure, tuple(dict.fromkeys(LEVELS.values())))
         found = shapley({s: table[c].to_numpy(float) for s, c in LEVELS.items()})
-        rows = _intervals({p: found[p] for p in PLAYERS}, "level", level)
+        rows = paired.intervals({(p,): found[p] for p in PLAYERS}, ["level"], level)
         total = paired.interval(contrast(table, EFFECTS["KD"]), level, family=len(CELLS))
         return rows.assign(share=np.nan if total.low <= 0 <= total.high else rows["mean"] / total.mean)
 
@@ -157,8 +157,8 @@ def ladder(frame: pd.DataFrame, measure: str, level: float = 0.95) -> pd.DataFra
 
     def of(group: pd.DataFrame) -> pd.DataFrame:
         table = cells(group, measure)
-        gains = {c: table[c] - table[BASELINE] for c in CONDITIONS}
-        return _intervals(gains, "condition", level, family=len(CELLS)).drop(columns="p")
+        gains = {(c,): table[c] - table[BASELINE] for c in CONDITIONS}
+        return paired.intervals(gains, ["condition"], level, family=len(CELLS)).drop(columns="p")
 
     return _by_dataset(frame, of)
 
@@ -215,15 +215,6 @@ def _paired(d: Float[np.ndarray, "S C"]) -> Float[np.ndarray, " C"]:
     error = np.where(equal, 1, d.std(0, ddof=min(1, n - 1))) / n**0.5
     t = 2 * scipy_stats.t.sf(np.abs(d.mean(0)) / error, max(1, n - 1))
     return np.where(equal, np.where(np.abs(d).max(0) < 1e-6, 1.0, 0.5 ** (n - 1)), t)
-
-
-def _intervals(
-    named: Mapping[str, paired.Values], column: str, level: float, family: int | None = None
-) -> pd.DataFrame:
-    """One row for each name: its mean over seeds with limits, n and p, all holding together."""
-    found = {name: paired.interval(x, level, family or len(named)) for name, x in named.items()}
-    rows = [{column: k, "mean": i.mean, "low": i.low, "high": i.high, "n": i.n, "p": i.p} for k, i in found.items()]
-    return pd.DataFrame(rows)
 
 
 def _by_dataset(frame: pd.DataFrame, of: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:

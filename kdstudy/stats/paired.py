@@ -81,11 +81,7 @@ def difference(
 
     Raises ValueError if a side has several runs of one seed, or if the sides differ in seeds.
     """
-    sides = [by_seed(frame, chosen, measure) for chosen in (treatment, control)]
-    odd = sorted(set(sides[0].index) ^ set(sides[1].index))
-    if odd:
-        raise ValueError(f"{dict(treatment)} and {dict(control)} are not paired: seeds {odd} have one of the two")
-    return sides[0] - sides[1]
+    return _combined(frame, [(treatment, 1.0), (control, -1.0)], measure)
 
 
 def contrast(frame: pd.DataFrame, weights: Mapping[str, float], measure: str) -> pd.Series:
@@ -93,12 +89,28 @@ def contrast(frame: pd.DataFrame, weights: Mapping[str, float], measure: str) ->
 
     Raises ValueError if a condition is absent, has several runs of one seed, or has other seeds than the first.
     """
-    sides = {name: by_seed(frame, {"condition": name}, measure) for name in weights}
-    first, *others = sides
-    for name in others:
-        if odd := sorted(set(sides[first].index) ^ set(sides[name].index)):
-            raise ValueError(f"conditions {first!r} and {name!r} are not paired: seeds {odd} have one of the two")
-    return sum(weight * sides[name] for name, weight in weights.items())
+    return _combined(frame, [({"condition": name}, weight) for name, weight in weights.items()], measure)
+
+
+def _combined(frame: pd.DataFrame, weighted: Sequence[tuple[Mapping[str, object], float]], measure: str) -> pd.Series:
+    """sum of weight x measure over the runs that each side names, for each seed."""
+    sides = [by_seed(frame, chosen, measure) for chosen, _ in weighted]
+    for (chosen, _), side in zip(weighted, sides):
+        if odd := sorted(set(sides[0].index) ^ set(side.index)):
+            first = dict(weighted[0][0])
+            raise ValueError(f"{first} and {dict(chosen)} are not paired: seeds {odd} have one of the two")
+    return sum(weight * side for (_, weight), side in zip(weighted, sides))
+
+
+def intervals(
+    values: Mapping[tuple[object, ...], Values], by: Sequence[str], level: float = 0.95, family: int | None = None
+) -> pd.DataFrame:
+    """One row for each key of `values`: the columns `by`, then mean over seeds, low, high, n and p.
+
+    The intervals hold together (Bonferroni): all of them, or as many as `family` says.
+    """
+    rows = [dict(zip(by, key)) | vars(interval(x, level, family or len(values))) for key, x in values.items()]
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n", "p"])
 
 
 def option(text: str, name: str) -> float:
@@ -134,22 +146,16 @@ def tuned(frame: pd.DataFrame, by: str = "validation_accuracy") -> pd.DataFrame:
 def contrasts(frame: pd.DataFrame, treatment: str, control: str, measure: str, by: Sequence[str]) -> pd.DataFrame:
     """Paired differences of two conditions at each combination of `by`; their intervals hold together."""
     both = frame[frame["condition"].isin([treatment, control])]
-    groups = [(key, g) for key, g in both.groupby(list(by), sort=False) if g["condition"].nunique() == 2]
-    rows = []
-    for key, group in groups:
-        d = difference(group, {"condition": treatment}, {"condition": control}, measure)
-        i = interval(d, family=len(groups))
-        rows.append(dict(zip(by, key)) | {"difference": i.mean, "low": i.low, "high": i.high, "n": i.n})
-    return pd.DataFrame(rows, columns=[*by, "difference", "low", "high", "n"])
+    groups = {key: g for key, g in both.groupby(list(by), sort=False) if g["condition"].nunique() == 2}
+    weights = {treatment: 1.0, control: -1.0}
+    found = intervals({key: contrast(group, weights, measure) for key, group in groups.items()}, by)
+    return found.drop(columns="p").rename(columns={"mean": "difference"})
 
 
 def summary(frame: pd.DataFrame, measure: str, by: Sequence[str], level: float = 0.95) -> pd.DataFrame:
     """Mean, limits and n of a measure over seeds, for each combination of `by`."""
-    rows = []
-    for key, group in frame.groupby(list(by), dropna=False, sort=False):
-        i = interval(group[measure], level)
-        rows.append(dict(zip(by, key)) | {"mean": i.mean, "low": i.low, "high": i.high, "n": i.n})
-    return pd.DataFrame(rows)
+    groups = frame.groupby(list(by), dropna=False, sort=False)[measure]
+    return intervals(dict(iter(groups)), by, level, family=1).drop(columns="p")
 
 
 def holm(p: Values) -> np.ndarray:

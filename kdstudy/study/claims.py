@@ -139,12 +139,11 @@ def answered(claim: Claim, tables: Tables) -> bool:
 def effects(claim: Claim, tables: Tables) -> pd.DataFrame:
     """Effect, interval, n and verdict of a contrast on each data set of a chapter's tables."""
     best = paired.tuned(compared(claim, tables))
-    found, rows = values(claim, array_metrics.measured(best, claim.measure, tables)), []
-    for name, each in found.items():
-        i = paired.interval(each, family=len(found))
-        rows.append({"claim": claim.id, "dataset": name, "effect": i.mean, "low": i.low, "high": i.high,
-                     "n": i.n, "p": i.p, "verdict": verdict(i, claim.direction, claim.margin)})  # fmt: skip
-    return pd.DataFrame(rows, columns=COLUMNS)
+    found = values(claim, array_metrics.measured(best, claim.measure, tables))
+    rows = paired.intervals({(name,): each for name, each in found.items()}, ["dataset"])
+    each = (paired.Interval(**row) for row in rows.drop(columns="dataset").to_dict("records"))
+    judged = [verdict(i, claim.direction, claim.margin) for i in each]
+    return rows.rename(columns={"mean": "effect"}).assign(claim=claim.id, verdict=judged)[COLUMNS]
 
 
 def judge(claim: Claim, tables: Tables) -> pd.DataFrame:

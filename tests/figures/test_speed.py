@@ -9,7 +9,7 @@ from IPython.core.pylabtools import print_figure
 from kdstudy import figures
 from kdstudy.core.paths import ROOT
 from kdstudy.figures.chapters import speed as drawn
-from kdstudy.study import speed, speed_ways
+from kdstudy.study import speed
 
 CPU = {"device": "cpu", "hardware": "Chip", "cores": 2, "torch": "2.11", "load": 0.1}
 GPU = CPU | {"device": "cuda", "hardware": "Card"}
@@ -116,30 +116,30 @@ def test_costs_are_those_of_published_networks_for_images():
 
 
 def test_rates_are_medians_and_only_the_whole_machine_is_compared():
-    found = speed_ways.ways(ways(), "resnet20")
+    found = speed.ways(ways(), "resnet20")
     np.testing.assert_allclose(found["R = 4"], [300, 100, 50])  # the fastest first, in the words of the page
     assert found.index[0][1] == "one process a core"
-    assert speed_ways.fastest(ways()) == (
+    assert speed.fastest(ways()) == (
         "- resnet20 on Chip: R = 2 one process a core, bfloat16, channels last (3.00 times one by one, bfloat16, "
         "channels last); R = 4 one process a core, bfloat16, channels last (3.00 times one by one, bfloat16, "
         "channels last)"
     )
-    assert speed_ways.kept(ways()) == (
+    assert speed.kept(ways()) == (
         "What the engine does on Chip, one process a core, makes 3.00 to 3.00 times the images of the fastest "
         "other way, where several networks are trained."
     )
 
 
 def test_fractions_are_of_the_best_product_on_as_many_cores():
-    found = speed_ways.fractions(ways(), ceilings()).set_index(["way", "used", "r"])["fraction"]
+    found = speed.fractions(ways(), ceilings()).set_index(["way", "used", "r"])["fraction"]
     np.testing.assert_allclose(found[("engine", 2, 2)], 1000 / 4000)
     np.testing.assert_allclose(found[("engine", 1, 2)], 750 / 2000)
     np.testing.assert_allclose(found[("processes", 2, 4)], 3000 / 4000)
-    assert speed_ways.limits(ceilings())["best"].tolist() == [2000, 4000, 50]
+    assert speed.limits(ceilings())["best"].tolist() == [2000, 4000, 50]
 
 
 def test_each_kind_of_operation_has_its_own_ceiling():
-    found = speed_ways.step(step(), ceilings()).set_index("kind")
+    found = speed.step(step(), ceilings()).set_index("kind")
     np.testing.assert_allclose(found["share"], [0.6, 0.3, 0.1])
     np.testing.assert_allclose(found["fraction"], [0.5, 0.4, np.nan])
     assert found["unit"].tolist() == ["GFLOP/s", "GB/s", ""]
@@ -204,7 +204,7 @@ def test_page_is_computed_from_the_timings(measured, monkeypatch):
     names: dict[str, object] = {}
     for cell in (c for c in page.cells if c.cell_type == "code"):
         exec(cell.source, names)
-    assert ("Chip" in figures.listing(names["speed_ways"].ways(names["ways"], "resnet20")).to_html()) == measured
+    assert ("Chip" in figures.listing(names["speed"].ways(names["ways"], "resnet20")).to_html()) == measured
 
 
 SIDES = ("students", "seeds", "epochs", "batch", "dtype", "processes", "threads", "loaders")

@@ -156,7 +156,7 @@ def test_other_conditions_in_the_table_change_nothing():
 
 def test_an_unpaired_table_is_an_error():
     frame = planted({"digits": 0.02})
-    message = "conditions 'kd' and 'hard' are not paired: seeds [2] have one of the two"
+    message = "{'condition': 'kd'} and {'condition': 'hard'} are not paired: seeds [2] have one of the two"
     with pytest.raises(ValueError, match=says(message)):
         claims.judge(CLAIM, {"study": frame[(frame["condition"] == "hard") | (frame["seed"] != 2)]})
 

@@ -11,7 +11,7 @@ from scipy import stats as scipy_stats
 
 from kdstudy.figures.primitives import legend, line, log_ticks, row_axis, row_dots
 from kdstudy.figures.style import BLUE, GREY, ORANGE, Look, finish_with, nothing, panels
-from kdstudy.study import speed, speed_ways
+from kdstudy.study import speed
 
 MARKERS = "oDs^vP*Xh<>d"
 KIND = ["way", "dtype", "layout"]
@@ -44,12 +44,12 @@ def _labelled(name: str, value: object) -> str:
 
 def ways(frame: pd.DataFrame) -> Figure:
     """Images per second against R, a line for each way with every core, a panel for each network and device."""
-    found = speed_ways.whole(speed_ways.rates(frame))
+    found = speed.whole(speed.rates(frame))
     if found.empty:
         return nothing("no way was measured")
     kinds = [tuple(k) for k in found[KIND].drop_duplicates().to_numpy()]
     colours = plt.get_cmap("tab20")
-    looks = {k: Look(colours(i % 20), MARKERS[i % len(MARKERS)], speed_ways.said(dict(zip(KIND, k))))
+    looks = {k: Look(colours(i % 20), MARKERS[i % len(MARKERS)], speed.way_name(dict(zip(KIND, k))))
              for i, k in enumerate(kinds)}  # fmt: skip
     groups = {f"{net}, {speed.DEVICES[d]}": g for (net, d), g in found.groupby(["net", "device"], sort=False)}
     figure, axes = panels(list(groups), height=3.0)
@@ -66,7 +66,7 @@ def ways(frame: pd.DataFrame) -> Figure:
 
 def fractions(frame: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     """GFLOP/s of training as a part of the best matrix product of the same precision on as many cores."""
-    table = speed_ways.fractions(frame, limits)
+    table = speed.fractions(frame, limits)
     if table.empty:
         return nothing("ways and ceilings were not both measured")
     table = table[table["r"] == table["r"].min()].sort_values(["hardware", "used", "fraction"], ascending=False)
@@ -75,7 +75,7 @@ def fractions(frame: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     ax.barh(range(len(table)), share, color=[GREY if t == "float32" else ORANGE for t in table["dtype"]])
     for y, (x, row) in enumerate(zip(share, table.to_dict("records"))):
         ax.text(x, y, f" {row['gflops']:.0f} of {row['ceiling']:.0f} GFLOP/s", va="center", fontsize=7.5)
-    row_axis(ax, [f"{speed_ways.said(r)}, {r['used']} cores" for r in table.to_dict("records")], 8)
+    row_axis(ax, [f"{speed.way_name(r)}, {r['used']} cores" for r in table.to_dict("records")], 8)
     ax.set_xlim(0, 1.35 * share.max())
     ax.set_xlabel("of the best matrix product (%)")
     return _finish(figure, pd.concat([frame, limits]), f"one network, R = {table['r'].min()}")
