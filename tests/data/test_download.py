@@ -34,13 +34,28 @@ def server(tmp_path: Path):
         http.shutdown()
 
 
-def sha(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def altered(file: Path, was: bytes, wanted: bytes) -> str:
+    """The beginning of what is said of a file."""
+    found, expected = (hashlib.sha256(data).hexdigest() for data in (was, wanted))
+    return f"^{re.escape(str(file))} has sha256 {found}, expected {expected}"
 
 
-def test_what_is_absent_is_downloaded_once(server, cache, monkeypatch):
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """The published files, which nobody serves."""
+    publish(monkeypatch, "clinc150", tiny_clinc())
+    return tiny_clinc()
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's own folder."""
+    monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
+    return tmp_path / "mine" / "clinc150"
+
+
+def test_what_is_absent_is_downloaded_once(server, files, cache, monkeypatch):
     root, url = server
-    files = tiny_clinc()
     publish(monkeypatch, "clinc150", files, url)
     put(root, files)
     first = load("clinc150", features=4)
@@ -49,102 +64,82 @@ def test_what_is_absent_is_downloaded_once(server, cache, monkeypatch):
     assert torch.equal(load("clinc150", features=4).train.x, first.train.x)
 
 
-def test_the_users_folder_comes_first(cache, tmp_path, monkeypatch):
-    files = {"domains.json": b"{}"}
-    mine, own = (put(r / publish(monkeypatch, "clinc150", files), files) for r in (tmp_path / "mine", cache))
-    assert download.fetch("clinc150", "domains.json") == own / "domains.json"
-    monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
+def test_the_users_folder_comes_first(cache, files, mine):
+    own = put(cache / "clinc150", files) / "domains.json"
+    assert download.fetch("clinc150", "domains.json") == own
+    put(mine, files)
     assert download.fetch("clinc150", "domains.json") == mine / "domains.json"
     (mine / "domains.json").unlink()
-    assert download.fetch("clinc150", "domains.json") == own / "domains.json"
+    assert download.fetch("clinc150", "domains.json") == own
 
 
-def test_absent_without_a_network_is_one_clear_error(cache, tmp_path, monkeypatch):
+@pytest.mark.parametrize("folders", [1, 2])
+def test_absent_without_a_network_is_one_clear_error(folders, cache, tmp_path, monkeypatch):
     def offline(*args: object, **kwargs: object) -> None:
         raise OSError("network is unreachable")
 
     monkeypatch.setattr(pooch, "retrieve", offline)
+    where, here = f"{cache}/clinc150", "this folder"
+    if folders == 2:
+        monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
+        where, here = f"{tmp_path}/mine/clinc150 or {where}", "one of these folders"
     url = download.SOURCES["clinc150"][1] + "data_full.json"
     message = (
-        "data set 'clinc150': data_full.json is not in {}, and could not be downloaded from {} "
-        "(OSError: network is unreachable). Try again with a network, or put the file into {}"
+        f"data set 'clinc150': data_full.json is not in {where}, and could not be downloaded from {url} "
+        f"(OSError: network is unreachable). Try again with a network, or put the file into {here}"
     )
-    own, mine = f"{cache}/clinc150", f"{tmp_path}/mine/clinc150"
-    with pytest.raises(DataError, match=says(message.format(own, url, "this folder"))) as caught:
+    with pytest.raises(DataError, match=says(message)) as caught:
         load("clinc150")
     assert isinstance(caught.value.__cause__, OSError)
-    monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
-    with pytest.raises(DataError, match=says(message.format(f"{mine} or {own}", url, "one of these folders"))):
-        load("clinc150")
 
 
-def test_a_refused_connection_is_a_data_error_too(monkeypatch):
-    publish(monkeypatch, "clinc150", tiny_clinc())
+def test_a_refused_connection_is_a_data_error_too(files):
     with pytest.raises(DataError, match=r"could not be downloaded from http://127\.0\.0\.1:9/.*\(ConnectionError: "):
         load("clinc150")
 
 
-def test_a_wrong_download_is_not_kept(server, cache, monkeypatch):
+def test_a_wrong_download_is_not_kept(server, cache, files, monkeypatch):
     root, url = server
-    publish(monkeypatch, "clinc150", tiny_clinc(), url)
+    publish(monkeypatch, "clinc150", files, url)
     put(root, {"data_full.json": b"an error page"})
     with pytest.raises(DataError, match="does not match the known hash"):
         load("clinc150")
     assert not list((cache / "clinc150").iterdir())
 
 
-def test_a_wrong_file_of_the_user_is_refused_and_left_alone(cache, tmp_path, monkeypatch):
-    files = tiny_clinc()
-    file = (
-        put(tmp_path / "mine" / publish(monkeypatch, "clinc150", files), {"data_full.json": b"{}"}) / "data_full.json"
-    )
+def test_a_wrong_file_of_the_user_is_refused_and_left_alone(cache, files, mine):
+    put(mine, {"data_full.json": b"{}"})
     put(cache / "clinc150", files)
-    monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
-    message = (
-        f"{file} has sha256 {sha(b'{}')}, expected {sha(files['data_full.json'])}. It lies in KDSTUDY_DATA and is "
-        f"left as it is: replace it by {NOWHERE}data_full.json, or remove it or unset KDSTUDY_DATA "
-        "to have it downloaded"
-    )
-    with pytest.raises(DataError, match=says(message)):
+    wrong = altered(mine / "data_full.json", b"{}", files["data_full.json"])
+    todo = f"replace it by {NOWHERE}data_full.json, or remove it or unset KDSTUDY_DATA to have it downloaded$"
+    with pytest.raises(DataError, match=f"{wrong}. It lies in KDSTUDY_DATA and is left as it is: {todo}"):
         load("clinc150")
-    assert file.read_bytes() == b"{}"
+    assert (mine / "data_full.json").read_bytes() == b"{}"
 
 
-def test_a_wrong_file_of_our_own_is_kept_aside_and_downloaded_again(server, cache, monkeypatch):
+def test_a_wrong_file_of_our_own_is_kept_aside_and_downloaded_again(server, cache, files, monkeypatch):
     root, url = server
-    files = tiny_clinc()
     folder = put(cache / publish(monkeypatch, "clinc150", files, url), files | {"domains.json": b"half"})
     put(root, files)
-    message = (
-        f"{folder}/domains.json has sha256 {sha(b'half')}, expected {sha(files['domains.json'])}; "
-        "kept aside as domains.json.bad, downloading it again"
-    )
-    with pytest.warns(UserWarning, match=says(message)):
+    wrong = altered(folder / "domains.json", b"half", files["domains.json"])
+    with pytest.warns(UserWarning, match=f"{wrong}; kept aside as domains.json.bad, downloading it again$"):
         load("clinc150", features=4)
     assert (folder / "domains.json.bad").read_bytes() == b"half"
     assert (folder / "domains.json").read_bytes() == files["domains.json"]
 
 
-def test_a_wrong_file_that_cannot_be_renamed_is_reported(cache, monkeypatch):
-    files = tiny_clinc()
-    folder = put(cache / publish(monkeypatch, "clinc150", files), {"data_full.json": b"half"})
+def test_a_wrong_file_that_cannot_be_renamed_is_reported(cache, files):
+    folder = put(cache / "clinc150", {"data_full.json": b"half"})
     put(folder / "data_full.json.bad", {"in the way": b""})
-    message = (
-        f"^{re.escape(str(folder))}/data_full.json has sha256 {sha(b'half')}, expected {sha(files['data_full.json'])}, "
-        r"and cannot be renamed to data_full\.json\.bad \(.+\): remove it by hand$"
-    )
-    with pytest.raises(DataError, match=message):
+    wrong = altered(folder / "data_full.json", b"half", files["data_full.json"])
+    with pytest.raises(DataError, match=rf"{wrong}, and cannot be renamed to \S+\.bad \(.+\): remove it by hand$"):
         load("clinc150")
     assert (folder / "data_full.json").read_bytes() == b"half"
 
 
-def test_at_hand(tmp_path, monkeypatch):
-    monkeypatch.setenv("KDSTUDY_CACHE", str(tmp_path / "own"))
-    monkeypatch.delenv("KDSTUDY_DATA", raising=False)
-    assert download.at_hand("digits") and not download.at_hand("clinc150")
-    folder, _, sha256 = download.SOURCES["clinc150"]
-    (tmp_path / "own" / folder).mkdir(parents=True)
-    for file in sha256:
+def test_at_hand(cache, files):
+    assert download.at_hand("digits")
+    for file in files:
         assert not download.at_hand("clinc150")
-        (tmp_path / "own" / folder / file).touch()
+        put(cache / "clinc150", {file: b""})
     assert download.at_hand("clinc150")

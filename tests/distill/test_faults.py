@@ -143,12 +143,6 @@ def test_a_virtual_teacher_of_99_percent_is_next_to_uniform():
     assert round(float(goal.soft[0, 0]), 4) == 0.0105
 
 
-def test_nineteen_to_one_is_a_fifth_to_one_on_a_hundred_classes():
-    """Tf-KD's weights are 0.95 and 0.05."""
-    goal = faults.fault_class_mean(torch.randn(2, 100), torch.tensor([0, 1]), conditions.Context(100), alpha=0.95)
-    assert_close(goal.soft.sum(-1) / goal.hard.sum(-1), torch.full((2,), 0.19), rtol=1e-5, atol=0)
-
-
 def test_by_hand():
     """Two examples of three classes, p = (0.7, 0.2, 0.1) and (0.2, 0.2, 0.6), the labels 0 and 1."""
     p = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.2, 0.6]], dtype=F64)
