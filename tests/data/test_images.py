@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -37,10 +38,20 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from kdstudy.core.random import generator
 from kdstudy.data import download, images, registry
-from kdstudy.data.dataset import Images
+from kdstudy.data.dataset import Dataset, Images
 from kdstudy.data.download import DataError
 
 pytestmark = pytest.mark.usefixtures("cache")
+
+
+def agree(data: Dataset, raw: dict[str, tuple[torch.Tensor, list[int]]], axes: tuple[int, ...] | None) -> None:
+    """That pixels are the raw ones, standardised along these axes by those of train, and labels the same."""
+    std, mean = torch.std_mean(raw["train"][0].double(), axes, correction=0, keepdim=True)
+    for split, (pixels, labels) in raw.items():
+        found = getattr(data, split)
+        tolerance = {"rtol": 1e-5, "atol": 1e-5} if found.x.dtype == torch.float32 else {"rtol": 1e-3, "atol": 1e-3}
+        assert_close(found.x.double(), (pixels - mean) / std, **tolerance)
+        assert found.y.tolist() == labels
 
 
 # ---------------------------------------------------------------- digits and clothes
@@ -91,15 +102,12 @@ def test_fashion_agrees_with_torchvision(fashion, tmp_path):
         raw[file] = (read_image_file if "images" in file else read_label_file)(str(tmp_path / "plain"))
     data = load("fashion_mnist", train=50)
     well_formed(data)
-    pixels = raw["train-images-idx3-ubyte.gz"].view(60, 784).double()
-    order = torch.randperm(60, generator=generator(0, "fashion_mnist:split"))
-    std, mean = torch.std_mean(pixels[order[:50]], correction=0)
-    for split, at in (("train", order[:50]), ("validation", order[50:])):
-        assert_close(getattr(data, split).x.double(), (pixels[at] - mean) / std, rtol=1e-5, atol=1e-5)
-        assert torch.equal(getattr(data, split).y, raw["train-labels-idx1-ubyte.gz"][at])
-    test = raw["t10k-images-idx3-ubyte.gz"].view(12, 784).double()
-    assert_close(data.test.x.double(), (test - mean) / std, rtol=1e-5, atol=1e-5)
-    assert torch.equal(data.test.y, raw["t10k-labels-idx1-ubyte.gz"])
+    order, test = torch.randperm(60, generator=generator(0, "fashion_mnist:split")), torch.arange(12)
+    splits = {"train": ("train", order[:50]), "validation": ("train", order[50:]), "test": ("t10k", test)}
+    x, y = (
+        {half: raw[f"{half}-{kind}-ubyte.gz"] for half in ("train", "t10k")} for kind in ("images-idx3", "labels-idx1")
+    )
+    agree(data, {s: (x[half][at].flatten(1), y[half][at].tolist()) for s, (half, at) in splits.items()}, None)
 
 
 def test_smaller_fashion_training_splits_are_nested_and_leave_the_rest_alone(fashion):
@@ -165,12 +173,8 @@ def test_pixels_and_labels_are_those_of_the_archive(archive):
             for i in range(TEST)
         ],
     }
-    raw = {s: torch.stack([torch.from_numpy(decoded(files, name, 32)) for name, _ in splits[s]]) for s in SPLITS}
-    std, mean = torch.std_mean(raw["train"], dim=(0, 2, 3), correction=0, keepdim=True)
-    for split in SPLITS:
-        found = getattr(data, split)
-        assert_close(found.x.double(), (raw[split] - mean) / std, rtol=1e-3, atol=1e-3)
-        assert found.y.tolist() == [y for _, y in splits[split]]
+    shown = {s: torch.stack([torch.from_numpy(decoded(files, name, 32)) for name, _ in splits[s]]) for s in SPLITS}
+    agree(data, {s: (shown[s], [y for _, y in splits[s]]) for s in SPLITS}, (0, 2, 3))
 
 
 def test_64_is_as_published_and_32_the_mean_of_squares(archive):
@@ -363,31 +367,27 @@ def test_the_md5_sums_are_those_of_torchvision(name):
     assert folder == f"cifar/{kind.base_folder}" and kind.url == url + kind.filename
 
 
-@BOTH
-def test_images_and_labels_agree_with_torchvision(name, tmp_path, monkeypatch):
-    put(tmp_path / "mine" / "cifar" / CIFAR[name], publish_cifar(monkeypatch, name))
+def mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, **changed: bytes) -> Path:
+    """The user's own folder with the published files, some changed."""
+    files = publish_cifar(monkeypatch, name)
     monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
+    return put(tmp_path / "mine" / "cifar" / CIFAR[name], files | changed)
+
+
+@BOTH
+def test_cifar_agrees_with_torchvision(name, tmp_path, monkeypatch):
+    folder = mine(monkeypatch, tmp_path, name)
     data = load(name)
     well_formed(data, torch.half)
-    kind, root = getattr(tv, name.upper()), tmp_path / "mine" / "cifar"
-    halves = {half: list(kind(root, train=half == "train", transform=pixels)) for half in ("train", "test")}
+    both = [list(getattr(tv, name.upper())(folder.parent, train, transform=pil_to_tensor)) for train in (True, False)]
     order = torch.randperm(40, generator=generator(0, f"{name}:split")).tolist()
-    splits = {"train": order[:36], "validation": order[36:], "test": range(8)}
-    raw = {s: [halves["test" if s == "test" else "train"][i] for i in at] for s, at in splits.items()}
-    std, mean = torch.std_mean(torch.stack([x for x, _ in raw["train"]]), (0, 2, 3), correction=0, keepdim=True)
-    for split in SPLITS:
-        found = getattr(data, split)
-        assert_close(found.x.double(), (torch.stack([x for x, _ in raw[split]]) - mean) / std, rtol=1e-3, atol=1e-3)
-        assert found.y.tolist() == [y for _, y in raw[split]]
-
-
-def pixels(image: object) -> torch.Tensor:
-    return pil_to_tensor(image).double()
+    splits = {"train": (0, order[:36]), "validation": (0, order[36:]), "test": (1, range(8))}
+    pairs = {s: list(zip(*(both[half][i] for i in at))) for s, (half, at) in splits.items()}
+    agree(data, {s: (torch.stack(x).double(), list(y)) for s, (x, y) in pairs.items()}, (0, 2, 3))
 
 
 def test_groups_are_the_coarse_labels(tmp_path, monkeypatch):
-    put(tmp_path / "mine" / "cifar" / CIFAR["cifar100"], publish_cifar(monkeypatch, "cifar100"))
-    monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
+    mine(monkeypatch, tmp_path, "cifar100")
     data = load("cifar100")
     assert data.classes == ("cat", "cup", "car", "dog")
     assert data.superclass.tolist() == [1, 0, 0, 1] and data.superclasses == ("things", "beasts")
@@ -411,35 +411,31 @@ def test_an_archive_in_our_own_folder_is_unpacked(name, cache, monkeypatch):
 
 
 @BOTH
-def test_absent_without_a_network_is_one_clear_error(name, cache, tmp_path, monkeypatch):
+@pytest.mark.parametrize("folders", [1, 2])
+def test_absent_without_a_network_is_one_clear_error(name, folders, cache, tmp_path, monkeypatch):
     def offline(*args: object, **kwargs: object) -> None:
         raise OSError("network is unreachable")
 
     kind = getattr(tv, name.upper())
     monkeypatch.setattr(kind, "download", offline)
+    where, here = f"{cache}/cifar/{CIFAR[name]}", "this folder"
+    if folders == 2:
+        monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
+        where, here = f"{tmp_path}/mine/cifar/{CIFAR[name]} or {where}", "one of these folders"
     message = (
-        f"data set '{name}' is not in {{}}, and could not be downloaded from {kind.url} (OSError: network is "
-        "unreachable). Try again with a network, or unpack the file's content into {}"
+        f"data set '{name}' is not in {where}, and could not be downloaded from {kind.url} (OSError: network is "
+        f"unreachable). Try again with a network, or unpack the file's content into {here}"
     )
-    own, mine = f"{cache}/cifar/{CIFAR[name]}", f"{tmp_path}/mine/cifar/{CIFAR[name]}"
-    with pytest.raises(DataError, match=says(message.format(own, "this folder"))):
-        load(name)
-    monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
-    with pytest.raises(DataError, match=says(message.format(f"{mine} or {own}", "one of these folders"))):
+    with pytest.raises(DataError, match=says(message)):
         load(name)
 
 
 @BOTH
 def test_altered_files_of_the_user_are_refused_and_left_alone(name, tmp_path, monkeypatch):
-    files = publish_cifar(monkeypatch, name)
-    first, kind = next(iter(files)), getattr(tv, name.upper())
-    folder: Path = put(tmp_path / "mine" / "cifar" / CIFAR[name], {**files, first: b"half"})
-    monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
-    message = (
-        f"data set '{name}': {folder} cannot be read (RuntimeError: Dataset not found or corrupted. You can use "
-        "download=True to download it). It lies in KDSTUDY_DATA and is left as it is: unpack "
-        f"{kind.url} anew, or remove the folder or unset KDSTUDY_DATA to have it downloaded"
-    )
-    with pytest.raises(DataError, match=says(message)):
+    first = {"cifar10": "data_batch_1", "cifar100": "train"}[name]
+    folder = mine(monkeypatch, tmp_path, name, **{first: b"half"})
+    why = rf"^data set '{name}': {re.escape(str(folder))} cannot be read \(RuntimeError: .+\)\. "
+    todo = f"It lies in KDSTUDY_DATA and is left as it is: unpack {getattr(tv, name.upper()).url} anew, or remove"
+    with pytest.raises(DataError, match=why + todo):
         load(name)
     assert (folder / first).read_bytes() == b"half"
