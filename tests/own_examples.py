@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tiny_files import SPLITS
 
-from kdstudy.data.custom.dataset import fingerprint, parts
+from kdstudy.data.custom import fingerprint, parts
 from kdstudy.data.dataset import Dataset, Split
 from kdstudy.data.download import DataError
 

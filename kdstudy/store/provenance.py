@@ -24,7 +24,7 @@ IGNORED = frozenset(  # what a run is has a version of its own (`spec`); the oth
 )
 SOURCES = Sources.of(paths.PACKAGE, IGNORED)  # read now: a file edited meanwhile is not what runs
 TRAINING = {"mlp": "kdstudy.train.mlp:train", "images": "kdstudy.train.cnn:train"}
-OWN_DATA = "kdstudy.data.custom.dataset:parts"
+OWN_DATA = "kdstudy.data.custom:parts"
 MEASURES = ("measure", "measure with teacher")
 KINDS = ("condition", "network", "data set", "transform", "composed teacher", *MEASURES)
 MIGRATION = "migration.json"

@@ -12,7 +12,7 @@ from tiny_files import SPLITS, well_formed
 from torch.testing import assert_close
 
 from kdstudy.data import texts as clinc150
-from kdstudy.data.custom.dataset import fingerprint, is_path, parts
+from kdstudy.data.custom import fingerprint, is_path, parts
 from kdstudy.data.download import DataError
 
 pytestmark = pytest.mark.usefixtures("cache")
