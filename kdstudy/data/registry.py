@@ -11,7 +11,9 @@ from pathlib import Path
 
 from kdstudy.core.registry import unknown
 from kdstudy.core.spec import Data, pairs
-from kdstudy.data import custom, images, synthetic, texts, transforms  # noqa: F401  they register their data sets
+from kdstudy.data import images, synthetic, texts, transforms  # noqa: F401  they register their data sets
+from kdstudy.data.custom import fingerprint, is_path
+from kdstudy.data.custom import parts as own_parts
 from kdstudy.data.dataset import DATASETS, SPLITS, TRANSFORMS, Dataset, Parts, digest_of, split_from
 
 
@@ -22,12 +24,12 @@ def names() -> list[str]:
 
 def is_own(name: str) -> bool:
     """Whether a name is a path to a user's own data; the name of a data set never is."""
-    return name not in DATASETS and custom.is_path(name)
+    return name not in DATASETS and is_path(name)
 
 
 def maker(name: str) -> Callable[..., Parts]:
     """The function that makes a data set; ValueError with the names there are if it is none, nor a path."""
-    return partial(custom.parts, name) if is_own(name) else DATASETS[name]
+    return partial(own_parts, name) if is_own(name) else DATASETS[name]
 
 
 def options(name: str) -> dict[str, object]:
@@ -53,7 +55,7 @@ def named(name: str | Data) -> Data:
     """The data set of that name, checked; of a path, the data that are there now, by their fingerprint."""
     if not isinstance(name, Data) and is_own(name):
         path = Path(name).expanduser().absolute()
-        name = Data(str(path), pairs({"sha256": custom.fingerprint(str(path))}))
+        name = Data(str(path), pairs({"sha256": fingerprint(str(path))}))
     data = name if isinstance(name, Data) else Data(name)
     check(data)
     return data
