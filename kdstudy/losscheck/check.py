@@ -10,6 +10,7 @@ import torch
 
 from kdstudy.core.findings import Finding
 from kdstudy.core.spec import require
+from kdstudy.core.threads import one_thread
 from kdstudy.losscheck import explain
 from kdstudy.losscheck.call import Batch, Caller, Measured, Stop, draw_batch, name_of
 from kdstudy.losscheck.explain import ROUGH, Explanation
@@ -173,14 +174,9 @@ def _findings(caller: Caller, batches: list[Batch]) -> list[Finding]:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Leaves random numbers, threads and gradient mode as they are; of what it warns, findings say more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # many small tensors only lose by a second thread
-    try:
-        with warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def check_loss(
