@@ -20,17 +20,14 @@ def plain(given: object) -> np.ndarray:
         return np.array([[float(x) for x in row] for row in rows])
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda v: v.tolist(),
-        lambda v: v.astype(np.float16),
-        lambda v: np.asfortranarray(v.astype(">f4")),
-        lambda v: torch.tensor(v, requires_grad=True),
-        lambda v: torch.tensor(v).bfloat16(),
-        lambda v: list(torch.tensor(v)),
-    ],
-)
+MAKE = [
+    lambda v: v.tolist(), lambda v: v.astype(np.float16), lambda v: np.asfortranarray(v.astype(">f4")),
+    lambda v: torch.tensor(v, requires_grad=True), lambda v: torch.tensor(v).bfloat16(),
+    lambda v: list(torch.tensor(v)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", MAKE)
 def test_any_real_array_is_read_and_left_as_it_is(make):
     v, y = teacher(40)
     given = make(np.round(v * 4) / 4)
@@ -70,12 +67,8 @@ def test_probabilities_are_read_as_their_logarithms():
     np.testing.assert_allclose(one.mass, two.mass)
 
 
-V, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 2, 0])
-TWO, NAMES, GROUPS = (
-    "one logit z for two classes is [0, z]",
-    "a list of 3 names, one for each class",
-    "3, the super-class of each class in order",
-)
+V, Y, TWO = np.arange(12.0).reshape(4, 3), np.array([0, 1, 2, 0]), "one logit z for two classes is [0, z]"
+NAMES, GROUPS = "a list of 3 names, one for each class", "3, the super-class of each class in order"
 LOGITS, LABELS, HELD = "teacher_logits", "labels", "heldout_teacher_logits"
 BAD = [
     (LOGITS, V[0], f"shape (3,), allowed: (N, C), one row for each example; {TWO}"),

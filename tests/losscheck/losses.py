@@ -141,22 +141,10 @@ plant(
 )  # fmt: skip
 plant("swapped_weights", "alpha_swapped", lambda z, v, y, T, a: (1 - a) * T * T * kl(z, v, T) + a * ce(z, y))
 plant("soft_only", "hard_term_missing", lambda z, v, y, T, a: T * T * kl(z, v, T))
-plant("squared_twice", "tau_squared_twice",
-      lambda z, v, y, T, a: a * T**2 * (kl(z, v, T) * T**2) + (1 - a) * ce(z, y))  # fmt: skip
 plant("squared_around_both", "tau_squared_on_hard",
       lambda z, v, y, T, a: (a * kl(z, v, T) + (1 - a) * ce(z, y)) * T * T)  # fmt: skip
-plant(
-    "summed",
-    "summed_over_batch",
-    lambda z, v, y, T, a: a * T * T * nn.KLDivLoss(reduction="sum")(log_cool(z, T), cool(v, T)) + (1 - a) * ce(z, y),
-)
-plant(
-    "both_summed",
-    "summed_over_batch",
-    lambda z, v, y, T, a: (1 - a) * ce(z, y, reduction="sum") - a * T * T * (cool(v, T) * log_cool(z, T)).sum(),
-)
-plant("averaged_again", "averaged_twice",
-      lambda z, v, y, T, a: a * T * T * kl(z, v, T) / len(z) + (1 - a) * ce(z, y))  # fmt: skip
+plant("both_summed", "summed_over_batch", lambda z, v, y, T, a:
+      (1 - a) * ce(z, y, reduction="sum") - a * T * T * (cool(v, T) * log_cool(z, T)).sum())  # fmt: skip
 plant("swapped_weights_without_squared", "alpha_swapped tau_squared_missing",
       lambda z, v, y, T, a: (1 - a) * kl(z, v, T) + a * ce(z, y))  # fmt: skip
 plant("hard_unweighted", "alpha_missing", lambda z, v, y, T, a: a * T * T * kl(z, v, T) + ce(z, y))
@@ -191,6 +179,9 @@ plant_soft("mse_of_logits", "squared_error", lambda z, v, T: nn.MSELoss()(z, v))
 plant_soft("mse_of_probabilities", "squared_error", lambda z, v, T: nn.MSELoss()(cool(z, T), cool(v, T)))
 plant_soft("mse_of_raw_probabilities", "squared_error", lambda z, v, T: F.mse_loss(z.softmax(1), v.softmax(1)))
 plant_soft("argmax", "teacher_argmax", lambda z, v, T: ce(z, v.argmax(1)))
+plant_soft("summed", "summed_over_batch", lambda z, v, T: nn.KLDivLoss(reduction="sum")(log_cool(z, T), cool(v, T)))
+plant_soft("averaged_again", "averaged_twice", lambda z, v, T: kl(z, v, T) / len(z))
+plant_soft("squared_twice", "tau_squared_twice", lambda z, v, T: kl(z, v, T) * T**2)
 plant_soft("soft_detached", "student_detached", lambda z, v, T: kl(z.detach(), v, T))
 plant_soft("reversed_mean", "reversed_kl averaged_over_classes",
            lambda z, v, T: nn.KLDivLoss()(log_cool(v, T), cool(z, T)))  # fmt: skip
@@ -207,11 +198,8 @@ plant_hard("gnosis", "hard_all_pairs", lambda z, y, T: -F.log_softmax(z, -1)[...
 plant_hard("hard_summed", "summed_over_batch", lambda z, y, T: ce(z, y, reduction="sum"))
 plant_hard("hard_detached", "student_detached", lambda z, y, T: ce(z.detach(), y))
 
-plant(
-    "softened_and_twice",
-    "hard_softened softmax_twice",
-    lambda z, v, y, T, a: (1 - a) * ce(z / T, y) + a * T * T * kl_(log_cool(z, T), cool(v.softmax(-1), T)),
-)
+plant("softened_and_twice", "hard_softened softmax_twice", lambda z, v, y, T, a:
+      (1 - a) * ce(z / T, y) + a * T * T * kl_(log_cool(z, T), cool(v.softmax(-1), T)))  # fmt: skip
 plant("gnosis_reversed", "hard_all_pairs reversed_kl", lambda z, v, y, T, a:
       -(1 - a) * z.log_softmax(-1)[..., y].mean() + a * T * T * kl_(log_cool(v, T), cool(z, T)))  # fmt: skip
 
@@ -233,16 +221,13 @@ plant("something_else", "unknown", lambda z, v, y, T, a: ce(z, y) + (z - v.detac
 plant("with_dropout", "not_deterministic", lambda z, v, y, T, a: batchmean(T, a)(F.dropout(z, 0.5), v, y))
 
 
-@planted("per_example")
-def unreduced(z, v, y, T, a):
+def unreduced(z, v, y, T, a, scale):
     soft = nn.KLDivLoss(reduction="none")(log_cool(z, T), cool(v, T)).sum(1)
-    return (1 - a) * ce(z, y, reduction="none") + a * T * T * soft
+    return (1 - a) * ce(z, y, reduction="none") + a * scale * soft
 
 
-@planted("per_example tau_squared_missing")
-def unreduced_without_squared(z, v, y, T, a):
-    soft = nn.KLDivLoss(reduction="none")(log_cool(z, T), cool(v, T)).sum(1)
-    return (1 - a) * ce(z, y, reduction="none") + a * soft
+plant("unreduced", "per_example", lambda z, v, y, T, a: unreduced(z, v, y, T, a, T * T))
+plant("unreduced_without_squared", "per_example tau_squared_missing", lambda *given: unreduced(*given, 1))
 
 
 @planted("modifies_its_input hard_softened")
