@@ -17,7 +17,7 @@ from kdstudy.store.published import Published
 from kdstudy.store.working import Store
 from kdstudy.study import plans
 
-NOT_COMPARED = ("seconds", "version")
+METRICS = ("train_", "validation_", "test_", "target_", "student_")  # how their names begin
 
 
 def candidates(chapter: str, published: Published) -> tuple[list[Run], list[str]]:
@@ -37,53 +37,33 @@ def sample(chapter: str, size: int, draw: int = 0) -> pd.DataFrame:
     """
     published = Published()
     pool, absent = candidates(chapter, published)
-    rng, chosen = random.Random(draw), []
-    names = sorted({r.data.name for r in pool})
+    rng, chosen, names = random.Random(draw), [], sorted({r.data.name for r in pool})
     for i, name in enumerate(names):
-        mine = [r for r in pool if r.data.name == name]
-        seed = rng.choice(sorted({r.seed for r in mine}))
-        of_seed = [r for r in mine if r.seed == seed]
+        seed = rng.choice(sorted({r.seed for r in pool if r.data.name == name}))
+        of_seed = [r for r in pool if (r.data.name, r.seed) == (name, seed)]
         share = size // len(names) + (i < size % len(names))
         chosen += rng.sample(of_seed, min(share, len(of_seed)))
     with tempfile.TemporaryDirectory() as folder:
         fresh = ask.ask(chosen, store=Store(Path(folder) / "runs.sqlite"), published=Published(Path(folder) / "none"))
-    frame = compare(fresh, published.rows(fresh["key"]), pool, published)
+    frame = compare(fresh, pool, published)
     frame.attrs["absent"] = absent
     return frame
 
 
-def numeric(row: dict[str, object]) -> list[str]:
-    """The metrics of a row."""
-    return [
-        k
-        for k, v in row.items()
-        if isinstance(v, float) and k.startswith(("train_", "validation_", "test_", "target_", "student_"))
-    ]
-
-
-def compare(
-    fresh: pd.DataFrame, stored: dict[str, dict[str, object]], pool: list[Run], published: Published
-) -> pd.DataFrame:
+def compare(fresh: pd.DataFrame, pool: list[Run], published: Published) -> pd.DataFrame:
     """One row for each run and metric: stored, retrained, difference, and the spread over seeds."""
-    everything = pd.DataFrame(published.rows([r.key for r in pool]).values()).set_index("key")
-    setting = ["dataset", "options", "hidden", "epochs", "condition", *paired.searched(everything)]
-    metrics = numeric(everything.iloc[0].to_dict())
-    spread = everything.groupby(setting, dropna=False)[metrics].transform("std")
-    rows = [
-        {
-            "key": new["key"],
-            "run": label(new),
-            "metric": metric,
-            "stored": stored[new["key"]][metric],
-            "again": new[metric],
-            "same data": stored[new["key"]]["digest"] == new["digest"],
-            "spread": float(spread.loc[new["key"], metric]) if metric in spread else float("nan"),
-        }
-        for new in fresh.to_dict("records")
-        for metric in numeric(stored[new["key"]])
-    ]
-    frame = pd.DataFrame(rows)
-    return frame.assign(difference=(frame["again"] - frame["stored"]).abs())
+    stored = pd.DataFrame([*published.rows([r.key for r in pool]).values()]).set_index("key")
+    setting = ["dataset", "options", "hidden", "epochs", "condition", *paired.searched(stored)]
+    metrics = [c for c in stored.select_dtypes("float") if c.startswith(METRICS)]
+    spread = stored.groupby(setting, dropna=False)[metrics].transform("std")
+    again = fresh.set_index("key")
+    each = {"stored": stored.loc[again.index], "again": again, "spread": spread.loc[again.index]}
+    columns = {name: side[metrics].stack(future_stack=True) for name, side in each.items()}
+    frame = pd.DataFrame(columns).dropna(subset="stored").rename_axis(["key", "metric"]).reset_index()
+    runs = {row["key"]: label(row) for row in fresh.to_dict("records")}
+    alike = each["stored"]["digest"] == again["digest"]
+    difference = (frame["again"] - frame["stored"]).abs()
+    return frame.assign(run=frame["key"].map(runs), difference=difference, **{"same data": frame["key"].map(alike)})
 
 
 def label(row: dict[str, object]) -> str:
@@ -94,17 +74,13 @@ def label(row: dict[str, object]) -> str:
 
 def sentence(frame: pd.DataFrame) -> str:
     """What the comparison showed, in words that follow from it."""
-    n, metrics = frame["key"].nunique(), len(frame)
-    same = int((frame["difference"] == 0).sum())
-    accuracy = frame[frame["metric"] == "test_accuracy"]
-    head = f"**{n} runs trained again on {stacks.hardware()}, torch {torch.__version__}: "
-    if same == metrics:
-        text = head + f"all {metrics} metrics equal the stored ones, bit for bit.**"
-    else:
-        text = head + (
-            f"{same} of {metrics} metrics equal the stored ones bit for bit; test accuracy differs by at most "
-            f"{100 * accuracy['difference'].max():.2f} points.**"
-        )
+    n, metrics, same = frame["key"].nunique(), len(frame), int((frame["difference"] == 0).sum())
+    worst = 100 * frame.loc[frame["metric"] == "test_accuracy", "difference"].max()
+    found = f"all {metrics} metrics equal the stored ones, bit for bit"
+    if same < metrics:
+        found = (f"{same} of {metrics} metrics equal the stored ones bit for bit; test accuracy differs by at most "
+                 f"{worst:.2f} points")  # fmt: skip
+    text = f"**{n} runs trained again on {stacks.hardware()}, torch {torch.__version__}: {found}.**"
     if not frame["same data"].all():
         text += " **Some data sets are not those the stored results were computed from (their digests differ).**"
     if frame.attrs.get("absent"):
