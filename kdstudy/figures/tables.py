@@ -7,7 +7,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from kdstudy.figures.style import condition_name
-from kdstudy.stats import factorial
+from kdstudy.stats import factorial, paired
 from kdstudy.study.measures import measure
 
 
@@ -56,3 +56,10 @@ def bullets(lines: Mapping[str, str], empty: str) -> str:
 def at_weight(frame: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """The runs with this alpha; none where no condition has a weight and a temperature."""
     return frame[frame["alpha"] == alpha] if {"alpha", "tau"} <= {*frame} else frame.iloc[:0].assign(tau=np.nan)
+
+
+def with_hard(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """The runs with this alpha, and beside each temperature hard labels at their best weight decay."""
+    taught, hard = at_weight(table, alpha), table[table["condition"] == factorial.BASELINE]
+    hard = paired.tuned(hard) if len(hard) else hard
+    return pd.concat([taught, *(hard.assign(tau=t) for t in sorted(taught["tau"].unique()))])

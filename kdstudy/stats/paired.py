@@ -128,14 +128,15 @@ def searched(frame: pd.DataFrame) -> list[str]:
     return [c for c in SETTING if c in frame]
 
 
-def tuned(frame: pd.DataFrame, by: str = "validation_accuracy") -> pd.DataFrame:
-    """For each data set (with its options) and condition, the runs of the setting best on validation.
+def tuned(frame: pd.DataFrame, by: str = "validation_accuracy", within: Sequence[str] = ()) -> pd.DataFrame:
+    """For each data set (with its options), condition and combination of `within`, the runs best on validation.
 
     Best: highest mean of `by` over seeds (of equals, the smallest setting). The test split is not looked at.
     """
     cols = searched(frame)
     kept = []
-    for _, group in frame.groupby([c for c in ("dataset", "options", "condition") if c in frame], sort=False):
+    each = [c for c in ("dataset", "options", "condition", *within) if c in frame]
+    for _, group in frame.groupby(each, sort=False):
         means = group.groupby(cols, dropna=False, sort=True)[by].mean()
         best = dict(zip(cols, means.idxmax() if len(cols) > 1 else (means.idxmax(),)))
         same = np.logical_and.reduce([(group[c] == v) | (group[c].isna() & pd.isna(v)) for c, v in best.items()])

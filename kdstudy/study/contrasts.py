@@ -10,9 +10,9 @@ Sums = Mapping[str, Mapping[str, float]]  # a name -> its weighted sum of condit
 LIMITS = ["difference", "low", "high", "n"]
 
 
-def minus(pairs: Mapping[str, tuple[str, str]] | Iterable[tuple[str, str]], form: str = "{} − {}") -> Sums:
-    """The differences of pairs of conditions as sums, called as a mapping says or else by this form."""
-    named = pairs.items() if isinstance(pairs, Mapping) else ((form.format(*p), p) for p in pairs)
+def minus(pairs: Mapping[str, Sequence[str]] | Iterable[Sequence[str]]) -> Sums:
+    """The difference of each pair of conditions as a sum, called as the mapping says, or "one − other"."""
+    named = pairs.items() if isinstance(pairs, Mapping) else ((" − ".join(p), p) for p in pairs)
     return {name: {one: 1, other: -1} for name, (one, other) in named}
 
 

@@ -8,7 +8,6 @@ from IPython.core.pylabtools import print_figure
 from kdstudy import diagnose
 from kdstudy.engine import ask
 from kdstudy.figures.chapters import silent_bugs
-from kdstudy.stats import paired
 from kdstudy.study import array_metrics, known_bugs
 
 LOSS = {"kd": 0.0, "fault_no_tau2": 0.02, "fault_detached": 0.3}  # at tau = 4; a tenth of it at tau = 1
@@ -42,18 +41,6 @@ def test_costs_are_those_planted_at_the_best_and_at_one_setting():
         for fault in ("fault_no_tau2", "fault_detached"):
             assert found[silent_bugs.BEST, d, fault] == pytest.approx(-LOSS[fault] / 10, abs=5e-4)
             assert found[silent_bugs.FIXED, d, fault] == pytest.approx(-LOSS[fault], abs=5e-4)
-
-
-def test_intervals_of_a_setting_hold_together():
-    frame = study()
-    found = silent_bugs.differences(paired.tuned(frame), "kd", list(LOSS), "test_accuracy")
-    assert set(found["condition"]) == {"fault_no_tau2", "fault_detached"}
-    best = paired.tuned(frame)
-    gap = paired.difference(best[best["dataset"] == "b"], {"condition": "fault_detached"}, {"condition": "kd"},
-                           "test_accuracy")  # fmt: skip
-    (row,) = found[(found["dataset"] == "b") & (found["condition"] == "fault_detached")].to_dict("records")
-    expected = paired.interval(gap, family=4)
-    assert (row["low"], row["high"], row["n"]) == pytest.approx((expected.low, expected.high, 4))
 
 
 def test_one_setting_has_untuned_hard_labels_beside_it():

@@ -10,7 +10,7 @@ from IPython.core.pylabtools import print_figure
 from kdstudy.distill import levels
 from kdstudy.engine import ask
 from kdstudy.figures.chapters import smoothed_teacher as drawn
-from kdstudy.figures.shared.teachers import described, each_tuned
+from kdstudy.figures.shared.teachers import described
 from kdstudy.stats import paired
 from kdstudy.store.published import Classes
 from kdstudy.study.theory import exact_fit_mass
@@ -71,7 +71,7 @@ def test_masses_stand_beside_the_exact_fit(seeds):
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_the_paradox_shows_teacher_and_student(seeds):
-    best = each_tuned(students(seeds), ["teacher_epsilon"])
+    best = paired.tuned(students(seeds), within=["teacher_epsilon"])
     figure = drawn.paradox(teachers(seeds), best)
     mean = np.mean(range(seeds))
     teacher, student = (c.lines[0].get_ydata(orig=False) for c in figure.axes[1].containers)

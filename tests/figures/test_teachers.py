@@ -11,6 +11,7 @@ from kdstudy.engine import ask
 from kdstudy.figures.shared import teachers as drawn
 from kdstudy.figures.tables import count_signs
 from kdstudy.stats import paired
+from kdstudy.study.contrasts import changes
 
 
 @pytest.fixture(autouse=True)
@@ -53,38 +54,19 @@ def test_units_add_up_over_layers(hidden, units):
 def test_each_teacher_is_tuned_alone():
     _, students = sized()
     students.loc[(students["size"] == 1) & (students["tau"] == 1), "validation_accuracy"] = 1.0
-    found = drawn.each_tuned(students, ["size", "length"]).groupby("size")["tau"].unique()
+    found = paired.tuned(students, within=["size", "length"]).groupby("size")["tau"].unique()
     assert {k: list(v) for k, v in found.items()} == {0.25: [4.0], 1.0: [1.0]}
-    assert drawn.each_tuned(students[:0], ["size"]).empty
+    assert paired.tuned(students[:0], within=["size"]).empty
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_differences_are_those_planted_and_leave_the_control_out(seeds):
     _, students = sized(seeds)
     own = students[(students["size"] == 1) & (students["length"] == 1)]
-    found = drawn.changes(students, own, ["dataset", "size", "length", "tau"], ["dataset", "tau"])
+    found = changes(students, own, ["dataset", "size", "length", "tau"], ["dataset", "tau"])
     assert len(found) == 2 * 5 * 2 and set(found["n"]) == {seeds}
     hidden, epochs = found["size"] * 32, found["length"] * 20
     np.testing.assert_allclose(found["difference"], (hidden - 32) / 2000 + (epochs - 20) / 2000, atol=1e-12)
-
-
-def test_intervals_hold_jointly_over_each_panel():
-    plain = drawn.described(teacher_tables.smoothed_teachers(3), teacher_tables.smoothed_students(3))
-    control = plain[plain["teacher_epsilon"] == 0]
-    found = drawn.changes(plain, control, ["dataset", "teacher_epsilon"])
-    values = [0.04 + 0.0004 * s for s in range(3)]
-    row = found[(found["dataset"] == "mine") & (found["teacher_epsilon"] == 0.4)].iloc[0]
-    expected = paired.interval(values, family=2)  # two epsilons in a data set
-    assert row["difference"] == pytest.approx(expected.mean)
-    np.testing.assert_allclose([row["low"], row["high"]], [expected.low, expected.high])
-
-
-def test_unpaired_seeds_are_refused():
-    _, students = sized()
-    own = students[(students["size"] == 1) & (students["length"] == 1) & (students["tau"] == 1)]
-    cut = own[own["seed"] > 0]
-    with pytest.raises(ValueError, match=r"are not paired: seeds \[0\] have one of the two"):
-        drawn.changes(students[students["tau"] == 1], cut, ["dataset", "size", "length"])
 
 
 def test_counts_are_of_whole_intervals():
@@ -124,9 +106,9 @@ def test_portraits_of_one_teacher_say_why_they_are_empty():
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_maps_say_points_and_what_excludes_zero(seeds):
     _, students = sized(seeds)
-    best = drawn.each_tuned(students, ["size", "length"])
+    best = paired.tuned(students, within=["size", "length"])
     own = best[(best["size"] == 1) & (best["length"] == 1)]
-    found = drawn.changes(best, own, ["dataset", "size", "length"])
+    found = changes(best, own, ["dataset", "size", "length"])
     figure = drawn.maps(found, best, "length", "size", note="a note")
     said = {t.get_position(): (t.get_text(), t.get_weight()) for t in figure.axes[0].texts}
     weight = "bold" if seeds > 1 else "normal"  # one seed has no interval

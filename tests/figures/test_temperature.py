@@ -11,6 +11,7 @@ from kdstudy.distill import levels
 from kdstudy.engine import ask
 from kdstudy.figures.chapters import temperature
 from kdstudy.figures.shared.effects import effect_lines, effect_signs, heat_penalties, level_effects
+from kdstudy.figures.tables import with_hard
 from kdstudy.store.published import Classes
 from kdstudy.study import theory
 
@@ -50,7 +51,7 @@ def wide(seeds: int = 3) -> pd.DataFrame:
 
 
 def test_planted_effects_come_back_at_each_temperature():
-    rows = level_effects(temperature.at_weight(table(), 0.9), ["dataset", "tau"]).query("dataset == 'mine'")
+    rows = level_effects(with_hard(table(), 0.9), ["dataset", "tau"]).query("dataset == 'mine'")
     found = rows.set_index(["level", "tau"])["difference"].unstack()
     expected = {"universe": (0.01,) * 3, "domain": (0.02, 0.02, -0.02), "instance": (-0.03,) * 3,
                 "all: KD": (0.05, 0.05, -0.05)}  # fmt: skip
@@ -66,11 +67,11 @@ def test_shares_sum_to_the_gain_of_kd_at_each_temperature():
 
 
 def test_where_intervals_leave_zero_is_said():
-    rows = level_effects(temperature.at_weight(table(datasets=("mine",)), 0.9), ["dataset", "tau"])
+    rows = level_effects(with_hard(table(datasets=("mine",)), 0.9), ["dataset", "tau"])
     assert effect_signs(rows[rows["level"].isin(["domain", "universe"])], "tau", "τ") == (
         "- **mine**: universe above at τ = 1, 2, 4; domain above at τ = 1, 2 and below at τ = 4"
     )
-    alone = level_effects(temperature.at_weight(table(1, ("mine",)), 0.9), ["dataset", "tau"])
+    alone = level_effects(with_hard(table(1, ("mine",)), 0.9), ["dataset", "tau"])
     assert effect_signs(alone[alone["level"] == "domain"], "tau", "τ") == "- **mine**: domain nowhere apart from zero"
     assert effect_signs(rows.iloc[:0], "tau", "τ") == "No data set has the conditions that this compares."
 
@@ -145,7 +146,7 @@ def test_an_interval_far_wider_than_the_others_leaves_the_panel_and_that_is_said
 @pytest.mark.parametrize("datasets", [("digits",), ("digits", "mine")])
 def test_every_figure_draws(seeds, datasets):
     frame = table(seeds, datasets)
-    figure = temperature.effects(temperature.at_weight(frame, 0.9), 0.9)
+    figure = temperature.effects(with_hard(frame, 0.9), 0.9)
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert [ax.get_title() for ax in shown] == list(datasets) and all(len(ax.containers) == 4 for ax in shown)
     line = next(c.lines[0] for c in shown[0].containers if c.get_label() == "all: KD")
@@ -156,7 +157,7 @@ def test_every_figure_draws(seeds, datasets):
 
 
 def test_without_the_conditions_an_empty_figure_says_why():
-    none = temperature.at_weight(table(lacking=tuple(PLANTED)), 0.9)
+    none = with_hard(table(lacking=tuple(PLANTED)), 0.9)
     empty = [temperature.effects(none, 0.9), temperature.widths(wide().iloc[:0])]
     assert [f.texts[0].get_text() for f in empty] == [
         "nothing to draw: no data set has the conditions that this compares",

@@ -8,7 +8,8 @@ from IPython.core.pylabtools import print_figure
 
 from kdstudy.engine import ask
 from kdstudy.figures.chapters import too_good_teacher as drawn
-from kdstudy.figures.shared.teachers import described, each_tuned, of_teacher
+from kdstudy.figures.shared.teachers import described, of_teacher
+from kdstudy.stats import paired
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def tables(seeds: int) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
 
 def best(parts, teachers) -> pd.DataFrame:
     grid = of_teacher(parts["grid"], teachers, {"size": "size", "length": "length"})
-    return each_tuned(grid, ["size", "length"])
+    return paired.tuned(grid, within=["size", "length"])
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from kdstudy.figures.primitives import dots, heat, lines
 from kdstudy.figures.style import BROWN, LEVELS, SKY, condition_name, finish, look, nothing, panels
-from kdstudy.figures.tables import bullets, complete, in_order, sign
+from kdstudy.figures.tables import bullets, by_dataset, complete, in_order, sign, with_hard
 from kdstudy.stats import factorial, paired
+from kdstudy.study.contrasts import LIMITS, contrasts, minus
 
 MASSES, SHAPES = ("none", "constant", "instance"), ("uniform", "class", "instance")
 MAIN, CROSSED = ("universe", "class shape", "instance shape", "instance mass"), ("mass x class", "mass x instance")
@@ -28,13 +29,9 @@ PARTS = {  # decoupled KD as a 2 x 2 design: the target part off and on, the non
     "target x non-target": {"hard": 1, "tckd": -1, "nckd": -1, "dkd": 1},
     "decoupled KD less KD": {"dkd": 1, "kd": -1},
 }
-RECOVERED = {  # what partial knowledge loses against all of it
-    "KD-sim less KD": {"kd_sim": 1, "kd": -1},
-    "KD-pt less KD": {"kd_pt": 1, "kd": -1},
-    "KD-pt + sim less KD": {"kd_pt_sim": 1, "kd": -1},
-    "KD-pt + class less KD": {"kd_pt_class": 1, "kd": -1},
-    "top-3 less KD": {"topk": 1, "kd": -1},
-}
+RECOVERED = minus({  # what partial knowledge loses against all of it
+    f"{condition_name(c)} less KD": (c, "kd") for c in ("kd_sim", "kd_pt", "kd_pt_sim", "kd_pt_class", "topk")
+})  # fmt: skip
 ABSENT = "no data set has all the conditions that this compares"
 
 
@@ -47,18 +44,8 @@ def of_grid(fn: Callable[..., pd.DataFrame], frame: pd.DataFrame, measure: str =
 def weighted_sums(
     frame: pd.DataFrame, sums: Mapping[str, Mapping[str, float]], measure: str = "test_accuracy"
 ) -> pd.DataFrame:
-    """Weighted sums of conditions, paired by seed, by data set: columns dataset, contrast, mean, low, high, n.
-
-    Those whose conditions a data set lacks are left out; the intervals of a data set hold together (Bonferroni).
-    """
-    rows = []
-    for dataset, group in frame.groupby("dataset", sort=False):
-        able = {name: w for name, w in sums.items() if {*w} <= {*group["condition"]}}
-        for name, weights in able.items():
-            d = factorial.contrast(factorial.cells(group, measure, list(weights)), weights)
-            i = paired.interval(d, family=len(able))
-            rows.append({"dataset": dataset, "contrast": name, "mean": i.mean, "low": i.low, "high": i.high, "n": i.n})
-    return pd.DataFrame(rows, columns=["dataset", "contrast", "mean", "low", "high", "n"])
+    """`contrasts` of each data set, those whose conditions it has; its intervals hold together."""
+    return by_dataset(contrasts(frame, sums, measure, jointly=["dataset"]), frame["dataset"])
 
 
 def signs(rows: pd.DataFrame) -> str:
@@ -68,7 +55,7 @@ def signs(rows: pd.DataFrame) -> str:
         sides = {"above": [], "below": [], "contains": []}
         for r in group.to_dict("records"):
             name = condition_name(r[rows.columns[1]]).replace(" x ", " × ")
-            sides[sign(r)].append(f"{name} ({100 * r['mean']:+.1f})")
+            sides[sign(r)].append(f"{name} ({100 * r.get('mean', r.get('difference')):+.1f})")
         told[dataset] = "; ".join(f"{where} zero {', '.join(sides[where]) or 'none'}" for where in ("above", "below"))
     return bullets(told, f"{ABSENT.capitalize()}.")
 
@@ -115,14 +102,8 @@ def _cells(ax: Axes, frame: pd.DataFrame, where: Mapping[tuple[str, str], str], 
 
 def effects_by_temperature(table: pd.DataFrame, alpha: float, measure: str = "test_accuracy") -> pd.DataFrame:
     """`factorial.effects` with every cell at the same tau and `alpha`, hard labels at their best: a column tau too."""
-    table = complete(table, factorial.CONDITIONS)
-    hard = table[table["condition"] == factorial.BASELINE]
-    hard = paired.tuned(hard) if len(hard) else hard
-    others = table[table["condition"].isin(factorial.CELLS.values())]
-    others = others[others["alpha"] == alpha] if len(others) else others.assign(tau=[])
-    each = [(tau, complete(pd.concat([hard, group]), factorial.CONDITIONS)) for tau, group in others.groupby("tau")]
-    rows = [factorial.effects(f, measure).assign(tau=tau) for tau, f in each if len(f)]
-    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["dataset", "effect", "tau"])
+    each = [(tau, of_grid(factorial.effects, f, measure)) for tau, f in with_hard(table, alpha).groupby("tau")]
+    return pd.concat([f.assign(tau=tau) for tau, f in each] or [pd.DataFrame(columns=["dataset", "effect", "tau"])])
 
 
 def sensitivity(table: pd.DataFrame, alpha: float, names: Sequence[str], measure: str = "test_accuracy") -> Figure:
@@ -142,6 +123,5 @@ def with_decay(table: pd.DataFrame, decayed: pd.DataFrame, measure: str = "test_
     """
     best = paired.tuned(pd.concat([table[table["condition"] == "hard"], decayed]))
     pairs = (("kd", "hard"), ("label_smoothing_matched", "hard"), ("kd", "label_smoothing_matched"))
-    names = [" less ".join(map(condition_name, pair)) for pair in pairs]
-    rows = [paired.contrasts(best, *p, measure, ["dataset"]).assign(pair=name) for p, name in zip(pairs, names)]
-    return pd.concat(rows, ignore_index=True)[["pair", "dataset", "difference", "low", "high", "n"]]
+    sums = minus({" less ".join(map(condition_name, pair)): pair for pair in pairs})
+    return contrasts(best, sums, measure, name="pair", jointly=["pair"])[["pair", "dataset", *LIMITS]]

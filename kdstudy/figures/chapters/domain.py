@@ -12,9 +12,10 @@ from kdstudy.figures import primitives
 from kdstudy.figures.primitives import condition_look, lines
 from kdstudy.figures.shared.comparisons import JUDGED, sweep, verdict_look
 from kdstudy.figures.style import LEVELS, condition_name, looks, nothing, tau_looks
-from kdstudy.figures.tables import at_weight, in_order
+from kdstudy.figures.tables import at_weight, by_dataset, in_order
 from kdstudy.stats import paired
 from kdstudy.study import array_metrics, claims
+from kdstudy.study.contrasts import against, contrasts
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -62,7 +63,11 @@ def dots(frame: pd.DataFrame, measure: str, control: str = "") -> Figure:
     known = frame.dropna(subset=[measure])
     if control:
         known = known[known["dataset"].isin(known.loc[known["condition"] == control, "dataset"])]
-    rows = _by_condition(known, measure, control)
+    if control:
+        sums = against(in_order(known["condition"]), control)
+        rows = by_dataset(contrasts(known, sums, measure, name="condition", jointly=["dataset"]), known["dataset"])
+    else:
+        rows = paired.summary(known, measure, ["dataset", "condition"])
     name, why = condition_name(control), f"no condition to show {measure} of"
     if measure in GEOMETRY:
         why = "a rank correlation needs 3 classes, a teacher" + (f" and {name}" if control else "")
@@ -70,20 +75,6 @@ def dots(frame: pd.DataFrame, measure: str, control: str = "") -> Figure:
     return primitives.dots(rows, known, "condition", condition_look, measure=measure, why=why,
                            difference="difference in" if control else "",
                            note=note if control else "bars: 95 % t intervals over seeds")  # fmt: skip
-
-
-def _by_condition(frame: pd.DataFrame, measure: str, control: str) -> pd.DataFrame:
-    """Means of each condition, or with a control differences from it, by data set."""
-    rows = []
-    for dataset, group in frame.groupby("dataset", sort=False):
-        conditions = [c for c in in_order(frame["condition"]) if c != control and (group["condition"] == c).any()]
-        for c in conditions:
-            values = group.loc[group["condition"] == c, measure]
-            if control:
-                values = paired.difference(group, {"condition": c}, {"condition": control}, measure)
-            i = paired.interval(values, family=len(conditions) if control else 1)
-            rows.append({"dataset": dataset, "condition": c, "mean": i.mean, "low": i.low, "high": i.high})
-    return pd.DataFrame(rows)
 
 
 # ---------------------------------------------------------------- a claim restated
@@ -125,8 +116,8 @@ def restatements(judged: pd.DataFrame, tables: Tables) -> Figure:
 
 def gaps(frame: pd.DataFrame, treatments: Sequence[str], control: str, measure: str, alpha: float) -> Figure:
     """Differences from a control at equal temperature and weight, paired by seed, by temperature."""
-    chosen, by = at_weight(frame, alpha), ["dataset", "tau"]
-    rows = pd.concat([paired.contrasts(chosen, c, control, measure, by).assign(condition=c) for c in treatments])
+    chosen = at_weight(frame, alpha)
+    rows = contrasts(chosen, against(treatments, control), measure, ["dataset", "tau"], "condition", ["condition"])
     note = f"bars: 95 % paired t intervals, jointly over a condition's points · α = {alpha:g}"
     why = f"no condition to compare with {condition_name(control)} at weight {alpha:g}"
     used = chosen[chosen["condition"].isin([control, *rows["condition"]])]
@@ -139,15 +130,13 @@ def both_ways(frame: pd.DataFrame, treatments: Sequence[str], control: str, alph
     For each data set: points (a condition at a temperature), those where neither interval holds 0, and of
     those the ones whose signs are equal.
     """
-    chosen, by, rows = at_weight(frame, alpha), ["dataset", "tau"], []
-    for c in treatments:
-        train, test = (paired.contrasts(chosen, c, control, f"{s}_accuracy", by) for s in ("train", "test"))
-        rows.append(train.merge(test, on=by, suffixes=("_train", "_test")))
-    points = pd.concat(rows)
-    clear = np.logical_and(*(points[f"low_{s}"] * points[f"high_{s}"] > 0 for s in ("train", "test")))
-    same = clear & (points["difference_train"] * points["difference_test"] > 0)
+    sums, by = against(treatments, control), ["dataset", "tau"]
+    train, test = (contrasts(at_weight(frame, alpha), sums, f"{s}_accuracy", by, jointly=["contrast"])
+                   for s in ("train", "test"))  # fmt: skip
+    clear = (train["low"] * train["high"] > 0) & (test["low"] * test["high"] > 0)
+    same = clear & (train["difference"] * test["difference"] > 0)
     names = {"points": 1, "both differ from 0": clear, "with the same sign": same}
-    return points.assign(**names).groupby("dataset", sort=False)[[*names]].sum().astype(int)
+    return train.assign(**names).groupby("dataset", sort=False)[[*names]].sum().astype(int)
 
 
 def alike(frame: pd.DataFrame, alpha: float) -> Figure:
@@ -157,9 +146,9 @@ def alike(frame: pd.DataFrame, alpha: float) -> Figure:
         return nothing("matched smoothing and class shape are not among the runs of this part")
     at = frame.assign(similarity=[paired.option(text, "similarity") for text in frame["options"]])
     best, by, left = paired.tuned(at), ["tau", "similarity"], "each at its best"
-    rows = [paired.contrasts(best, c, control, "test_accuracy", by[1:]).assign(line=c, panel=left) for c in treatments]
-    equal = paired.contrasts(at[at["alpha"] == alpha], treatments[0], control, "test_accuracy", by)
-    rows.append(equal.assign(line=equal["tau"], panel=f"class shape, equal τ, α = {alpha:g}"))
+    rows = contrasts(best, against(treatments, control), by=by[1:], name="line", jointly=["line"]).assign(panel=left)
+    equal = contrasts(at[at["alpha"] == alpha], against(treatments[:1], control), by=by)
+    equal = equal.assign(line=equal["tau"], panel=f"class shape, equal τ, α = {alpha:g}")
     note = "bars: 95 % paired t intervals, jointly over the points of a line or panel"
-    return lines(pd.concat(rows), frame, "similarity", looks(treatments) | tau_looks(equal["tau"]), by="line",
+    return lines(pd.concat([rows, equal]), frame, "similarity", looks(treatments) | tau_looks(equal["tau"]), by="line",
                  panel="panel", difference="difference in", dodge=False, note=note, sharey=True)  # fmt: skip

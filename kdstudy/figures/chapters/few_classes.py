@@ -4,10 +4,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdstudy.figures.primitives import lines
-from kdstudy.figures.shared.effects import EFFECT_LOOKS, effect_lines, level_effects
+from kdstudy.figures.shared.effects import EFFECT_LOOKS, LEVEL_SUMS, effect_lines, level_effects
 from kdstudy.figures.style import BROWN, SKY, Look, look, tau_looks
+from kdstudy.figures.tables import at_weight
 from kdstudy.stats import paired
 from kdstudy.study import array_metrics
+from kdstudy.study.contrasts import contrasts, minus
 from kdstudy.study.measures import measure as known_measure
 from kdstudy.study.theory import with_classes
 
@@ -38,11 +40,8 @@ def class_shape(merged: pd.DataFrame) -> pd.DataFrame:
 
     The intervals of a temperature hold together.
     """
-    frame = merged[merged["alpha"] == merged["alpha"].max()] if "alpha" in merged else merged.iloc[:0].assign(tau=[])
-    pair = ("class_matched", "label_smoothing_matched")
-    rows = [paired.contrasts(with_classes(group), *pair, "test_accuracy", BY).assign(tau=tau)
-            for tau, group in frame.groupby("tau")]  # fmt: skip
-    return pd.concat(rows or [pd.DataFrame(columns=[*BY, "difference", "low", "high", "n", "tau"])])
+    frame = with_classes(at_weight(merged, merged["alpha"].max() if "alpha" in merged else 1.0))
+    return contrasts(frame, {"domain": LEVEL_SUMS["domain"]}, by=[*BY, "tau"], jointly=["tau"])
 
 
 def at_best(merged: pd.DataFrame) -> pd.DataFrame:
@@ -54,8 +53,7 @@ def remedies(merged: pd.DataFrame, finer: pd.DataFrame) -> pd.DataFrame:
     """`REMEDY` by number of classes, each side at its setting best on validation: rows as `level_effects` has them."""
     best = with_classes(paired.tuned(pd.concat([merged, finer.assign(condition="finer")])))
     best = best[best["options"].isin(finer["options"])]
-    rows = [paired.contrasts(best, *pair, "test_accuracy", BY).assign(level=name) for name, pair in REMEDY.items()]
-    return pd.concat(rows, ignore_index=True)
+    return contrasts(best, minus(REMEDY), by=BY, name="level", jointly=["level"])
 
 
 def against_classes(rows: pd.DataFrame, frame: pd.DataFrame) -> Figure:

@@ -26,9 +26,10 @@ from kdstudy.figures.style import (
     panels,
     tau_looks,
 )
-from kdstudy.figures.tables import in_order
+from kdstudy.figures.tables import at_weight, in_order
 from kdstudy.stats import paired
 from kdstudy.study import array_metrics
+from kdstudy.study.contrasts import against, contrasts, minus
 from kdstudy.train import probe
 
 WATCHED = ("kd", "kd_pt", "label_smoothing_matched", "cwtm")  # whose w is shown
@@ -56,7 +57,7 @@ def at_best(table: pd.DataFrame, conditions: Sequence[str] = WATCHED) -> pd.Data
 
 def heated(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """The runs whose arrays are kept at every temperature: `HEATED` with weight `alpha`."""
-    return table[table["condition"].isin(HEATED) & (table["alpha"] == alpha)] if "alpha" in table else table[:0]
+    return at_weight(table[table["condition"].isin(HEATED)], alpha)
 
 
 def tenths(values: Float[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
@@ -187,19 +188,11 @@ def masses(table: pd.DataFrame, measure: str, alpha: float) -> pd.DataFrame:
 
     Hard labels stand at the weight decay of the others, untuned, and beside every temperature.
     """
-    rows = []
-    for label, (treatment, control, _) in PAIRS.items():
-        one, other = (table[table["condition"] == c] for c in (treatment, control))
-        if one.empty or other.empty:
-            continue
-        one = one[one["alpha"] == alpha]
-        if control == "hard":
-            untuned = other[other["weight_decay"] == one["weight_decay"].min()]
-            other = pd.concat([untuned.assign(tau=t, alpha=alpha) for t in one["tau"].unique()])
-        both = pd.concat([one, other[other["alpha"] == alpha]])
-        rows.append(paired.contrasts(both, treatment, control, measure, ["dataset", "tau"]).assign(masses=label))
-    columns = ["dataset", "tau", "difference", "low", "high", "n", "masses"]
-    return pd.concat(rows or [pd.DataFrame(columns=columns)], ignore_index=True)
+    taught, hard = at_weight(table, alpha), table[table["condition"] == "hard"]
+    untuned = hard[hard["weight_decay"] == taught["weight_decay"].min()]
+    both = pd.concat([taught, *(untuned.assign(tau=t) for t in taught["tau"].unique())])
+    sums = minus({label: pair for label, (*pair, _) in PAIRS.items()})
+    return contrasts(both, sums, measure, ["dataset", "tau"], "masses", ["masses"])
 
 
 def gaps(table: pd.DataFrame, measure: str, alpha: float) -> Figure:
@@ -213,16 +206,13 @@ def gaps(table: pd.DataFrame, measure: str, alpha: float) -> Figure:
 
 def doses(frame: pd.DataFrame, alpha: float) -> Figure:
     """Test accuracy of KD-pt minus that at the smallest dose, paired by seed, against the dose; a line a τ."""
-    frame, rows = frame[frame["alpha"] == alpha], []
+    frame, by = frame[frame["alpha"] == alpha].sort_values("dose", kind="stable"), ["dataset", "tau", "seed"]
     if frame.empty or frame["dose"].nunique() < 2:
         return nothing("the runs hold fewer than two doses")
-    for (dataset, tau), group in frame.groupby(["dataset", "tau"], sort=False):
-        by = group.pivot(index="seed", columns="dose", values="test_accuracy")
-        for dose in by:
-            i = paired.interval(by[dose] - by.iloc[:, 0])
-            rows.append({"dataset": dataset, "tau": tau, "dose": dose, "mean": i.mean, "low": i.low, "high": i.high})
+    least = frame.groupby(by)["test_accuracy"].transform("first")
+    rows = paired.summary(frame.assign(gain=frame["test_accuracy"] - least), "gain", ["dataset", "tau", "dose"])
     note = f"bars: 95 % paired t intervals over seeds · α = {alpha:g}"
-    return lines(pd.DataFrame(rows), frame, "dose", tau_looks(frame["tau"]), by="tau", difference="difference in",
+    return lines(rows, frame, "dose", tau_looks(frame["tau"]), by="tau", difference="difference in",
                  note=note)  # fmt: skip
 
 
@@ -260,7 +250,7 @@ def learnt(table: pd.DataFrame, alpha: float) -> Figure:
 
 def gains_by_width(frame: pd.DataFrame, treatment: str, control: str) -> pd.DataFrame:
     """Paired differences in test accuracy at each data set, temperature and width; their intervals hold together."""
-    rows = paired.contrasts(frame, treatment, control, "test_accuracy", ["dataset", "tau", "hidden"])
+    rows = contrasts(frame, against([treatment], control), by=["dataset", "tau", "hidden"])
     return rows.assign(hidden_units=rows["hidden"].map(lambda text: int(str(text).rpartition("x")[2])))
 
 

@@ -17,6 +17,7 @@ from kdstudy.figures.primitives import Decorate, band, lines, reference
 from kdstudy.figures.style import DARK, ORANGE, RED, SKY, Look, as_percent, look, tau_looks
 from kdstudy.stats import paired
 from kdstudy.study import array_metrics
+from kdstudy.study.contrasts import LIMITS, changes, contrasts, minus
 from kdstudy.study.theory import smoothed_label_kl, unchanged_share
 
 LOOKS = {  # of students
@@ -49,7 +50,6 @@ SMOOTHED = Look(DARK, "s", "labels, smoothed by the noise", ":")
 THIRDS = ("rarest", "middle", "commonest")
 JOINT = "less hard labels, tuned or not · bars: 95 % paired t intervals, jointly over each line"
 OF_TEACHERS = "the networks here are the teachers · bars: 95 % t intervals over seeds"
-WEIGHTS = ["dataset", "teacher", "alpha", "less", "difference", "low", "high", "n"]
 
 
 def with_noise(frame: pd.DataFrame) -> pd.DataFrame:
@@ -62,9 +62,9 @@ def with_noise(frame: pd.DataFrame) -> pd.DataFrame:
 # ---------------------------------------------------------------- students
 
 
-def at_best(frame: pd.DataFrame, name: str | None = None) -> pd.DataFrame:
+def at_best(frame: pd.DataFrame, name: str | None = None, within: Sequence[str] = ()) -> pd.DataFrame:
     """Each condition at its setting best on validation, called `name` if one is given; of no run, none."""
-    best = with_noise(paired.tuned(frame) if len(frame) else frame)
+    best = with_noise(paired.tuned(frame, within=within) if len(frame) else frame)
     return best if name is None else best.assign(condition=name)
 
 
@@ -93,13 +93,7 @@ def accuracies(tables: array_metrics.Tables) -> Figure:
 def gaps(tables: array_metrics.Tables) -> pd.DataFrame:
     """Paired differences in test accuracy of `PAIRS` by data set and noise; the intervals of a pair hold together."""
     frame = students(tables).sort_values("noise", kind="stable")
-    return _differences(frame, PAIRS, "test_accuracy", "noise")
-
-
-def _differences(frame: pd.DataFrame, pairs: object, measure: str, by: str) -> pd.DataFrame:
-    """Paired differences by data set and `by`: columns dataset, `by`, pair, difference, low, high, n."""
-    each = [paired.contrasts(frame, *pair, measure, ["dataset", by]).assign(pair=" − ".join(pair)) for pair in pairs]
-    return pd.concat(each, ignore_index=True)[["dataset", by, "pair", "difference", "low", "high", "n"]]
+    return contrasts(frame, minus(PAIRS), by=["dataset", "noise"], name="pair", jointly=["pair"])
 
 
 def gains(tables: array_metrics.Tables) -> Figure:
@@ -112,11 +106,9 @@ def gains(tables: array_metrics.Tables) -> Figure:
 
 def by_weight(tables: array_metrics.Tables) -> pd.DataFrame:
     """The claimed noise's KD students of each teacher, for each alpha at the temperature best on validation."""
-    rows = []
-    for part, name in (("noisy", "kd"), ("crossfitted", "crossfitted"), ("exact", "exact")):
-        kd = tables[part][tables[part]["condition"] == "kd"]
-        rows += [at_best(group, name) for _, group in kd.groupby("alpha")] if len(kd) else []
-    return pd.concat(rows, ignore_index=True) if rows else tables["noisy"].iloc[:0]
+    parts = (("noisy", "kd"), ("crossfitted", "crossfitted"), ("exact", "exact"))
+    rows = [at_best(tables[part][tables[part]["condition"] == "kd"], name, ["alpha"]) for part, name in parts]
+    return pd.concat([r for r in rows if len(r)] or rows, ignore_index=True)
 
 
 def weight_changes(frame: pd.DataFrame) -> pd.DataFrame:
@@ -124,16 +116,10 @@ def weight_changes(frame: pd.DataFrame) -> pd.DataFrame:
 
     By data set and teacher, of rows as `by_weight` gives them; all intervals hold together.
     """
-    if frame.empty or frame["alpha"].nunique() < 2:
-        return pd.DataFrame(columns=WEIGHTS)
-    frame, least = frame.rename(columns={"condition": "teacher_of"}), frame["alpha"].min()
-    low = frame[frame["alpha"] == least].assign(condition="less")
-    high = frame[frame["alpha"] > least].assign(condition="more", weight=lambda f: f["alpha"])
-    both = pd.concat([part for w in sorted(set(high["weight"])) for part in (high[high["weight"] == w],
-                                                                         low.assign(weight=w))])  # fmt: skip
-    found = paired.contrasts(both, "more", "less", "test_accuracy", ["dataset", "teacher_of", "weight"])
-    found = found.assign(less=least).rename(columns={"teacher_of": "teacher", "weight": "alpha"})
-    return found[WEIGHTS]
+    frame, cell = frame.assign(teacher=frame["condition"]), ["dataset", "teacher"]
+    least = frame[frame["alpha"] == frame["alpha"].min()]
+    rows = changes(frame.sort_values("alpha", kind="stable"), least, [*cell, "alpha"], cell, jointly=())
+    return rows.assign(less=frame["alpha"].min())[[*cell, "alpha", "less", *LIMITS]]
 
 
 def remedies(tables: array_metrics.Tables) -> Figure:
@@ -257,7 +243,7 @@ def by_third(rows: pd.DataFrame) -> pd.DataFrame:
 
 def third_gains(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]] = PAIRS) -> pd.DataFrame:
     """Paired differences of `pairs` on each third; all intervals of a pair hold together."""
-    return _differences(rows, pairs, "third_accuracy", "third")
+    return contrasts(rows, minus(pairs), "third_accuracy", ["dataset", "third"], "pair", ["pair"])
 
 
 def tails(rows: pd.DataFrame) -> Figure:

@@ -18,11 +18,12 @@ from kdstudy.figures.style import BLUE, RED, Look, as_percent, condition_name
 from kdstudy.figures.tables import by_dataset
 from kdstudy.stats import paired
 from kdstudy.study import array_metrics
+from kdstudy.study.contrasts import LIMITS, against, contrasts
 from kdstudy.study.known_bugs import KNOWN_BUGS
 
 BEST, FIXED = "each at its best", "all at one setting"
 LOOKS = {BEST: Look(BLUE, "o", BEST), FIXED: Look(RED, "s", FIXED)}
-COLUMNS = ["dataset", "condition", "setting", "difference", "low", "high", "n"]
+COLUMNS = ["dataset", "condition", "setting", *LIMITS]
 TAUGHT = ["target_mass", "domain_share", "instance_share", "test_agreement", "test_teacher_kl"]
 
 
@@ -43,13 +44,7 @@ def at_setting(study: pd.DataFrame, tau: float, alpha: float) -> pd.DataFrame:
 
 def differences(frame: pd.DataFrame, control: str, treatments: Sequence[str], measure: str) -> pd.DataFrame:
     """Paired differences of each treatment from the control on each data set; all intervals hold together."""
-    names = [c for c in treatments if c in set(frame["condition"])]
-    sides = [frame[frame["condition"].isin([c, control])].assign(treatment=c) for c in names]
-    sides = [s.assign(condition=np.where(s["condition"] == control, "control", "treatment")) for s in sides]
-    if not sides or control not in set(frame["condition"]):
-        return pd.DataFrame(columns=["dataset", "condition", "difference", "low", "high", "n"])
-    found = paired.contrasts(pd.concat(sides), "treatment", "control", measure, ["dataset", "treatment"])
-    return found.rename(columns={"treatment": "condition"})
+    return contrasts(frame, against(treatments, control), measure, name="condition")
 
 
 def costs(study: pd.DataFrame, tau: float, alpha: float, measure: str = "test_accuracy") -> pd.DataFrame:

@@ -1,7 +1,5 @@
 """The chapter on smoothed teachers: how much they say, and which of their students lose by it."""
 
-from collections import Counter
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,10 +8,11 @@ from matplotlib.figure import Figure
 from kdstudy.engine import ask
 from kdstudy.engine import teacher_statistics as anatomy
 from kdstudy.figures.primitives import lines, reference, value_axis
-from kdstudy.figures.shared.teachers import OF_TEACHERS, changes
+from kdstudy.figures.shared.teachers import OF_TEACHERS
 from kdstudy.figures.style import DARK, Look, condition_name, look, measure_label, ramp, tau_looks
-from kdstudy.figures.tables import by_dataset
+from kdstudy.figures.tables import at_weight, by_dataset, in_order
 from kdstudy.stats import paired
+from kdstudy.study.contrasts import changes, contrasts
 from kdstudy.study.theory import exact_fit_mass
 
 ALONE = "no students of a smoothed teacher and of the plain one"
@@ -69,9 +68,9 @@ def heating(students: pd.DataFrame) -> pd.DataFrame:
 
 def by_condition(smoothed: pd.DataFrame, study: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """What smoothing the teacher changes in each condition at each temperature and this weight."""
-    sides = [t[t["alpha"] == alpha] if "alpha" in t else t[:0] for t in (smoothed, study)]
+    sides = [at_weight(t, alpha) for t in (smoothed, study)]
     by = ["dataset", "condition", "tau"]
-    return changes(*sides, by, by, panel=("dataset", "condition"))
+    return changes(*sides, by, by, jointly=("dataset", "condition"))
 
 
 def conditions(rows: pd.DataFrame, frame: pd.DataFrame, alpha: float) -> Figure:
@@ -87,30 +86,20 @@ def split(smoothed: pd.DataFrame, study: pd.DataFrame, alpha: float) -> pd.DataF
     kd = amount + knowledge: what matched smoothing of the same two teachers loses, which has their mass and nothing
     else, and what KD's lead over matched smoothing loses.
     """
-    rows, cells = [], _cells(smoothed, study, alpha)
-    family = Counter(dataset for dataset, _ in cells)
-    for (dataset, tau), group in cells.items():
-        for name, weights in PARTS.items():
-            both = {f"{side}:{c}": sign * w for c, w in weights.items() for side, sign in (("on", 1), ("off", -1))}
-            i = paired.interval(paired.contrast(group, both, "test_accuracy"), family=len(PARTS) * family[dataset])
-            rows.append((dataset, tau, name, i.mean, i.low, i.high, i.n))
-    return pd.DataFrame(rows, columns=["dataset", "tau", "part", "difference", "low", "high", "n"])
-
-
-def _cells(smoothed: pd.DataFrame, study: pd.DataFrame, alpha: float) -> dict[tuple, pd.DataFrame]:
-    """KD and matched smoothing of both teachers, "on" and "off", for each data set and temperature with all four."""
-    pair = ["kd", "label_smoothing_matched"]
-    sides = [t.assign(condition=f"{side}:" + t["condition"]) for side, t in (("on", smoothed), ("off", study))
-             for t in (t[t["condition"].isin(pair)],)]  # fmt: skip
-    both = pd.concat(sides)
-    both = both[both["alpha"] == alpha] if "alpha" in both else both[:0]
-    groups = both.groupby(["dataset", "tau"], sort=False) if len(both) else ()
-    return {key: group for key, group in groups if group["condition"].nunique() == 4}
+    both = pd.concat(
+        [t.assign(condition=f"{side}:" + t["condition"]) for side, t in (("on", smoothed), ("off", study))]
+    )
+    both = at_weight(both[both["condition"].str.endswith(tuple(f":{c}" for c in PARTS["knowledge"]))], alpha)
+    whole = both[both.groupby(["dataset", "tau"])["condition"].transform("nunique") == 4]
+    sums = {name: {f"{side}:{c}": sign * w for c, w in weights.items() for side, sign in (("on", 1), ("off", -1))}
+            for name, weights in PARTS.items()}  # fmt: skip
+    rows = contrasts(whole, sums, "test_accuracy", ["dataset", "tau"], "part", ["dataset"])
+    return rows.sort_values(["dataset", "tau"], key=lambda s: s.map(in_order(rows[s.name]).index), kind="stable")
 
 
 def by_mass(students: pd.DataFrame, alpha: float) -> Figure:
     """Test accuracy of KD students against the mass they are taught: a line an epsilon, a point a temperature."""
-    frame = rows = students[students["alpha"] == alpha] if "alpha" in students else students[:0]
+    frame = rows = at_weight(students, alpha)
     if len(frame):
         by = ["dataset", "teacher_epsilon", "tau"]
         rows = paired.summary(frame, "test_accuracy", by)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from kdstudy.figures.primitives import lines
 from kdstudy.figures.shared.effects import effect_lines, level_effects
 from kdstudy.figures.style import ramp
-from kdstudy.figures.tables import complete, in_order
+from kdstudy.figures.tables import complete, in_order, with_hard
 from kdstudy.stats import factorial, paired
 from kdstudy.study import theory
 
@@ -16,18 +16,9 @@ SHOWN = ("label_smoothing_matched", "class_matched", "kd_pt", "kd")
 HALF = 0.005  # half a point of accuracy
 
 
-def at_weight(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """All conditions at the weight `alpha`, and beside each temperature hard labels at their best weight decay."""
-    if "tau" not in table or table.empty:
-        return table.iloc[:0].assign(tau=[])
-    plain, others = table[table["condition"] == "hard"], table[table["alpha"] == alpha]
-    plain = paired.tuned(plain) if len(plain) else plain
-    return pd.concat([others, *(plain.assign(tau=t) for t in sorted(others["tau"].unique()))])
-
-
 def gain_shares(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """`factorial.shares` of test accuracy at each temperature; the intervals of a data set hold together."""
-    frame, rows = at_weight(table, alpha), []
+    frame, rows = with_hard(table, alpha), []
     taus = sorted(frame["tau"].unique())
     for tau, group in frame.groupby("tau"):
         whole = complete(group, in_order(factorial.LEVELS.values()))
@@ -38,7 +29,7 @@ def gain_shares(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
 
 
 def effects(fixed: pd.DataFrame, alpha: float) -> Figure:
-    """What each level is worth at each temperature, of a table as `at_weight` gives it."""
+    """What each level is worth at each temperature, of a table as `with_hard` gives it."""
     note = f"bars: 95 % paired t intervals, jointly over each line and all data sets · α = {alpha:g}"
     return effect_lines(level_effects(fixed, ["dataset", "tau"]), fixed, "tau", note)
 
@@ -47,7 +38,7 @@ def shares(table: pd.DataFrame, alpha: float) -> Figure:
     """Each level's share of KD's gain at each temperature."""
     note = f"bars: 95 % paired t intervals, jointly over a panel · α = {alpha:g}"
     rows = gain_shares(table, alpha)
-    return effect_lines(rows, at_weight(table, alpha), "tau", note, difference="share of KD's gain in")
+    return effect_lines(rows, with_hard(table, alpha), "tau", note, difference="share of KD's gain in")
 
 
 def collapses(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -67,7 +58,7 @@ def plateau(table: pd.DataFrame, alpha: float, conditions: Sequence[str] = SHOWN
     mean test accuracy is at most half a point below it, the mean mass off the label there, and test accuracy at the
     lowest temperature, the best and the highest.
     """
-    rows, frame = [], at_weight(table, alpha)
+    rows, frame = [], with_hard(table, alpha)
     frame = frame[frame["condition"].isin(conditions)]
     for (dataset, condition), group in frame.groupby(["dataset", "condition"], sort=False):
         mean = group.groupby("tau")[["test_accuracy", "target_mass"]].mean()

@@ -10,24 +10,21 @@ from kdstudy.figures.primitives import lines
 from kdstudy.figures.style import LEVELS, Look, look, tau_looks
 from kdstudy.figures.tables import bullets, by_dataset, in_order
 from kdstudy.stats import paired
+from kdstudy.study.contrasts import contrasts, minus
 
-LEVEL_PAIRS = {  # a level of knowledge -> (the condition that has it, the one that lacks it)
+LEVEL_SUMS = minus({  # a level of knowledge -> (the condition that has it, the one that lacks it)
     "universe": ("label_smoothing_matched", "hard"),
     "domain": ("class_matched", "label_smoothing_matched"),
     "instance": ("kd_pt", "label_smoothing_matched"),
     "all: KD": ("kd", "hard"),
-}
+})  # fmt: skip
 EFFECT_LOOKS = LEVELS | {"all: KD": look("kd")._replace(name="all: KD")}
 WIDE = 8  # times the median interval
 
 
 def level_effects(frame: pd.DataFrame, by: Sequence[str], measure: str = "test_accuracy") -> pd.DataFrame:
-    """Paired differences of `LEVEL_PAIRS` at each combination of `by`: its columns, difference, low, high, n, level.
-
-    The intervals of a level hold together. Each combination has one run of a condition and seed.
-    """
-    rows = [paired.contrasts(frame, *pair, measure, by).assign(level=name) for name, pair in LEVEL_PAIRS.items()]
-    return pd.concat(rows, ignore_index=True)
+    """`LEVEL_SUMS` at each combination of `by`; the intervals of a level hold together."""
+    return contrasts(frame, LEVEL_SUMS, measure, by, "level", ["level"])
 
 
 def effect_signs(rows: pd.DataFrame, x: str, symbol: str) -> str:
@@ -80,7 +77,8 @@ def heat_penalties(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     For each combination of `by` (which names the data set): columns difference, low, high, n; all hold together.
     """
     kd = frame[frame["condition"] == "kd"]
-    hot = kd[kd["tau"] == kd["tau"].max()].assign(condition="hot")
-    warm = [paired.tuned(g) for _, g in kd[kd["tau"] < kd["tau"].max()].groupby(list(by), sort=False)]
-    both = pd.concat([hot, *(w.assign(condition="warm") for w in warm)])
-    return by_dataset(paired.contrasts(both, "hot", "warm", "test_accuracy", by), kd["dataset"])
+    hot = kd["tau"] == kd["tau"].max()
+    warm = paired.tuned(kd[~hot], within=by)
+    both = pd.concat([kd[hot].assign(condition="hot"), warm.assign(condition="warm")])
+    found = contrasts(both, minus([("hot", "warm")]), by=by).drop(columns="contrast")
+    return by_dataset(found, kd["dataset"])

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from kdstudy.engine import teacher_statistics as anatomy
 from kdstudy.figures.primitives import heat, legend, line, setting_axis, strongest
 from kdstudy.figures.style import DARK, SETTINGS, Look, as_percent, finish, measure_label, nothing, panels, ramp
-from kdstudy.figures.tables import in_order, sign
+from kdstudy.figures.tables import by_dataset, in_order, sign
 from kdstudy.stats import paired
 from kdstudy.study import array_metrics
 from kdstudy.study.measures import measure as known_measure
@@ -45,40 +45,10 @@ def _units(hidden: str) -> float:
 
 
 def of_teacher(students: pd.DataFrame, teachers: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Students with columns of the teacher that each listens to: `columns` maps new names to the teachers' own."""
+    """Students by data set with columns of the teacher that each listens to: new names -> the teachers' own."""
     table = teachers.drop_duplicates("key").set_index("key")
-    return students.assign(**{new: students["teacher"].map(table[old]) for new, old in columns.items()})
-
-
-def each_tuned(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """`stats.tuned` within each data set and combination of `by`, in that order."""
-    best = [paired.tuned(g) for _, part in frame.groupby("dataset", sort=False) for _, g in part.groupby(list(by))]
-    return pd.concat(best) if best else frame
-
-
-def changes(
-    frame: pd.DataFrame,
-    baseline: pd.DataFrame,
-    by: Sequence[str],
-    shared: Sequence[str] = ("dataset",),
-    panel: Sequence[str] = ("dataset",),
-    measure: str = "test_accuracy",
-) -> pd.DataFrame:
-    """Paired differences at each combination of `by`: runs in `frame` minus those in `baseline` alike in `shared`.
-
-    A run in both is not compared with itself. Intervals hold jointly over each combination of `panel`.
-    """
-    frame, rows = frame[~frame["key"].isin(baseline["key"])], []
-    for _, part in frame.groupby(list(panel), sort=False):
-        groups = list(part.groupby(list(by), sort=False))
-        for key, group in groups:
-            cell = dict(zip(by, key))
-            control = paired.where(baseline, **{c: cell[c] for c in shared})
-            both = pd.concat([group.assign(side="changed"), control.assign(side="baseline")])
-            d = paired.difference(both, {"side": "changed"}, {"side": "baseline"}, measure)
-            i = paired.interval(d, family=len(groups))
-            rows.append(cell | {"difference": i.mean, "low": i.low, "high": i.high, "n": i.n})
-    return pd.DataFrame(rows, columns=[*by, "difference", "low", "high", "n"])
+    joined = students.assign(**{new: students["teacher"].map(table[old]) for new, old in columns.items()})
+    return by_dataset(joined, students["dataset"])
 
 
 def _at_tau(measure: str) -> tuple[str, str] | None:
