@@ -179,9 +179,9 @@ REFUSED = [
     (TABLE[~(KD & (TABLE["seed"] == 3))], "the conditions are not paired: kd lacks seeds [3]"),
     (
         TABLE.assign(seed=TABLE["seed"].mask(KD & (TABLE["seed"] == 0), 8))[lambda t: ~(KD & (t["seed"] == 2))],
-        "the conditions are not paired: hard lacks seeds [8], label_smoothing_matched lacks seeds [8], class_matched "
-        "lacks seeds [8], instance_matched lacks seeds [8], kd_pt lacks seeds [8], kd_pt_class lacks seeds [8], kd "
-        "lacks seeds [0, 2]",
+        "the conditions are not paired: "
+        + "".join(f"{c} lacks seeds [8], " for c in CONDITIONS[:-1])
+        + "kd lacks seeds [0, 2]",
     ),
 ]
 
