@@ -7,27 +7,30 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 
-class Left(ProgressColumn):
-    """Time left if the runs to come take as long, on average, as those finished so far."""
-
-    max_refresh = 0.5
-
-    def render(self, task: Task) -> Text:
-        """The estimate, which starts with the first finished run and counts down between two."""
-        return Text(left(task.completed, task.total or 0, task.fields.get("at", 0.0), task.elapsed or 0.0))
-
-
 def left(done: float, total: float, at: float, now: float) -> str:
-    """What is left of `total` runs in words, `done` of which were finished `at` seconds after the start."""
+    """What is left of `total` runs in words, `done` of which were finished `at` seconds after the start.
+
+    The runs to come take as long, on average, as those finished so far; it counts down between two.
+    """
     if not done:
         return "time left: known after the first runs"
     seconds = max(0.0, at / done * (total - done) - (now - at))
     return f"about {timedelta(seconds=round(seconds))} left"
 
 
+class _Left(ProgressColumn):
+    """Time left."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """The estimate, which starts with the first finished run."""
+        return Text(left(task.completed, task.total or 0, task.fields.get("at", 0.0), task.elapsed or 0.0))
+
+
 def columns() -> tuple[ProgressColumn, ...]:
     """What stands beside each other: what is trained, the bar, how many of how many, time so far and to come."""
-    return TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Left()
+    return TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _Left()
 
 
 def progress() -> Progress:

@@ -62,12 +62,9 @@ def root(tmp_path: Path) -> Path:
 def test_chapter_is_stored_without_results(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    assert notebook.metadata.kernelspec.name == "python3"
-    assert notebook.metadata.kernelspec.language == "python"
-    assert "widgets" not in notebook.metadata
-    for cell in cells(path):
-        assert not cell.outputs
-        assert cell.execution_count is None
+    kernel = notebook.metadata.kernelspec
+    assert (kernel.name, kernel.language) == ("python3", "python") and "widgets" not in notebook.metadata
+    assert not any(cell.outputs or cell.execution_count is not None for cell in cells(path))
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
@@ -113,18 +110,19 @@ def test_build(root, monkeypatch):
     assert printed(root / "book/chapters/tiny.ipynb") == ""
 
 
-def test_build_stops_at_a_failing_chapter(root):
-    write(root / "book/chapters/tiny.ipynb", "a: int = 2  # a number", "1 / 0")
-    kept = root / "book/_stage/book/chapters/tiny.ipynb"
-    with pytest.raises(build.BookError, match="(?s)^chapter tiny failed in cell 3, In .2.*ZeroDivisionError"):
-        build.build(root)
-    assert kept.exists()
+FAULTS = {
+    "(?s)^chapter tiny failed in cell 3, In .2.*ZeroDivisionError": ("1 / 0", "# Tiny"),
+    'could not find bibtex key "nobody1900"': ("1 / 1", "# Tiny\n\n{cite:t}`nobody1900`"),
+}
 
 
-def test_build_stops_at_a_warning(root):
-    write(root / "book/chapters/tiny.ipynb", "a: int = 2  # a number", title="# Tiny\n\n{cite:t}`nobody1900`")
-    with pytest.raises(build.BookError, match='could not find bibtex key "nobody1900"'):
+@pytest.mark.parametrize("message", FAULTS)
+def test_build_stops_at_a_failing_chapter_and_at_a_warning(root, message):
+    code, title = FAULTS[message]
+    write(root / "book/chapters/tiny.ipynb", "a: int = 2  # a number", code, title=title)
+    with pytest.raises(build.BookError, match=message):
         build.build(root)
+    assert (root / "book/_stage/book/chapters/tiny.ipynb").exists()
 
 
 def test_render(root, tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 from conftest import tiny_run
 
@@ -52,9 +51,7 @@ def test_arrays_are_those_that_chapters_show(chapters):
     assert len(best) == 4
     everything = [r.key for r in [*FIRST, *SECOND, *FOLDS, *plans.teachers(FIRST)]]
     held = Published().arrays(everything, ["similarity", "w", "mass", "miss", "curves", "logits_train", "per_class"])
-    by_name = {
-        name: {k for k, v in held.items() if name in v} for name in ("similarity", "miss", "curves", "per_class")
-    }
+    by_name = {n: {k for k, v in held.items() if n in v} for n in ("similarity", "miss", "curves", "per_class")}
     assert by_name["similarity"] == {*best["key"], *(r.key for r in plans.teachers(FIRST))}
     assert by_name["miss"] == {FOLDS[0].key}
     assert not by_name["curves"] | by_name["per_class"]
@@ -96,9 +93,3 @@ def test_classes_of_data_that_are_not_published_are_those_of_the_data():
         ValueError, match="^classes of data set 'other': found none published, and no run of it in the table$"
     ):
         ask.classes("other", frame)
-
-
-def test_arrays_of_one_name_and_several_shapes_come_back(chapters):
-    held = Published().arrays([r.key for r in SECOND], ["w"])
-    assert len(held) == 4
-    assert all(np.array_equal(a["w"], Store().arrays([k], ["w"])[k]["w"]) for k, a in held.items())
