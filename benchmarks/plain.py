@@ -89,7 +89,7 @@ def student(run: Run, data: Known, weights: Mapping[str, Tensor], device: str) -
     warnings.filterwarnings("ignore", ".*pin_memory|.*worker processes in total", UserWarning)
     torch.manual_seed(run.seed)
     recipe, options = run.recipe, dict(run.condition.params)
-    teacher = networks.filled(network(run.teacher.recipe.net, data, 0, device), weights[run.teacher.key]).eval()
+    teacher = networks.with_weights(network(run.teacher.recipe.net, data, 0, device), weights[run.teacher.key]).eval()
     net = network(recipe.net, data, run.seed, device)
     train, held = loaders(data, recipe.batch)
     sgd = torch.optim.SGD(net.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True)

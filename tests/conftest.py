@@ -10,6 +10,7 @@ hook = install_import_hook("kdstudy", "typecheck.check")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 from kdstudy.core.spec import Data, Recipe, Run, pairs  # noqa: E402
 from kdstudy.data import registry  # noqa: E402
@@ -19,6 +20,8 @@ from kdstudy.study import plans  # noqa: E402
 from kdstudy.train import mlp  # noqa: E402
 
 pytest.register_assert_rewrite("stored", "tiny_files")  # they say what they compared, as tests do
+settings.register_profile("study", deadline=None, max_examples=30)  # a busy machine is no failure
+settings.load_profile("study")
 
 SMALL = {"classes": 6, "features": 12, "superclasses": 2, "train": 96, "validation": 48, "test": 64}
 TINY = Data("synthetic", pairs(SMALL))

@@ -1,7 +1,7 @@
 """Slow, obvious twins of the fast paths, written from their definitions."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -34,32 +34,42 @@ def network(run: Run, inputs: int, classes: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def train_one(run: Run, data: Dataset, teachers: Mapping[str, Mapping[str, Tensor]]) -> nn.Sequential:
-    """One run in a plain loop with autograd and torch.optim.SGD; `teachers` maps keys to what they left."""
-    dtype, classes, n = getattr(torch, run.recipe.dtype), len(data.classes), len(data.train.y)
-    x, y, batch = data.train.x.to(dtype), data.train.y, min(run.recipe.batch, n)
-    left = teachers[run.teacher.key] if run.teacher else {}
-    ctx = conditions.Context(classes, dtype, data.superclass, left.get("rows"), run.teacher.seed if run.teacher else 0)
-    goal = conditions.target(run.condition, left.get("train"), y, ctx)
-    net = network(run, x.shape[1], classes)
-    r = run.recipe
+def descend(net: nn.Module, run: Run, y: Tensor, asked: Callable, shown: Callable) -> nn.Module:
+    """A run in a plain loop with autograd and torch.optim.SGD.
+
+    `asked(epoch)` is the target of all examples, `shown(epoch, index)` what the network sees of some.
+    """
+    r, n = run.recipe, len(y)
+    batch = min(r.batch, n)
     sgd = torch.optim.SGD(net.parameters(), r.lr, r.momentum, weight_decay=r.weight_decay, nesterov=r.momentum > 0)
     steps = r.epochs * (n // batch)
     cosine = torch.optim.lr_scheduler.LambdaLR(sgd, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps)))
     for epoch in range(r.epochs):
-        order = torch.randperm(n, generator=generator(run.seed, f"order:{epoch}"))
+        goal, order = asked(epoch), torch.randperm(n, generator=generator(run.seed, f"order:{epoch}"))
         for i in range(n // batch):
             at = order[i * batch : (i + 1) * batch]
-            logits = net(x[at])
-            value = sum(
-                loss_of_one(z, goal.hard[k], goal.soft[k], goal.rest[k], int(y[k]), run.condition.tau)
-                for z, k in zip(logits, at)
-            )
+            each = zip(net(shown(epoch, at)), goal.hard[at], goal.soft[at], goal.rest[at], y[at].tolist())
+            value = sum(loss_of_one(*one, run.condition.tau) for one in each)
             sgd.zero_grad()
             (value / batch).backward()
             sgd.step()
             cosine.step()
     return net
+
+
+def context(run: Run, data: Dataset, left: Mapping[str, Tensor], dtype: torch.dtype) -> conditions.Context:
+    """What the run's condition may know."""
+    seed = run.teacher.seed if run.teacher else 0
+    return conditions.Context(len(data.classes), dtype, data.superclass, left.get("rows"), seed)
+
+
+def train_one(run: Run, data: Dataset, teachers: Mapping[str, Mapping[str, Tensor]]) -> nn.Module:
+    """One run of a perceptron; `teachers` maps keys to what they left."""
+    dtype, left = getattr(torch, run.recipe.dtype), teachers[run.teacher.key] if run.teacher else {}
+    x, y = data.train.x.to(dtype), data.train.y
+    goal = conditions.target(run.condition, left.get("train"), y, context(run, data, left, dtype))
+    net = network(run, x.shape[1], len(data.classes))
+    return descend(net, run, y, lambda epoch: goal, lambda epoch, at: x[at])
 
 
 def expected_calibration_error(probabilities: Tensor, label: Tensor, bins: int = 15) -> float:

@@ -138,12 +138,6 @@ def nontarget_part(v: Sequence[float], z: Sequence[float], t: int, tau: float) -
     return -sum(a * math.log(b) for a, b in zip(p, q))
 
 
-def soft_term(v: Sequence[float], z: Sequence[float], tau: float) -> float:
-    """H(p, q) of the whole distributions."""
-    p, q = softmax([x / tau for x in v]), softmax([x / tau for x in z])
-    return -sum(a * math.log(b) for a, b in zip(p, q))
-
-
 # ---------------------------------------------------------------- the loss's gradient
 
 

@@ -132,7 +132,7 @@ def test_the_plain_loop_learns(pictures, monkeypatch):
     recipe = Recipe((), 3, 16, 0.05, net="cnn4")
     teacher = Run(Data("pictures"), recipe, conditions.make("hard"), 1)
     run = Run(Data("pictures"), recipe, conditions.make("kd", tau=2.0, alpha=0.1), 0, teacher)
-    weights = networks.flat(networks.build("cnn4", 3, 2, 1))
+    weights = networks.weight_vector(networks.build("cnn4", 3, 2, 1))
     assert plain.student(run, pictures, {teacher.key: weights}, "cpu") > 0.9
 
 

@@ -16,7 +16,7 @@ from kdstudy.data.dataset import SPLITS, TRANSFORMS, Dataset, digest_of, split_f
 FOLDS = 5
 
 
-def noisy(label: Int[Tensor, " N"], classes: int, fraction: float) -> Int[Tensor, " N"]:
+def noisy_labels(label: Int[Tensor, " N"], classes: int, fraction: float) -> Int[Tensor, " N"]:
     """Each label replaced, with probability `fraction`, by one drawn uniformly from all C classes.
 
     So P'(c | x) = (1 - fraction) P(c | x) + fraction / C. The draws are the same every time, and the examples
@@ -28,7 +28,7 @@ def noisy(label: Int[Tensor, " N"], classes: int, fraction: float) -> Int[Tensor
     return torch.where(drawn, torch.randint(classes, (len(label),), generator=g), label)
 
 
-def thinned(label: Int[Tensor, " N"], classes: int, ratio: float) -> Int[Tensor, " kept"]:
+def imbalanced(label: Int[Tensor, " N"], classes: int, ratio: float) -> Int[Tensor, " kept"]:
     """The examples that are left, in order, when class c keeps the fraction ratio^(-r_c / (C - 1)), at least one.
 
     r_c is the class's place in an order drawn once: the first keeps all, the last 1 / ratio. Cui et al. 2019.
@@ -43,7 +43,7 @@ def thinned(label: Int[Tensor, " N"], classes: int, ratio: float) -> Int[Tensor,
     return torch.cat(kept).sort().values
 
 
-def groups(classes: int, left: int, superclass: Int[Tensor, " C"] | None) -> Int[Tensor, " C"]:
+def merged_classes(classes: int, left: int, superclass: Int[Tensor, " C"] | None) -> Int[Tensor, " C"]:
     """The new class of each class when `left` are left: runs of neighbours, of sizes equal to one.
 
     Neighbours are in the order of their super-classes where there are any, so that merging C classes of G equal
@@ -57,7 +57,7 @@ def groups(classes: int, left: int, superclass: Int[Tensor, " C"] | None) -> Int
     return new
 
 
-def above(group: Int[Tensor, " C"], superclass: Int[Tensor, " C"] | None) -> Int[Tensor, " left"] | None:
+def superclass_of_merged(group: Int[Tensor, " C"], superclass: Int[Tensor, " C"] | None) -> Int[Tensor, " left"] | None:
     """The super-class of each new class; None if one of them mixes several, or if each has but one class."""
     if superclass is None:
         return None
@@ -67,7 +67,7 @@ def above(group: Int[Tensor, " C"], superclass: Int[Tensor, " C"] | None) -> Int
     return torch.cat(held)
 
 
-def called(names: list[str]) -> str:
+def merged_name(names: list[str]) -> str:
     """A name for classes that were merged."""
     return names[0] if len(names) == 1 else f"{names[0]} + {len(names) - 1}"
 
@@ -87,26 +87,26 @@ def _subset(data: Dataset, at: Tensor) -> Dataset:
 
 @TRANSFORMS.register
 def merge(data: Dataset, classes: int) -> Dataset:
-    """Neighbouring classes merged until `classes` are left (`groups`); extras of the old ones go."""
-    group = groups(len(data.classes), classes, data.superclass)
+    """Neighbouring classes merged until `classes` are left (`merged_classes`); extras of the old ones go."""
+    group = merged_classes(len(data.classes), classes, data.superclass)
     splits = {s: replace(getattr(data, s), y=group[getattr(data, s).y]) for s in SPLITS}
-    names = tuple(called([data.classes[i] for i in (group == g).nonzero()]) for g in range(classes))
-    parents = above(group, data.superclass)
+    names = tuple(merged_name([data.classes[i] for i in (group == g).nonzero()]) for g in range(classes))
+    parents = superclass_of_merged(group, data.superclass)
     rest = {"classes": names, "superclass": parents, "extra": {}, "digest": digest_of(data.digest, "merge", classes)}
     return replace(data, **splits, **rest, superclasses=data.superclasses if parents is not None else ())
 
 
 @TRANSFORMS.register
 def imbalance(data: Dataset, ratio: float) -> Dataset:
-    """Training examples of class c thinned to a fraction between 1 and 1 / ratio (`thinned`)."""
-    kept = thinned(data.train.y, len(data.classes), ratio)
+    """Training examples of class c thinned to a fraction between 1 and 1 / ratio (`imbalanced`)."""
+    kept = imbalanced(data.train.y, len(data.classes), ratio)
     return replace(_subset(data, kept), digest=digest_of(data.digest, "imbalance", ratio))
 
 
 @TRANSFORMS.register
 def noise(data: Dataset, fraction: float) -> Dataset:
     """Each training label replaced, with probability `fraction`, by one drawn from all classes."""
-    y = noisy(data.train.y, len(data.classes), fraction)
+    y = noisy_labels(data.train.y, len(data.classes), fraction)
     return replace(data, train=replace(data.train, y=y), digest=digest_of(data.digest, "noise", fraction))
 
 

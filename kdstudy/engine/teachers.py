@@ -88,7 +88,7 @@ def finer(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> 
     """A teacher of all classes, its probabilities added within each merged one: z_g = log sum_{c in g} exp z_c."""
     (member,) = members(run)
     whole = registry.load(member.data)
-    group = transforms.groups(len(whole.classes), len(data.classes), whole.superclass)
+    group = transforms.merged_classes(len(whole.classes), len(data.classes), whole.superclass)
     within = group == torch.arange(len(data.classes))[:, None]
     return {s: torch.stack([left[member.key][s][:, g].logsumexp(-1) for g in within], -1) for s in metrics.SPLITS}
 

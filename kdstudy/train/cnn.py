@@ -69,7 +69,7 @@ class Convolutional(trainer.Trainer):
                 f"teacher {teacher.key} of net {teacher.recipe.net!r}: found no weights, which logits for augmented "
                 "images need; allowed: a teacher whose net is one of kdstudy.train.networks, or no `augment`"
             )
-        net = networks.filled(network(teacher, self.data), left["weights"]).to(self.tau.device)
+        net = networks.with_weights(network(teacher, self.data), left["weights"]).to(self.tau.device)
         table = augment.cached_logits(net, self.splits["train"].x, self.seeds[0], epoch)
         return torch.from_numpy(np.array(table)).to(self.dtype)
 
@@ -88,7 +88,7 @@ class Convolutional(trainer.Trainer):
 
     def weights(self, i: int) -> dict[str, Tensor]:
         """All weights of run i as one vector."""
-        return {"weights": networks.flat(self.stepper.net(i))}
+        return {"weights": networks.weight_vector(self.stepper.net(i))}
 
 
 shape = Convolutional.shape

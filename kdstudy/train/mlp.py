@@ -79,7 +79,7 @@ class Perceptrons(trainer.Trainer):
         x = self.splits["train"].x
         if len(index) == 1:
             return x[index[0]].expand(len(self.runs), -1, -1)
-        return trainer.rows(x, index[self.seat])
+        return trainer.take_rows(x, index[self.seat])
 
     def step(self, index: Int[Tensor, "S B"], factor: float) -> None:
         """One SGD step of every run on its batch, by the loss's gradient in closed form."""

@@ -166,13 +166,13 @@ def logit_rows(net: nn.Module) -> Float[Tensor, "C H"]:
     return linear[-1].weight.detach()
 
 
-def flat(net: nn.Module) -> Float[Tensor, " P"]:
+def weight_vector(net: nn.Module) -> Float[Tensor, " P"]:
     """Weights and running statistics as one vector, in the order of `state_dict`."""
     return torch.cat([v.detach().float().flatten() for v in net.state_dict().values()])
 
 
-def filled(net: nn.Module, values: Float[Tensor, " P"]) -> nn.Module:
-    """The network with the weights of `flat`."""
+def with_weights(net: nn.Module, values: Float[Tensor, " P"]) -> nn.Module:
+    """The network with the weights of `weight_vector`."""
     state = net.state_dict()
     pieces = values.split([v.numel() for v in state.values()])
     net.load_state_dict({k: p.view(v.shape).to(v.dtype) for (k, v), p in zip(state.items(), pieces)})

@@ -51,7 +51,7 @@ def correct_per_class(logits: Float[Tensor, "N C"], label: Int[Tensor, " N"]) ->
     return torch.stack([v.bincount(minlength=logits.shape[-1]) for v in (right, label)]).cpu().numpy().astype(np.int32)
 
 
-def arrays(
+def probe_arrays(
     logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], layer: Tensor, mass: Tensor, tau: float
 ) -> dict[str, np.ndarray]:
     """ "similarity" (2, pairs), "per_class" (2, C) on test, "mass" (2, probe): 1 - rho_t as taught and 1 - q^tau_t

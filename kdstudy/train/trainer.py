@@ -50,7 +50,7 @@ def orders(seeds: Sequence[int], epoch: int, examples: int) -> Int[Tensor, "S N"
     return torch.stack([torch.randperm(examples, generator=generator(s, f"order:{epoch}")) for s in seeds])
 
 
-def rows(table: Float[Tensor, "N *D"], index: Int[Tensor, "R B"]) -> Float[Tensor, "R B *D"]:
+def take_rows(table: Float[Tensor, "N *D"], index: Int[Tensor, "R B"]) -> Float[Tensor, "R B *D"]:
     """table[index]; `index_select` copies whole rows, which is several times faster."""
     return table.index_select(0, index.flatten()).view(*index.shape, *table.shape[1:])
 
@@ -122,7 +122,7 @@ class Trainer(ABC):
         """The mean loss's gradient at the logits of a batch, `index` its examples for each seed."""
         at, train = index[self.seat], self.splits["train"]
         row = self.kind[:, None] * len(train.y) + at
-        coefficients = self.gradients.map(lambda t: rows(t.flatten(0, 1), row))
+        coefficients = self.gradients.map(lambda t: take_rows(t.flatten(0, 1), row))
         return loss.gradient(logits, coefficients, train.y[at], self.tau).div_(at.shape[1])
 
     @torch.no_grad()
@@ -147,7 +147,7 @@ class Trainer(ABC):
         labels = {s: split.y for s, split in self.splits.items()}
         metrics, arrays = evaluate(logits, labels, self.teachers[run.teacher.key] if run.teacher else None)
         metrics |= self.taught[kind] | levels.student_summary(logits["train"], labels["train"], run.condition.tau)
-        arrays |= probe.arrays(logits, labels, layer, self.mass[kind], run.condition.tau)
+        arrays |= probe.probe_arrays(logits, labels, layer, self.mass[kind], run.condition.tau)
         if keep_logits:
             left = {f"logits_{s}": z for s, z in logits.items()} | {"rows": layer} | self.weights(i)
             arrays |= {name: values.cpu().numpy() for name, values in left.items()}

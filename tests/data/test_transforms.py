@@ -15,15 +15,15 @@ FOLDS = range(transforms.FOLDS)
 
 @pytest.mark.parametrize("fraction", [0.0, 0.2, 0.6, 1.0])
 def test_a_fraction_of_the_labels_is_drawn_from_all_classes(fraction):
-    found = transforms.noisy(LABEL, 6, fraction)
-    assert torch.equal(found, transforms.noisy(LABEL, 6, fraction))
+    found = transforms.noisy_labels(LABEL, 6, fraction)
+    assert torch.equal(found, transforms.noisy_labels(LABEL, 6, fraction))
     assert float((found != LABEL).double().mean()) == pytest.approx(fraction * 5 / 6, abs=0.02)
     changed = found[found != LABEL].bincount(minlength=6) / max(1, int((found != LABEL).sum()))
     assert not fraction or (changed - 1 / 6).abs().max() < 0.03
 
 
 def test_more_noise_keeps_what_less_noise_changed():
-    less, more = (transforms.noisy(LABEL, 6, f) for f in (0.2, 0.6))
+    less, more = (transforms.noisy_labels(LABEL, 6, f) for f in (0.2, 0.6))
     assert torch.equal(more[less != LABEL], less[less != LABEL])
 
 
@@ -36,7 +36,7 @@ def thinned_one_by_one(label, classes, ratio):
 
 @pytest.mark.parametrize("ratio", [1, 3.0, 10, 1e6])
 def test_classes_are_thinned_along_a_geometric_sequence(ratio):
-    kept = transforms.thinned(LABEL, 6, ratio)
+    kept = transforms.imbalanced(LABEL, 6, ratio)
     assert torch.equal(kept, kept.unique())  # sorted, none twice
     assert LABEL[kept].bincount(minlength=6).tolist() == thinned_one_by_one(LABEL, 6, ratio)
     if ratio == 1:
@@ -44,29 +44,29 @@ def test_classes_are_thinned_along_a_geometric_sequence(ratio):
 
 
 def test_a_class_without_examples_stays_without():
-    assert transforms.thinned(torch.tensor([0, 0, 2, 2]), 3, 2.0).numel() > 0
+    assert transforms.imbalanced(torch.tensor([0, 0, 2, 2]), 3, 2.0).numel() > 0
 
 
 def test_neighbours_are_merged_evenly_within_their_super_classes():
     superclass = torch.tensor([1, 0, 1, 0, 2, 2])
-    assert transforms.groups(6, 3, superclass).tolist() == [1, 0, 1, 0, 2, 2]
-    assert transforms.groups(6, 6, superclass).tolist() == [2, 0, 3, 1, 4, 5]
-    assert transforms.groups(6, 2, None).tolist() == [0, 0, 0, 1, 1, 1]
-    sizes = transforms.groups(7, 3, None).bincount()
+    assert transforms.merged_classes(6, 3, superclass).tolist() == [1, 0, 1, 0, 2, 2]
+    assert transforms.merged_classes(6, 6, superclass).tolist() == [2, 0, 3, 1, 4, 5]
+    assert transforms.merged_classes(6, 2, None).tolist() == [0, 0, 0, 1, 1, 1]
+    sizes = transforms.merged_classes(7, 3, None).bincount()
     assert sizes.sum() == 7 and sizes.max() - sizes.min() <= 1
 
 
 def test_what_is_above_merged_classes():
-    superclass = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
-    assert transforms.above(transforms.groups(8, 4, superclass), superclass).tolist() == [0, 0, 1, 1]
+    superclass, above = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), transforms.superclass_of_merged
+    assert above(transforms.merged_classes(8, 4, superclass), superclass).tolist() == [0, 0, 1, 1]
     for left in (2, 3):  # the super-classes themselves; mixtures of them
-        assert transforms.above(transforms.groups(8, left, superclass), superclass) is None
-    assert transforms.above(torch.tensor([0, 1]), None) is None
+        assert above(transforms.merged_classes(8, left, superclass), superclass) is None
+    assert above(torch.tensor([0, 1]), None) is None
 
 
 @pytest.mark.parametrize("names, name", [(["a"], "a"), (["a", "b"], "a + 1"), (["a", "b", "c"], "a + 2")])
 def test_merged_classes_have_names(names, name):
-    assert transforms.called(names) == name
+    assert transforms.merged_name(names) == name
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_synthetic_task_has_a_noise_of_its_own():
 
 def test_what_is_known_of_an_example_goes_with_it():
     whole, part = load("synthetic", **SMALL), load("synthetic", **SMALL, imbalance=5.0)
-    kept = transforms.thinned(whole.train.y, 6, 5.0)
+    kept = transforms.imbalanced(whole.train.y, 6, 5.0)
     assert len(kept) < 96 and torch.equal(part.train.y, whole.train.y[kept])
     assert torch.equal(part.extra["train"]["margin"], whole.extra["train"]["margin"][kept])
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from conftest import says
-from hypothesis import given, settings
+from hypothesis import given
 from lessons import (
     ALL,
     DECOUPLED,
@@ -129,7 +129,6 @@ def test_a_condition_says_what_it_lacks(name):
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
-@settings(deadline=None, max_examples=20)
 @given(lesson=lessons())
 def test_every_condition_teaches_a_distribution(name, lesson):
     goal = taught(name, lesson)
@@ -140,7 +139,6 @@ def test_every_condition_teaches_a_distribution(name, lesson):
 
 
 @pytest.mark.parametrize("name", WEIGHTED)
-@settings(deadline=None, max_examples=20)
 @given(lesson=lessons())
 def test_weights_average_one_and_stand_at_the_label_alone(name, lesson):
     goal, plain = taught(name, lesson), taught("hard", lesson)
@@ -151,7 +149,6 @@ def test_weights_average_one_and_stand_at_the_label_alone(name, lesson):
 
 
 @pytest.mark.parametrize("name", DECOUPLED)
-@settings(deadline=None, max_examples=20)
 @given(lesson=lessons())
 def test_decoupled_kd_keeps_the_labels_whole_and_its_two_parts_add_up(name, lesson):
     """Its soft part sums to target p_t + nontarget and rest to target (1 - p_t) - nontarget: together to target."""
@@ -166,7 +163,6 @@ def test_decoupled_kd_keeps_the_labels_whole_and_its_two_parts_add_up(name, less
 
 
 @pytest.mark.parametrize("name", [n for n in ALL if n not in ORDERED])
-@settings(deadline=None, max_examples=20)
 @given(lesson=lessons())
 def test_order_of_examples_carries_no_meaning(name, lesson):
     teacher, label, ctx, values = lesson
@@ -207,7 +203,6 @@ def test_single_precision_loses_no_more_than_its_digits(name):
 
 
 @pytest.mark.parametrize("name, weight", [*((name, "alpha") for name in SOFT), ("label_smoothing", "epsilon")])
-@settings(deadline=None, max_examples=20)
 @given(lesson=lessons())
 def test_without_weight_it_is_hard(name, weight, lesson):
     close(taught(name, lesson, **{weight: 0.0}), taught("hard", lesson), atol=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lessons import F64, close, lessons, many, rho, taught
 from torch import Tensor, nn
@@ -99,7 +99,6 @@ def of_condition(name: str, z: Tensor, lesson: tuple) -> Tensor:
 
 
 @pytest.mark.parametrize("name, code", WRITTEN, ids=[code.__name__ for _, code in WRITTEN])
-@settings(deadline=None, max_examples=30)
 @given(lesson=lessons(), spread=st.floats(0.1, 5))
 def test_the_gradient_is_that_of_the_code_as_people_write_it(name, code, lesson, spread):
     z = spread * torch.randn(lesson[0].shape, generator=torch.Generator().manual_seed(0), dtype=F64)
@@ -119,14 +118,12 @@ def test_every_fault_is_compared_and_none_is_kd_or_another():
             assert (slopes[a] - slopes[b]).norm() > 0.01 * slopes["kd"].norm(), (a, b)
 
 
-@settings(deadline=None, max_examples=30)
 @given(lessons())
 def test_at_temperature_one_no_fault_of_the_temperature_is_one(lesson):
     for name in ("fault_no_tau2", "fault_student_cooled"):
         close(taught(name, lesson, tau=1.0), taught("kd", lesson, tau=1.0), atol=1e-15)
 
 
-@settings(deadline=None, max_examples=30)
 @given(lessons())
 def test_of_probabilities_the_targets_are_next_to_uniform(lesson):
     tau, classes = lesson[3]["tau"], lesson[2].classes

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lessons import DECOUPLED, F64, LABEL, TAUGHT, TEACHER, context, lessons, many, rho, taught
 from torch import Tensor
@@ -27,7 +27,6 @@ def far(p: Tensor, label: Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", TAUGHT)
-@settings(deadline=None, max_examples=30)
 @given(lesson=lessons())
 def test_the_three_levels_add_up(name, lesson):
     p, label = rho(name, lesson), lesson[1]
@@ -36,7 +35,6 @@ def test_the_three_levels_add_up(name, lesson):
     assert sum(found.values()) == pytest.approx(far(p, label), abs=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
 @given(lessons())
 def test_they_add_up_for_any_distribution_labels_of_no_matter(lesson):
     """Also where most of the mass is off the label, or all of it on one class."""
@@ -73,7 +71,6 @@ def test_a_level_is_zero_where_it_must_be_and_nowhere_else(name):
     assert all(v < ZERO or v > 1e-5 for v in found.values())
 
 
-@settings(deadline=None, max_examples=30)
 @given(lessons())
 def test_levels_that_a_condition_lacks_are_zero_for_every_teacher(lesson):
     for name, silent in NOTHING.items():
@@ -129,7 +126,6 @@ def table(seed: int, classes: int = 6) -> Tensor:
     return torch.randn(classes, 4, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**6), st.floats(-50, 50))
 def test_similarity_is_a_cosine_that_one_vector_for_all_does_not_change(seed, shift):
     rows = table(seed)
@@ -166,7 +162,6 @@ def test_siblings_by_hand():
     assert_close(alone[1], torch.tensor([0.5, 0.5, 0.0], dtype=F64))
 
 
-@settings(deadline=None, max_examples=30)
 @given(lessons())
 def test_every_shape_is_a_distribution_over_the_others(lesson):
     teacher, label, ctx, values = lesson

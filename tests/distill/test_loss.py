@@ -25,7 +25,7 @@ def stacks(draw: st.DrawFn) -> tuple[Tensor, Target, Tensor, Tensor]:
     return floats(draw, (r, b, c), -8, 8), goal, whole(draw, (r, b), c), floats(draw, (r,), 0.5, 8)
 
 
-@settings(deadline=None)
+@settings(max_examples=100)
 @given(stacks())
 def test_loss_is_its_definition(case):
     logits, goal, label, tau = case
@@ -36,14 +36,6 @@ def test_loss_is_its_definition(case):
             for z, h, s, w, t in zip(logits[r], goal.hard[r], goal.soft[r], goal.rest[r], label[r])
         ]
         assert_close(value, torch.stack(theirs).mean(), rtol=1e-10, atol=1e-10)
-
-
-def test_gradient_of_the_loss():
-    g = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 3, 5, generator=g, dtype=F64, requires_grad=True)
-    goal = Target(*(torch.rand(*s, generator=g, dtype=F64) for s in ((2, 3, 5), (2, 3, 5), (2, 3))))
-    label, tau = torch.randint(5, (2, 3), generator=g), torch.tensor([0.7, 4.0], dtype=F64)
-    assert torch.autograd.gradcheck(lambda z: conditions.loss(z, goal, label, tau), [logits])
 
 
 # ---------------------------------------------------------------- the gradient in closed form
@@ -66,7 +58,7 @@ def by_autograd(z: Tensor, goal: Target, label: Tensor, tau: float) -> Tensor:
     return len(z) * torch.autograd.grad(conditions.loss(z, goal, label, torch.tensor(tau, dtype=F64)), z)[0]
 
 
-@settings(deadline=None)
+@settings(max_examples=100)
 @given(stacks())
 def test_gradient_is_its_loop(case):
     logits, goal, label, tau = case
@@ -78,7 +70,6 @@ def test_gradient_is_its_loop(case):
         assert_close(ours[r], torch.tensor(theirs, dtype=F64), rtol=1e-10, atol=1e-10)
 
 
-@settings(deadline=None, max_examples=15)
 @given(stacks(), st.integers(0, 2))
 def test_a_run_in_a_stack_has_the_gradient_it_has_alone(case, without):
     """Also beside runs that ask for what is left of the label where it does not."""
@@ -95,7 +86,6 @@ def test_a_run_in_a_stack_has_the_gradient_it_has_alone(case, without):
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(deadline=None, max_examples=15)
 @given(lesson=lessons())
 def test_rescaling_is_the_ratio_of_two_gradients(name, lesson):
     (goal, tau), z, label = asked(name, lesson), student(lesson), lesson[1]
@@ -150,7 +140,6 @@ def test_log_rest_is_finite_where_log1p_is_not():
     assert torch.autograd.grad(value.sum(), logits)[0].isfinite().all()
 
 
-@settings(deadline=None, max_examples=15)
 @given(lessons())
 def test_log_rest_is_the_log_of_the_others(lesson):
     logits, label, _, _ = lesson

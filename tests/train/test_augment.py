@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from kdstudy.train import augment, cnn, networks
 
 
-@settings(deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 5), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
 def test_a_view_is_a_crop_of_a_field_of_zeros(examples, channels, height, width, seed):
     x = torch.randn(examples, channels, height, width, generator=torch.Generator().manual_seed(seed))
@@ -48,7 +48,7 @@ def teacher():
     """A trained network in float64, and the data it was trained on."""
     data, run = pictures.pictures(), pictures.run(net="resnet8")
     weights = cnn.train([run], data, {}, keep_logits=True)[0].arrays["weights"]
-    return networks.filled(cnn.network(run, data), torch.from_numpy(weights)), data
+    return networks.with_weights(cnn.network(run, data), torch.from_numpy(weights)), data
 
 
 def test_kept_logits_are_those_of_calling_the_teacher(teacher, cache):

@@ -91,7 +91,7 @@ def test_a_mean_far_from_zero_costs_no_digits(mean):
     compare(drawn((32, 16, 8, 8), mean=mean), weighted(16), None, True)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.tuples(st.integers(1, 6), st.integers(1, 70), st.integers(1, 9), st.integers(1, 9)), st.booleans(), st.booleans()
 )

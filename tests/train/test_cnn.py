@@ -81,7 +81,7 @@ def test_what_a_run_leaves(data):
     assert arrays["curves"].shape == (3, 2) and arrays["w"].shape == (3, 96)
     assert arrays["curves"][-1].tolist() == [metrics["validation_accuracy"], metrics["validation_nll"]]
     assert {"test_agreement", "target_mass", "student_mass"} <= metrics.keys()
-    net = networks.filled(cnn.network(run, data), torch.from_numpy(arrays["weights"])).eval()
+    net = networks.with_weights(cnn.network(run, data), torch.from_numpy(arrays["weights"])).eval()
     with torch.no_grad():
         assert_close(net(data.test.x.double()), torch.from_numpy(arrays["logits_test"]), rtol=1e-4, atol=1e-5)
     assert arrays["rows"].shape == (6, 8)
@@ -91,7 +91,7 @@ def test_what_a_run_leaves(data):
 def test_without_epochs_a_network_stays_as_it_was_drawn(data):
     (result,) = cnn.train([pictures.run(epochs=0)], data, {}, keep_logits=True)
     drawn = cnn.network(result.run, data)
-    assert_close(torch.from_numpy(result.arrays["weights"]), networks.flat(drawn), rtol=0, atol=0)
+    assert_close(torch.from_numpy(result.arrays["weights"]), networks.weight_vector(drawn), rtol=0, atol=0)
 
 
 def test_what_does_not_stack_is_refused(data):

@@ -36,7 +36,7 @@ def test_a_torchvision_network():
 def test_first_weights_belong_to_the_seed_alone():
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    one, two, other = (networks.flat(networks.build("resnet8", 3, 5, seed)) for seed in (0, 0, 1))
+    one, two, other = (networks.weight_vector(networks.build("resnet8", 3, 5, seed)) for seed in (0, 0, 1))
     assert (one == two).all() and not (one == other).all()
     assert (torch.random.get_rng_state() == before).all()
 
@@ -45,7 +45,7 @@ def test_weights_as_one_vector_come_back():
     trained, fresh = networks.build("wrn-10-1", 2, 5, 0), networks.build("wrn-10-1", 2, 5, 1)
     x = torch.randn(8, 2, 12, 12)
     trained(x)  # moves the running statistics
-    filled = networks.filled(fresh, networks.flat(trained))
+    filled = networks.with_weights(fresh, networks.weight_vector(trained))
     assert_close(filled.eval()(x), trained.eval()(x), rtol=0, atol=0)
 
 

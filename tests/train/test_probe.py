@@ -96,7 +96,7 @@ def test_arrays_by_hand():
     logits = {"train": LOGITS, "validation": LOGITS[:2], "test": LOGITS[1:]}
     labels = {"train": LABEL, "validation": LABEL[:2], "test": LABEL[1:]}
     taught, layer = torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.eye(3, dtype=F64)
-    found = probe.arrays(logits, labels, layer, taught, tau=2.0)
+    found = probe.probe_arrays(logits, labels, layer, taught, tau=2.0)
     assert list(found) == ["similarity", "per_class", "mass", "miss"]
     assert found["similarity"][0].tolist() == pytest.approx([-0.5] * 3, abs=HALF)
     assert found["per_class"].tolist() == [[0, 1, 0], [1, 2, 0]]
