@@ -159,12 +159,6 @@ def wide_table(seeds: int = 4) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def test_differences_are_those_planted_at_each_width():
-    found = instance.gains_by_width(wide_table(), "kd_pt", "label_smoothing_matched")
-    assert len(found) == 2 * 2 * 3 and set(found["n"]) == {4}
-    np.testing.assert_allclose(found["difference"], -0.08 / found["hidden_units"], atol=0.003)
-
-
 @pytest.mark.parametrize("seeds", [1, 4])
 def test_a_panel_a_data_set_and_a_line_a_temperature(seeds):
     figure = instance.widths(wide_table(seeds), "kd_pt", "label_smoothing_matched")

@@ -8,7 +8,7 @@ from IPython.core.pylabtools import print_figure
 from kdstudy import diagnose
 from kdstudy.engine import ask
 from kdstudy.figures.chapters import silent_bugs
-from kdstudy.study import array_metrics, known_bugs
+from kdstudy.study import array_metrics
 
 LOSS = {"kd": 0.0, "fault_no_tau2": 0.02, "fault_detached": 0.3}  # at tau = 4; a tenth of it at tau = 1
 
@@ -104,10 +104,6 @@ def test_shares_of_what_was_taught_are_those_of_the_targets(monkeypatch):
     assert (row["domain_share"], row["instance_share"], row["geometry"]) == pytest.approx((0.3, 0.1, 1.0))
     assert array_metrics.DERIVED["domain_share"](frame, {}).iloc[0] == pytest.approx(0.3)
     assert silent_bugs.taught(frame.iloc[:0], {}).empty
-
-
-def test_known_bugs_are_those_of_the_catalogue():
-    assert list(silent_bugs.bugs_seen()["fault"]) == [bug.name for bug in known_bugs.KNOWN_BUGS]
 
 
 def test_the_example_is_a_fair_teacher_whose_reordered_rows_are_found():

@@ -12,7 +12,7 @@ from matplotlib.ft2font import FT2Font
 
 from kdstudy.diagnosis.api import Diagnosis
 from kdstudy.figures.primitives import LIKENESS, frame_cell, heat, legend, line, log_ticks, strongest
-from kdstudy.figures.shared.geometry import ROOM, class_order
+from kdstudy.figures.shared.geometry import ROOM, class_order, superclass_edges
 from kdstudy.figures.style import DARK, GREEN, LEVELS, PINK, PURPLE, RED, Look, as_percent, finish_with, nothing, panels
 
 MOST = 200  # classes of a heat map: more are no longer told apart
@@ -96,9 +96,8 @@ def similarity(d: Diagnosis) -> Figure:
     bar = figure.colorbar(image, ax=ax, extend="both", fraction=0.046)
     bar.set_label("standardised logit, class mean", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    for edge in () if d.superclass is None else np.flatnonzero(np.diff(np.asarray(d.superclass)[at])) + 0.5:
-        ax.axhline(edge, color="0.2", lw=0.5)
-        ax.axvline(edge, color="0.2", lw=0.5)
+    if d.superclass is not None:
+        superclass_edges(ax, np.asarray(d.superclass)[at])
     if len(at) <= 2 * ROOM:
         names = d.facts["class_names"] or [str(c) for c in range(d.facts["classes"])]
         ax.set_yticks(range(len(at)), [_drawable(names[c]) for c in at], fontsize=7)
