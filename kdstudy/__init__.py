@@ -79,3 +79,8 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+from kdstudy.core import plugins as _plugins  # noqa: E402  last: what they import is there
+
+_plugins.load_first()

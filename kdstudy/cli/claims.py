@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from kdstudy.cli.console import out, plainly
-from kdstudy.core import paths
+from kdstudy.core import paths, plugins
 
 SOURCES = (".py", ".toml", ".json")
 
@@ -32,9 +32,9 @@ def sentences() -> str:
 
 
 def state() -> str:
-    """A digest of all that verdicts depend on: the package's sources, the published results, the working store."""
+    """A digest of all that verdicts depend on: the sources of package and plugins, published results, working store."""
     files = [p for p in paths.PACKAGE.rglob("*") if p.suffix in SOURCES and paths.SHIPPED not in p.parents]
-    files += [p for p in paths.results_folder().glob("*") if p.is_file()]
+    files += [p for p in paths.results_folder().glob("*") if p.is_file()] + plugins.sources() + plugins.claims()
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())

@@ -1,8 +1,6 @@
 """`kdstudy conditions`: what a student can be taught, read from the sources, which are not imported."""
 
 import ast
-import importlib.util
-from pathlib import Path
 
 from rich.markup import escape
 
@@ -23,21 +21,9 @@ def list_conditions() -> None:
 
 def found() -> list[ast.FunctionDef]:
     """Every condition: of this package, then of the plugins in $KDSTUDY_PLUGINS."""
-    plugged = {name: _source(name).read_text("utf-8") for name in plugins.named()}
+    plugged = {path.stem: path.read_text("utf-8") for path in plugins.sources()}
     sources = Sources(Sources.of(PACKAGE).texts | plugged)
     return [sources.definition(reference) for reference in sources.registered("condition").values()]
-
-
-def _source(name: str) -> Path:
-    """The file of a plugin, named by its path or as a module; ValueError for what is neither."""
-    if name.endswith(".py"):
-        path = Path(name).expanduser()
-    else:
-        module = importlib.util.find_spec(name)
-        path = Path(module.origin) if module and module.origin else Path(name)
-    if not path.is_file():
-        raise ValueError(f"KDSTUDY_PLUGINS: found {name!r}, allowed: .py files and modules that can be imported")
-    return path
 
 
 def defaults(function: ast.FunctionDef) -> dict[str, str]:

@@ -11,6 +11,7 @@ import typer
 from kdstudy.book import build, notebooks
 from kdstudy.cli.console import out, plainly
 from kdstudy.core import paths, plugins
+from kdstudy.core.registry import unknown
 
 if TYPE_CHECKING:
     from kdstudy.core.spec import Run
@@ -23,7 +24,7 @@ Address = Annotated[str | None, typer.Option(help="Of the Ray cluster: auto, loc
 
 
 def run(
-    chapter: Annotated[str, typer.Argument(help="A chapter's name, such as universe.")],
+    chapter: Annotated[str, typer.Argument(help="A chapter's name, such as universe, or a notebook's path.")],
     parameter: Annotated[list[str], typer.Option("-p", help="NAME=VALUE or NAME VALUE; values as YAML.")] = (),
     dataset: Annotated[str | None, typer.Option(help="As -p dataset: a name, or a path to your own.")] = None,
     output: Annotated[Path | None, typer.Option("-o", help="Notebook to write; else out/CHAPTER.ipynb.")] = None,
@@ -36,9 +37,11 @@ def run(
         pairs += [("dataset", dataset)] if dataset else []
         pairs += [("executor", chosen(executor, address))] if executor or address else []
         values = parsed(chapter, pairs)
-        target = (output or paths.output_folder() / f"{chapter}.ipynb").resolve()
+        target = (output or paths.output_folder() / f"{notebook(chapter).stem}.ipynb").resolve()
         if target.suffix != ".ipynb":
             raise ValueError(f"-o: found {str(output)!r}, allowed: the name of a notebook, which ends in .ipynb")
+        if target == notebook(chapter).resolve():
+            raise ValueError(f"-o: found {str(target)!r}, allowed: another notebook than the one that is executed")
         _train(needed(chapter, values), str(values.get("executor", "local")))
         execute(chapter, target, values)
 
@@ -105,20 +108,23 @@ def _absolute(given: object) -> list[str]:
 
 
 def notebook(chapter: str) -> Path:
-    """The chapter's notebook; ValueError with the chapters there are if there is none."""
-    known = build.chapters()
+    """The notebook of a chapter, or at a path; ValueError with the chapters there are if there is none."""
+    path, known = Path(chapter).expanduser(), build.chapters()
+    if path.suffix == ".ipynb" and path.is_file():
+        return path
     if chapter not in known:
-        raise ValueError(f"chapter {chapter!r} is unknown; there are: {', '.join(known)}")
+        raise unknown(f"chapter {chapter!r} is unknown; there are", chapter, known, ", or the path of a notebook")
     return known[chapter]
 
 
 def needed(chapter: str, values: dict[str, object]) -> list["Run"]:
-    """The runs a chapter needs with these parameters; none for a chapter without a plan."""
+    """The runs a chapter needs with these parameters: those of the plan of its notebook's name, if there is one."""
     from kdstudy.study import plans
 
     plugins.load()
-    defaults = {name: p.default for name, p in notebooks.parameters(notebook(chapter)).items()}
-    return plans.every(chapter, **(defaults | values))
+    source = notebook(chapter)
+    defaults = {name: p.default for name, p in notebooks.parameters(source).items()}
+    return plans.every(source.stem, **(defaults | values))
 
 
 def _train(wanted: list["Run"], executor: str) -> object:

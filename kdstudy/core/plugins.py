@@ -1,4 +1,4 @@
-"""Modules of a user's own that add conditions, measures or data sets: named in KDSTUDY_PLUGINS, imported at the start.
+"""Modules of a user's own that add conditions, data sets, claims: named in KDSTUDY_PLUGINS, imported with `kdstudy`.
 
 KDSTUDY_PLUGINS=mine.py kdstudy run universe -p conditions "hard, kd, mine"
 """
@@ -7,10 +7,11 @@ import importlib
 import importlib.util
 import os
 import sys
-from functools import cache
+from contextlib import suppress
 from pathlib import Path
 
 VARIABLE = "KDSTUDY_PLUGINS"
+_begun: set[str] = set()  # a plugin's own imports lead here again
 
 
 def named() -> list[str]:
@@ -26,16 +27,43 @@ def load() -> None:
         os.environ[VARIABLE] = os.pathsep.join(names)  # a chapter is executed in another folder
 
 
+def load_first() -> None:
+    """`load`, before any module of the package is half imported; an error waits for `load`, whose caller reports it."""
+    with suppress(ValueError):
+        load()
+
+
+def sources() -> list[Path]:
+    """The file of every plugin. Raises ValueError for what is neither a file nor a module."""
+    return [_source(name) for name in named()]
+
+
+def claims() -> list[Path]:
+    """The claims of plugins: those of mine.py are in mine.toml beside it, if there is such a file."""
+    return [path for source in sources() if (path := source.with_suffix(".toml")).is_file()]
+
+
+def _source(name: str) -> Path:
+    module = None if name.endswith(".py") else importlib.util.find_spec(name)
+    path = Path(module.origin if module and module.origin else name).expanduser()
+    if not path.is_file():
+        raise ValueError(f"{VARIABLE}: found {name!r}, allowed: .py files and modules that can be imported")
+    return path
+
+
 def _from_root(name: str) -> str:
     """A file's absolute path; the name of a module as it is."""
     return str(Path(name).expanduser().absolute()) if name.endswith(".py") else name
 
 
-@cache
 def _load(name: str) -> None:
+    if name in _begun:
+        return
+    _begun.add(name)
     try:
         _import(name)
     except Exception as error:
+        _begun.discard(name)
         allowed = f"files that end in .py and names of modules, separated by {os.pathsep!r}"
         raise ValueError(
             f"{VARIABLE}: {name!r} cannot be imported ({type(error).__name__}: {error}); allowed: {allowed}"

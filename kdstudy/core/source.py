@@ -19,6 +19,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 DEPTH = 64  # rounds of replacing names by digests: calls deeper than this are refused, cycles are cut there
+PLANNED = ("look", "needs_superclasses", "ranges", "setup")  # facts of what is registered that say which runs are asked
 SILENT = ("cache", "lru_cache", "cached_property", "register")  # decorators that change no number
 LIBRARIES = tuple({sysconfig.get_paths()[p] for p in ("stdlib", "platstdlib", "purelib", "platlib")})
 
@@ -32,11 +33,7 @@ class _Meaning(ast.NodeTransformer):
         self.silent = silent
 
     def _body(self, node: ast.FunctionDef | ast.ClassDef) -> ast.AST:
-        node.decorator_list = [
-            kept
-            for d in node.decorator_list
-            for kept in (getattr(d, "keywords", []) if self.silent(d) else [d])  # what is registered with it counts
-        ]
+        node.decorator_list = [kept for d in node.decorator_list for kept in (_facts(d) if self.silent(d) else [d])]
         if ast.get_docstring(node) is not None:
             node.body = node.body[1:]
         self.generic_visit(node)
@@ -370,6 +367,11 @@ class Sources:
             for decorator in getattr(node, "decorator_list", ())
             if (registry := self._registry(_called(decorator), self._lookup(module)))
         ]
+
+
+def _facts(decorator: ast.expr) -> list[ast.keyword]:
+    """What a function is registered with, but for facts that change no number of a run."""
+    return [k for k in getattr(decorator, "keywords", []) if k.arg not in PLANNED]
 
 
 def _called(decorator: ast.expr) -> ast.expr:

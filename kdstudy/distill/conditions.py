@@ -80,15 +80,26 @@ ALLOWED = {
 }
 
 
+def allowed(name: str, parameter: str) -> tuple[Callable[[float], bool], str]:
+    """Which values a condition's parameter may have, as a test and in words.
+
+    `@condition(ranges={"margin": (0, 1)})` declares a range, its ends included; common names have theirs in `ALLOWED`.
+    """
+    if parameter not in (ranges := getattr(named(name), "ranges", {})):
+        return ALLOWED.get(parameter, FINITE)
+    low, high = ranges[parameter]
+    return lambda v: low <= v <= high and abs(v) < torch.inf, f"{low:g} <= {parameter} <= {high:g}"
+
+
 def make(name: str, **values: float) -> Condition:
     """A checked `Condition`: defaults filled in, every parameter known and within its range."""
     known = parameters(name)
     for key, value in values.items():
         if key not in known:
             raise ValueError(f"condition {name!r} has no parameter {key!r}; it has: {', '.join(known) or 'none'}")
-        ok, allowed = ALLOWED.get(key, FINITE)
+        ok, words = allowed(name, key)
         if not ok(value):
-            raise ValueError(f"{key} of condition {name!r}: found {value!r}, allowed: {allowed}")
+            raise ValueError(f"{key} of condition {name!r}: found {value!r}, allowed: {words}")
     return Condition(name, pairs({k: float(values.get(k, default)) for k, default in known.items()}))
 
 
@@ -227,7 +238,7 @@ def kd_pt_sim(
     return _distil(levels.assemble(levels.off_label_mass(teacher, label, tau), shape, label), label, ctx, alpha)
 
 
-@condition
+@condition(needs_superclasses=True)
 def kd_rel(teacher: Logits, label: Labels, ctx: Context, *, tau: float = 2.0, alpha: float = 0.9) -> Target:
     """rho_t = 1 - mean(m); siblings of the label's super-class share one mass, the rest another.
 

@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kdstudy.distill.conditions import CONDITIONS as REGISTERED
 from kdstudy.study.measures import measure
 from kdstudy.study.recipes import TEACHER_SEED
 
@@ -77,8 +78,11 @@ MARKERS = "osD^vP"
 
 
 def look(condition: str) -> Look:
-    """How a condition is drawn; one registered elsewhere is brown-grey and bears its own name."""
-    return CONDITIONS.get(condition, Look("#8c7b6b", "p", condition))
+    """How a condition is drawn; one registered elsewhere in brown-grey, by its own name, unless it says how: with
+    `@condition(look=("teal", "o", "mine"))`, its colour, marker and name.
+    """
+    own = getattr(REGISTERED.get(condition), "look", ("#8c7b6b", "p", condition))
+    return CONDITIONS.get(condition) or Look(*own)
 
 
 def looks(conditions: Iterable[str]) -> dict[str, Look]:
@@ -88,7 +92,7 @@ def looks(conditions: Iterable[str]) -> dict[str, Look]:
 
 def condition_name(condition: object) -> object:
     """What figures and tables call a condition; anything else as it is."""
-    return CONDITIONS[condition].name if condition in CONDITIONS else condition
+    return look(condition).name if condition in REGISTERED else condition
 
 
 def tau_looks(taus: Iterable[float]) -> dict[float, Look]:

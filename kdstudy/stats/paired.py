@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats as scipy_stats
 
+from kdstudy.core.registry import Registry
+
 Values = Sequence[float] | np.ndarray | pd.Series
 SETTING = ("tau", "alpha", "epsilon", "weight_decay", "target", "nontarget",
            "teacher_epsilon", "teacher_hidden", "teacher_epochs")  # what a search may vary  # fmt: skip
@@ -124,8 +126,9 @@ def option(text: str, name: str) -> float:
 
 
 def searched(frame: pd.DataFrame) -> list[str]:
-    """Those setting columns that the table has."""
-    return [c for c in SETTING if c in frame]
+    """Those columns of the table that a search may vary: `SETTING`, and what conditions declare in `ranges`."""
+    declared = [name for fn in Registry.every.get("condition", {}).values() for name in getattr(fn, "ranges", ())]
+    return [c for c in dict.fromkeys((*SETTING, *declared)) if c in frame]
 
 
 def tuned(frame: pd.DataFrame, by: str = "validation_accuracy", within: Sequence[str] = ()) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kdstudy.core import plugins
 from kdstudy.distill import identities
 from kdstudy.engine import ask
 from kdstudy.stats import factorial, paired
@@ -48,9 +49,13 @@ class Claim:
     at: Mapping[str, float] = field(default_factory=dict)
 
 
-def load(path: Path = FILE) -> list[Claim]:
-    """The claims of a file; ValueError for an unknown or missing field, an unknown rule, or a repeated id."""
-    known, rows = {f.name for f in fields(Claim)}, tomllib.loads(path.read_text("utf-8"))["claim"]
+def load(*paths: Path) -> list[Claim]:
+    """The claims of these files: unless any is named, of `FILE` and of each plugin's .toml, which lies beside it.
+
+    ValueError for an unknown or missing field, an unknown rule, or a repeated id.
+    """
+    paths = paths or (FILE, *plugins.claims())
+    known, rows = {f.name for f in fields(Claim)}, [row for path in paths for row in _rows(path)]
     for row in rows:
         if odd := sorted(row.keys() - known):
             raise ValueError(
@@ -63,8 +68,15 @@ def load(path: Path = FILE) -> list[Claim]:
         row["contrast"] = {c: _weight(row["id"], w) for c, w in row.get("contrast", {}).items()}
     claims = [Claim(**row) for row in rows]
     if len({c.id for c in claims}) < len(claims):
-        raise ValueError(f"{path.name}: an id occurs twice")
+        raise ValueError(f"{', '.join(path.name for path in paths)}: an id occurs twice")
     return claims
+
+
+def _rows(path: Path) -> list[dict[str, object]]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))["claim"]
+    except (tomllib.TOMLDecodeError, KeyError) as error:
+        raise ValueError(f"{path}: found no claims ({error}), allowed: TOML with a table [[claim]] for each") from error
 
 
 def _weight(claim: str, text: str | float) -> float:

@@ -13,7 +13,6 @@ T = TypeVar("T")
 Several = T | Sequence[T]
 
 TEACHER_SEED = 10_000  # teacher of seed s has seed 10 000 + s: no initial weights or order in common
-GROUPED = ("kd_rel",)  # conditions that need super-classes
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,11 @@ def seed_list(seeds: Several[int] | None, own: Setup = DEFAULT) -> list[int]:
 
 
 def setup(dataset: str, hidden: int | None = None, epochs: int | None = None) -> Setup:
-    """The data set's own setup, with the student's width and both numbers of epochs replaced where given."""
-    own = SETUPS.get(dataset, DEFAULT)
+    """The data set's own setup, with the student's width and both numbers of epochs replaced where given.
+
+    It is that of `SETUPS`, or the one it was registered with: `@dataset(setup=Setup(...))`.
+    """
+    own = SETUPS.get(dataset) or getattr(registry.DATASETS.get(dataset), "setup", DEFAULT)
     teacher, student = own.teacher, own.student
     if hidden is not None:
         student = replace(student, hidden=(hidden,))
@@ -107,7 +109,8 @@ def students(data: Data, own: Setup, taught: Iterable[Condition], seeds: Sequenc
 
     A condition that needs super-classes is left out where the data set has none.
     """
-    able = [c for c in taught if c.name not in GROUPED or registry.grouped(data)]
+    needs = {c: getattr(conditions.named(c.name), "needs_superclasses", False) for c in taught}
+    able = [c for c in needs if not needs[c] or registry.grouped(data)]
     return [Run(data, own.student, c, s, listened(data, own, c, s)) for c, s in product(able, seeds)]
 
 

@@ -105,7 +105,10 @@ def test_a_chapter_without_a_plan_asks_for_nothing(kdstudy, asked, tmp_path):
 
 NAMES = "dataset, conditions, tau, weight_decay, seeds, hidden, epochs, executor"
 REFUSED = [
-    ("run univers", "chapter 'univers' is unknown; there are: universe, notes"),
+    (
+        "run univers",
+        "chapter 'univers' is unknown; there are: universe, notes, or the path of a notebook; did you mean 'universe'?",
+    ),
     ("-p seed=3", f"chapter universe: found parameter 'seed' (did you mean 'seeds'?), allowed: {NAMES}"),
     ("-p tau=hot", "chapter universe: parameter tau: found 'hot', allowed: float | list[float], such as [2.0]"),
     ("-p conditions=kd -p tau=0", "tau of condition 'kd': found 0, allowed: a number above 0"),
