@@ -49,7 +49,7 @@ clean:  ## remove what was built; environment and results stay
 	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "kdstudy needs Python 3.11, 3.12 or 3.13; $(PYTHON) is %d.%d. Name another one: make env PYTHON=python3.12" % v[:2])'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 15) else "kdstudy needs Python 3.11 to 3.14; $(PYTHON) is %d.%d. Name another one: make env PYTHON=python3.12" % v[:2])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing requirements.lock into $(VENV): the first time downloads several GB and takes minutes."
 	@$(PIP) install --require-hashes --no-deps -r requirements.lock
