@@ -105,14 +105,17 @@ def _combined(frame: pd.DataFrame, weighted: Sequence[tuple[Mapping[str, object]
 
 
 def intervals(
-    values: Mapping[tuple[object, ...], Values], by: Sequence[str], level: float = 0.95, family: int | None = None
-) -> pd.DataFrame:
+    values: Mapping[tuple[object, ...], Values], by: Sequence[str], level: float = 0.95, family: int | None = None,
+    jointly: Sequence[str] = (),
+) -> pd.DataFrame:  # fmt: skip
     """One row for each key of `values`: the columns `by`, then mean over seeds, low, high, n and p.
 
-    The intervals hold together (Bonferroni): all of them, or as many as `family` says.
+    Intervals hold together (Bonferroni) over the rows alike in `jointly`; without any, over all, or `family` of them.
     """
-    rows = [dict(zip(by, key)) | vars(interval(x, level, family or len(values))) for key, x in values.items()]
-    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n", "p"])
+    rows = pd.DataFrame(list(values), columns=list(by))
+    sizes = rows.groupby(list(jointly))[by[0]].transform("size") if jointly else [family or len(rows)] * len(rows)
+    each = [vars(interval(x, level, int(m))) for x, m in zip(values.values(), sizes)]
+    return rows.join(pd.DataFrame(each, rows.index, ["mean", "low", "high", "n", "p"]))
 
 
 def option(text: str, name: str) -> float:
@@ -147,7 +150,7 @@ def tuned(frame: pd.DataFrame, by: str = "validation_accuracy", within: Sequence
     return pd.concat(kept) if kept else frame
 
 
-def contrasts(frame: pd.DataFrame, treatment: str, control: str, measure: str, by: Sequence[str]) -> pd.DataFrame:
+def differences(frame: pd.DataFrame, treatment: str, control: str, measure: str, by: Sequence[str]) -> pd.DataFrame:
     """Paired differences of two conditions at each combination of `by`; their intervals hold together."""
     both = frame[frame["condition"].isin([treatment, control])]
     groups = {key: g for key, g in both.groupby(list(by), sort=False) if g["condition"].nunique() == 2}

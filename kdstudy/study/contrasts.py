@@ -30,12 +30,12 @@ def contrasts(
     Columns: `by`, `name`, difference (the mean over seeds), low, high, n. Intervals hold together (Bonferroni) over
     the rows that are alike in `jointly`; without any, over all. Raises ValueError as `paired.contrast` does.
     """
-    found = []
+    found = {}
     for label, weights in sums.items():
         part = frame[frame["condition"].isin(weights)]
-        found += [((*key, label), paired.contrast(group, weights, measure))
+        found |= {(*key, label): paired.contrast(group, weights, measure)
                   for key, group in part.groupby(list(by), sort=False)
-                  if {*weights} <= {*group["condition"]}]  # fmt: skip
+                  if {*weights} <= {*group["condition"]}}  # fmt: skip
     return _intervals(found, [*by, name], jointly)
 
 
@@ -48,18 +48,15 @@ def changes(
     Columns as `contrasts` has them. A run in both tables is not compared with itself. Raises ValueError if there is
     no such baseline, or if seeds differ.
     """
-    found = []
+    found = {}
     for key, group in frame[~frame["key"].isin(baseline["key"])].groupby(list(by), sort=False):
         cell = dict(zip(by, key))
         control = paired.where(baseline, **{c: cell[c] for c in shared})
         both = pd.concat([group.assign(condition="changed"), control.assign(condition="baseline")])
-        found.append((key, paired.contrast(both, {"changed": 1, "baseline": -1}, measure)))
+        found[key] = paired.contrast(both, {"changed": 1, "baseline": -1}, measure)
     return _intervals(found, by, jointly)
 
 
-def _intervals(found: Sequence[tuple[tuple, pd.Series]], names: Sequence[str], jointly: Sequence[str]) -> pd.DataFrame:
+def _intervals(found: Mapping[tuple, pd.Series], names: Sequence[str], jointly: Sequence[str]) -> pd.DataFrame:
     """A row for each key and its values over seeds."""
-    rows = pd.DataFrame([key for key, _ in found], columns=list(names))
-    family = rows.groupby(list(jointly))[names[0]].transform("size") if jointly else [len(rows)] * len(rows)
-    each = [paired.interval(values, family=m) for (_, values), m in zip(found, family)]
-    return rows.join(pd.DataFrame([(i.mean, i.low, i.high, i.n) for i in each], rows.index, LIMITS))
+    return paired.intervals(found, names, jointly=jointly).drop(columns="p").rename(columns={"mean": "difference"})

@@ -136,7 +136,7 @@ def claims_summary(rows: pd.DataFrame) -> str:
 def _gain(table: pd.DataFrame) -> str:
     """KD minus hard labels in points of test accuracy on each data set; the intervals hold together."""
     both = table[table["condition"].isin(["kd", "hard"])]
-    found = paired.contrasts(paired.tuned(both), "kd", "hard", "test_accuracy", ["dataset"])
+    found = paired.differences(paired.tuned(both), "kd", "hard", "test_accuracy", ["dataset"])
     cells = [
         f"{r['dataset']} {100 * r['difference']:+.1f} [{100 * r['low']:+.1f}, {100 * r['high']:+.1f}]"
         for r in found.to_dict("records")
