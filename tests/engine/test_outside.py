@@ -15,7 +15,7 @@ from kdstudy.engine import payload
 MINE = """
 import torch
 from kdstudy.train.metrics import measure
-from kdstudy.data.registry import dataset
+from kdstudy.data.dataset import dataset
 from kdstudy.distill.conditions import condition
 from kdstudy.distill.loss import Target
 from kdstudy.engine.teachers import compose
