@@ -1,4 +1,4 @@
-"""Streams of random numbers: one for each seed and purpose, none shared, none global."""
+"""Random streams, one for each seed and purpose: runs of one seed share first weights and order, and so are pairs."""
 
 import hashlib
 from typing import TYPE_CHECKING

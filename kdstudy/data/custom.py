@@ -1,4 +1,4 @@
-"""A user's own data set: a CSV file of texts, or a folder of images.
+"""A user's own data set, read and split: a CSV file of texts, or a folder of images.
 
 DataError: a file is not as `parts` describes it, with the lines at fault. ValueError: it is, but cannot be studied.
 """

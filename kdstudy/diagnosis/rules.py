@@ -1,4 +1,4 @@
-"""What is wrong with a teacher's logits: one rule for each finding, asked of its statistics in the order of this file.
+"""The findings (misaligned, smoothed_teacher, ...): one rule each, asked of a teacher's statistics in this order.
 
 A rule is a function of the statistics and the limits, under `@finding`; limits were fitted by `study.calibration`. A
 statistic that is not defined is None: nothing is found because of one.

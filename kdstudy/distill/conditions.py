@@ -1,4 +1,4 @@
-"""Every condition as one pure function (teacher logits, labels, context) -> `Target`.
+"""Every condition (KD, label smoothing, KD-pt, KD-sim, DKPP, DKD, ...): (teacher logits, labels, context) -> `Target`.
 
 A function whose first argument is `teacher` listens to a teacher; its keyword arguments are the
 condition's parameters. Conditions see all N training examples at once, so a data set mean is a mean

@@ -1,4 +1,4 @@
-"""Somebody's own distillation loss against the one that is meant: which fault does it have?"""
+"""`check_loss`: somebody's own distillation loss against the one that is meant, and which fault it has."""
 
 import warnings
 from collections.abc import Iterator

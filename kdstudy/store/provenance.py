@@ -1,4 +1,4 @@
-"""Which code gave a result its meaning: a digest over what a stored row rests on, and whether it is still the same.
+"""What makes a run stale: the digest of the code that its stored row rests on is no longer the same.
 
 A row rests on its condition, the training of its kind of network, its data set with every transform, the composition
 of a composed teacher, and each measure that it holds. Each of these is a root, named "kind:name", with a digest by

@@ -1,4 +1,4 @@
-"""Claims with verdicts computed from data.
+"""Claims (claims.toml), and the rule by which data give each its verdict.
 
 A contrast of conditions, each at its setting best on validation, is judged on each data set by its
 interval over seeds, widened so that the intervals of all data sets hold together: *supported* if it
