@@ -135,7 +135,9 @@ def test_rows_from_before_are_migrated_if_their_code_was_valid():
     assert provenance.migrated(row | {"code": "0" * 12}) is None
 
 
-def test_nothing_is_imported_to_know_what_is_stale():
-    code = "import sys; from kdstudy.store import provenance; provenance.current(); print('torch' in sys.modules)"
+def test_results_are_read_and_known_to_be_stale_without_torch():
+    code = (
+        "import sys\nfrom kdstudy.store import provenance, results\nprovenance.current()\nprint('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
