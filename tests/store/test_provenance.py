@@ -136,6 +136,7 @@ def test_rows_from_before_are_migrated_if_their_code_was_valid():
 
 
 def test_results_are_read_and_known_to_be_stale_without_torch():
-    code = "import sys\nfrom kdstudy.store import provenance as p, results\np.current()\nprint({'torch'} & {*sys.modules})"
+    code = "import sys\nfrom kdstudy.store import provenance, results\nprovenance.current()\n"
+    code += "print({'torch'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
