@@ -1,4 +1,4 @@
-"""The limits of a diagnosis, fitted on teachers of known kind, and how often its findings are right.
+"""The limits of a diagnosis, chosen from the table of teachers and published students; how often findings are right.
 
 `fit` chooses the limits from the table of teachers and from published students (for temperatures); `codes` applies the
 rules to a row of the table, `rates` counts them, `held_out` fits without the data set it judges.

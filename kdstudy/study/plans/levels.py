@@ -1,4 +1,4 @@
-"""From a chapter's parameters to the runs it needs.
+"""The runs of the chapters of the levels; and the temperatures, weights and others searched where a plan names none.
 
 A plan is a function of the chapter's parameters that returns runs by part: "study", which holds the
 conditions that are compared, and what else the chapter shows. `PLANS` names them. Arguments may be

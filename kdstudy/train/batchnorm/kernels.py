@@ -1,4 +1,4 @@
-"""Loops of `fused`, compiled by numba: bfloat16 as its 16 bits, flat arrays that hold rows of channels.
+"""The loops of this batch normalisation, compiled by numba: bfloat16 as its 16 bits, flat arrays of rows of channels.
 
 A block of whole rows is read at a time, and each place in it, a lane, has sums of its own. So lanes need no other
 lane, a compiler may work on sixteen at once, and the order of additions, and with it every bit, is fixed.
