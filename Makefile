@@ -29,7 +29,7 @@ format: $(READY)  ## fix what the linter can fix
 	@$(RUFF) check --fix .
 	@$(RUFF) format .
 
-quick: $(READY)  ## a small version of every run, in minutes on a laptop
+quick: $(READY)  ## train a small universe study from nothing and render it, in minutes
 	@$(BIN)/kdstudy quick
 
 full: $(READY)  ## train every run of the study that the store lacks, publish, build the book

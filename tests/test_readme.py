@@ -3,7 +3,7 @@
 What takes long is run up to where the work would begin, and says so in `WAYS`: `kdstudy run` reads its words, checks
 them against the chapter and plans its runs, but trains none; papermill writes its notebook with the parameters in it;
 `make` says what it would do. `make book`, `test`, `lint` and `quick` themselves are run by `.ci/run`.
-A Ray cluster's address cannot be tried here: `tests/test_ray.py` starts one of its own.
+A Ray cluster's address cannot be tried here: `tests/engine/test_ray.py` starts one of its own.
 """
 
 import os
@@ -94,7 +94,7 @@ def activated(words: list[str], shell, monkeypatch) -> None:
 
 WAYS = {
     "make ": told, "source ": activated, "papermill ": prepared, "kdstudy run ": planned, "kdstudy diagnose ": done,
-    "kdstudy diagnose": helped, "kdstudy claims": helped, "kdstudy runs": done, "kdstudy conditions": done,
+    "kdstudy diagnose": helped, "kdstudy claims": helped, "kdstudy runs": done, "kdstudy migrate": done, "kdstudy conditions": done,
 }  # fmt: skip
 
 

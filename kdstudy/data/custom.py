@@ -108,10 +108,10 @@ def _of_texts(file: Path, found: str, features: int) -> dict[str, object]:
 
 
 def _features(file: Path, texts: Mapping[str, Sequence[str]], size: int) -> clinc.Arrays:
-    """`clinc150.features` of at most `size` columns: no more than n-grams, or texts, in train."""
+    """`texts.features` of at most `size` columns: no more than n-grams, or texts, in train."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    count = CountVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=2)  # the n-grams of clinc150.features
+    count = CountVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=2)  # the n-grams of texts.features
     try:
         known = len(count.fit(texts["train"]).vocabulary_)
     except ValueError as error:

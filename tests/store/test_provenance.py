@@ -140,3 +140,7 @@ def test_results_are_read_and_known_to_be_stale_without_torch():
     code += "print({'torch'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps(provenance.current(), indent=1) + "\n", "utf-8")
