@@ -140,10 +140,13 @@ def test_a_lost_node_loses_no_run(two, ask, whole, mark):
 
 
 def start(address: str, store: Path, hook: str, mark: Path) -> subprocess.Popen:
-    """The study as a process of its own."""
+    """The study as a process of its own, which can be interrupted even where the tests themselves cannot."""
     words = [sys.executable, SCRIPT, address, store, hook, mark]
     env = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen([*map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env)
+    return subprocess.Popen(
+        [*map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
 
 
 def wait(mark: Path, store: Path) -> None:
