@@ -37,7 +37,11 @@ def _cells(notebook: Path) -> list:
     """The code cells that do something."""
     import nbformat
 
-    cells = nbformat.read(notebook, as_version=4).cells
+    try:
+        cells = nbformat.read(notebook, as_version=4).cells
+    except (ValueError, AttributeError, nbformat.ValidationError) as error:
+        why = str(error).splitlines()[0]
+        raise ValueError(f"{notebook}: found no notebook that can be read ({why}), allowed: an .ipynb file") from error
     return [c for c in cells if c.cell_type == "code" and c.source.strip()]
 
 
@@ -47,10 +51,14 @@ def parameters(notebook: Path) -> dict[str, Parameter]:
     The syntax tree is read, not papermill's own list, which lacks annotations such as `int | None`.
     """
     source = "\n".join(c.source for c in _cells(notebook) if "parameters" in c.metadata.get("tags", ()))
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    comments = {t.end[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
-    assignments = [n for n in ast.parse(source).body if isinstance(n, ast.AnnAssign | ast.Assign) and n.value]
-    found = [_parameter(node, comments.get(node.end_lineno, "")) for node in assignments]
+    try:
+        tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+        comments = {t.end[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
+        assignments = [n for n in ast.parse(source).body if isinstance(n, ast.AnnAssign | ast.Assign) and n.value]
+        found = [_parameter(node, comments.get(node.end_lineno, "")) for node in assignments]
+    except (ValueError, SyntaxError, tokenize.TokenError) as error:
+        allowed = "assignments of plain values, such as seeds: int = 2"
+        raise ValueError(f"{notebook}: the cell of parameters cannot be read ({error}), allowed: {allowed}") from error
     return {p.name: p for p in found}
 
 

@@ -31,6 +31,8 @@ def list_runs(
         filters = {column: value for column, value in filters.items() if value is not None}
         if forget and not filters and not everything:
             raise ValueError("--forget: found no filter, allowed: --dataset, --condition, --seed, --stale, or --all")
+        if export and export.suffix.lower() != ".csv":
+            raise ValueError(f"--export: found {str(export)!r}, allowed: the name of a file that ends in .csv")
         frame = stored()
         for column, value in filters.items():
             frame = frame[frame[column] == value]
@@ -79,7 +81,10 @@ def remove(frame: "pd.DataFrame", yes: bool) -> None:
     if going.empty:
         return
     if not yes:
-        typer.confirm(f"Forget these {len(going)} runs of {store.path}?", abort=True)
+        try:
+            typer.confirm(f"Forget these {len(going)} runs of {store.path}?", abort=True)
+        except typer.Abort:
+            raise ValueError("--forget: found no yes, so nothing is forgotten; answer y, or add --yes") from None
     store.forget(going["key"])
     out.print(f"{len(going)} runs forgotten in the working store; published results stay")
 

@@ -116,3 +116,21 @@ def test_execute_says_which_cell_failed(tmp_path):
     assert first == f"chapter tiny failed in cell 4, In [3]; what was executed is kept in {tmp_path / 'out.ipynb'}"
     assert last == "ValueError: asked, found"
     assert printed(tmp_path / "out.ipynb") == "2\n"
+
+
+@pytest.mark.parametrize("text", ["", "not json", '{"a": 1}', "[1]"])
+def test_a_file_that_is_no_notebook_is_refused_in_one_line(tmp_path, text):
+    path = tmp_path / "mine.ipynb"
+    path.write_text(text, "utf-8")
+    with pytest.raises(
+        ValueError, match=r"mine\.ipynb: found no notebook that can be read \([^\n]*\), allowed: [^\n]*$"
+    ):
+        notebooks.parameters(path)
+
+
+@pytest.mark.parametrize("source", ["x = (", 'x = """abc', "x: int = 1 + len('a')"])
+def test_a_cell_of_parameters_that_cannot_be_read_is_refused_in_one_line(tmp_path, source):
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "mine.ipynb")
+    with pytest.raises(ValueError, match=r"mine\.ipynb: the cell of parameters cannot be read \([^\n]*\), allowed: "):
+        notebooks.parameters(tmp_path / "mine.ipynb")

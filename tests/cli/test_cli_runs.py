@@ -45,6 +45,10 @@ def test_an_empty_store_has_no_runs(last):
 def test_what_is_refused(kdstudy, three, tmp_path, monkeypatch):
     code, _, err = kdstudy("runs", "--seed", "first")
     assert code == 2 and "Invalid value for '--seed'" in err
+    store = Store()
+    message = f"error: --export: found '{store.path}', allowed: the name of a file that ends in .csv\n"
+    assert kdstudy("runs", "--export", store.path) == (1, "", message)  # it would be overwritten
+    assert len(store.rows()) == 4
     code, _, err = kdstudy("runs", "--export", tmp_path / "absent" / "all.csv")
     assert (code, err) == (1, f"error: Cannot save file into a non-existent directory: '{tmp_path / 'absent'}'\n")
     monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path))
@@ -95,6 +99,7 @@ def test_forget_needs_a_filter_and_an_answer(kdstudy, three, monkeypatch):
     code, out, err = kdstudy("runs", "--forget", "--all")
     assert code == 1 and len(Store().rows()) == 4
     assert "Forget these 4 runs of" in out + err
+    assert err.endswith("error: --forget: found no yes, so nothing is forgotten; answer y, or add --yes\n")
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert kdstudy("runs", "--forget", "--all")[0] == 0
     assert not Store().rows()
