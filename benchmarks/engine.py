@@ -15,6 +15,7 @@ from joblib import Parallel, delayed
 
 from kdstudy.core.spec import Data, Recipe, Run, pairs
 from kdstudy.data import registry
+from kdstudy.data.dataset import SPLITS, dataset
 from kdstudy.data.download import at_hand
 from kdstudy.distill import conditions
 from kdstudy.engine import local, payload, stacks
@@ -24,14 +25,14 @@ TEACHER, STUDENT = "resnet56", "resnet20"
 TEACHER_SEED = 10_000
 
 
-@registry.dataset
+@dataset
 def benchmark_images(*, train: int = 2048, test: int = 512, classes: int = 100) -> registry.Parts:
     """The first images of `classes` classes of Tiny-ImageNet at 32 x 32; random ones where it is not at hand."""
     if not at_hand("tiny_imagenet"):
         g = torch.Generator().manual_seed(0)
         x = torch.randn(train + 2 * test, 3, 32, 32, generator=g).half()
         y = torch.randint(classes, (len(x),), generator=g)
-        whole = dict(zip(registry.SPLITS, zip(x.split([train, test, test]), y.split([train, test, test]))))
+        whole = dict(zip(SPLITS, zip(x.split([train, test, test]), y.split([train, test, test]))))
         return {"classes": tuple(map(str, range(classes))), **whole}
     data, parts = registry.load(Data("tiny_imagenet")), {"classes": tuple(map(str, range(classes)))}
     for name, n in {"train": train, "validation": test, "test": test}.items():

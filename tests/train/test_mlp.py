@@ -7,12 +7,13 @@ from conftest import TINY, mixed_runs, tiny_run
 from torch.testing import assert_close
 
 from kdstudy.data import registry
+from kdstudy.data.dataset import Dataset
 from kdstudy.engine import stacks
 from kdstudy.train import mlp, trainer
 
 
 @pytest.fixture(scope="module")
-def data() -> registry.Dataset:
+def data() -> Dataset:
     return registry.load(TINY)
 
 
