@@ -65,6 +65,11 @@ def _roots(condition: str, net: str, dataset: str, options: str) -> Iterator[str
         yield f"composed teacher:{given['composed']}"
 
 
+def from_outside() -> bool:
+    """Whether anything that rows can rest on was registered outside the package."""
+    return any(Registry.every[kind].outside() for kind in KINDS if kind in Registry.every)
+
+
 def root_digest(root: str) -> str | None:
     """The digest of a root; None if it is not there. OSError for code from outside without a source."""
     entry = _entry(*root.split(":", 1))
