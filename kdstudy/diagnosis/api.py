@@ -71,7 +71,7 @@ def diagnose(
     examples that the teacher was not trained on. `superclass` has one entry for each class, `tau` is the temperature
     in use. Arrays may be numpy's, torch's or lists, of any real type; they are not modified.
 
-    Shares of the levels are `shapes.level_split` of softmax(v / tau); findings are those of `rules`, by calibrated
+    Shares of the levels are `levels.level_split` of softmax(v / tau); findings are those of `rules`, by calibrated
     limits. Raises `Unusable` (a ValueError) that says what was asked, found and allowed if what is given does not fit.
 
         >>> diagnose([[4.0, 1.0, 0.0], [0.0, 3.0, 1.0]], [0, 1]).codes

@@ -156,13 +156,13 @@ def _share(frame: pd.DataFrame, level: str) -> pd.Series:
 
 @derive
 def domain_share(frame: pd.DataFrame, tables: Tables) -> pd.Series:
-    """The part of what a run is taught that depends on the class alone (`shapes.level_split`)."""
+    """The part of what a run is taught that depends on the class alone (`levels.level_split`)."""
     return _share(frame, "domain")
 
 
 @derive
 def instance_share(frame: pd.DataFrame, tables: Tables) -> pd.Series:
-    """The part of what a run is taught that differs between examples of a class (`shapes.level_split`)."""
+    """The part of what a run is taught that differs between examples of a class (`levels.level_split`)."""
     return _share(frame, "instance")
 
 

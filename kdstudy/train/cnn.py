@@ -103,7 +103,7 @@ def train(
     keep_logits: bool = False,
     stepper: type[steppers.Stepper] | None = None,
 ) -> list[Result]:
-    """Train `runs` as one stack and measure each at its last epoch, as `training.train` does for perceptrons.
+    """Train `runs` as one stack and measure each at its last epoch, as `mlp.train` does for perceptrons.
 
     `teachers` maps a teacher's key to its logits by split, its logit-layer "rows" and, for students of augmented
     images, its "weights". `keep_logits` adds the arrays that make a run fit to teach. `stepper` is how the networks

@@ -64,7 +64,7 @@ def log_odds_of(x: Float[torch.Tensor, "n C"], label: Int[torch.Tensor, " n"]) -
 def weights_at_start(mass: Masses, tau: float, classes: int) -> Masses:
     """w of a student that knows nothing, q = 1 / C: w0 = (1 - alpha) + alpha tau (1 - m / (1 - 1 / C)).
 
-    It is `objective.rescaling` at equal student logits. Tang et al. 2020.
+    It is `loss.rescaling` at equal student logits. Tang et al. 2020.
     """
     return 1 - ALPHA + ALPHA * tau * (1 - mass / (1 - 1 / classes))
 

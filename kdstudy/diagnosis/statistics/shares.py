@@ -40,7 +40,7 @@ class _Sums(NamedTuple):
         return _Sums(*(mine - its for mine, its in zip(self, other)))
 
     def shares(self) -> Float[np.ndarray, " levels"] | None:
-        """Universe, domain and instance over their sum, as `shapes.level_split` has them; None if all of them are 0.
+        """Universe, domain and instance over their sum, as `levels.level_split` has them; None if all of them are 0.
 
         With b the class mean of d, s - e_t = (-m at the label, m / (C - 1) elsewhere) and |s - e_t|^2 =
         m^2 C / (C - 1): domain = E|b - (s - e_t)|^2 and instance = E|d|^2 - E|b|^2. All of it is of the size of the

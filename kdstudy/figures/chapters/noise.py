@@ -1,6 +1,6 @@
 """The noise chapter: what students gain over hard labels, what teachers repeat of the noise, unequal classes.
 
-Most functions take the chapter's tables by part, as `runs.answer` gives them.
+Most functions take the chapter's tables by part, as `ask.answer` gives them.
 """
 
 import json
