@@ -1,6 +1,7 @@
 """What can be done to any data set: each transform is a function (data set, value) -> data set.
 
 They are done in the order in which they stand here. What they do to tensors is said by the functions above them.
+Those that `restricts` come last: a student's data may be restricted where its teacher's are not.
 """
 
 from dataclasses import replace
@@ -85,6 +86,21 @@ def _subset(data: Dataset, at: Tensor) -> Dataset:
     return replace(data, train=split_from(data.train.x[at], data.train.y[at]), extra=extra)
 
 
+def drawn(label: Int[Tensor, " N"], each: int, draw: int) -> Int[Tensor, " kept"]:
+    """`each` examples of every class, or all it has, in order: drawn at random, otherwise by another `draw`."""
+    order = torch.randperm(len(label), generator=generator(draw, "labels"))
+    kept = [order[label[order] == c][:each] for c in label.unique()]
+    return torch.cat(kept).sort().values
+
+
+def few_labels(what: str, value: object) -> tuple[int, int]:
+    """The pair (examples of each class, draw)."""
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, 0)
+    whole = len(pair) == 2 and all(isinstance(v, int) and v >= low for v, low in zip(pair, (1, 0)))
+    require(whole, what, value, "labels of each class, a whole number of at least 1, and a draw of at least 0")
+    return pair
+
+
 @TRANSFORMS.register
 def merge(data: Dataset, classes: int) -> Dataset:
     """Neighbouring classes merged until `classes` are left (`merged_classes`); extras of the old ones go."""
@@ -129,3 +145,33 @@ def crossfit(data: Dataset, out: int) -> Dataset:
     validation = split_from(*map(torch.cat, both))
     extra = {k: v for k, v in part.extra.items() if k != "validation"}
     return replace(part, validation=validation, digest=digest_of(part.digest, "crossfit"), extra=extra)
+
+
+@TRANSFORMS.register(restricts=True)
+def columns(data: Dataset, first: int) -> Dataset:
+    """The `first` features alone: what a student sees of what its teacher saw in full (Vapnik and Vashist 2009)."""
+    have = data.train.x.shape[1]
+    fits = data.train.x.dim() == 2 and isinstance(first, int) and 1 <= first <= have
+    require(fits, "columns", first, f"a whole number from 1 to {have}, of features")
+    splits = {s: replace(getattr(data, s), x=getattr(data, s).x[:, :first].contiguous()) for s in SPLITS}
+    return replace(data, **splits, digest=digest_of(data.digest, "columns", first))
+
+
+@TRANSFORMS.register(restricts=True)
+def labels(data: Dataset, few: tuple[int, int]) -> Dataset:
+    """`few` = (n, draw): n training examples of each class and no others (`drawn`)."""
+    each, draw = few_labels("labels", few)
+    return replace(_subset(data, drawn(data.train.y, each, draw)), digest=digest_of(data.digest, "labels", each, draw))
+
+
+@TRANSFORMS.register(restricts=True)
+def transfer(data: Dataset, few: tuple[int, int]) -> Dataset:
+    """`few` = (n, draw): labels of n training examples of each class, those `labels` keeps; the others are unlabelled.
+
+    extra["train"]["labelled"] (N,) says which: a student is taught the teacher's choice as the label of the others.
+    """
+    each, draw = few_labels("transfer", few)
+    known = torch.zeros(len(data.train.y), dtype=torch.bool)
+    known[drawn(data.train.y, each, draw)] = True
+    extra = {**data.extra, "train": {**data.extra.get("train", {}), "labelled": known}}
+    return replace(data, extra=extra, digest=digest_of(data.digest, "transfer", each, draw))

@@ -303,6 +303,21 @@ def random_teacher(teacher: Logits, label: Labels, ctx: Context, *, tau: float =
     return kd(teacher, label, ctx, tau=tau, alpha=alpha)
 
 
+# ---------------------------------------------------------------- on a transfer set, whose labels a teacher gives
+
+
+@condition
+def pseudo_label(teacher: Logits, label: Labels, ctx: Context) -> Target:
+    """rho = e_t, t the label or, of an unlabelled example, the teacher's choice. Lee 2013."""
+    return hard(label, ctx)
+
+
+@condition
+def pseudo_smoothing(teacher: Logits, label: Labels, ctx: Context, *, epsilon: float = 0.1) -> Target:
+    """`label_smoothing` of what `pseudo_label` teaches."""
+    return label_smoothing(label, ctx, epsilon=epsilon)
+
+
 # ---------------------------------------------------------------- decoupled KD
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from itertools import chain
 
@@ -11,7 +11,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from rich.progress import Progress
 
-from kdstudy.core.spec import Run
+from kdstudy.core.spec import Run, require
 from kdstudy.data.registry import load
 from kdstudy.engine import ray, stacks, teachers  # noqa: F401  the executor "ray"
 from kdstudy.engine.local import Executor, chosen
@@ -30,7 +30,7 @@ FIELDS = ["key", "dataset", "options", "condition", "seed", "hidden", "epochs", 
 
 
 class Diverged(ValueError):
-    """A run ended with a measure that is not a finite number; it is not stored."""
+    """A run ended with a measure that is not a finite number."""
 
 
 def describe(run: Run) -> str:
@@ -84,14 +84,10 @@ class Asker:
         lost: list[str] = []
         with closing(self._records(missing, array == LAST)) as trained:
             for records in trained:
-                lost += self._keep(records)
+                lost += self._keep(records, array)
                 self.bar.advance(len(records))
-        if lost:
-            names = "; ".join(describe(r) for r in missing if r.key in lost)
-            raise Diverged(
-                f"{len(lost)} of {len(missing)} runs diverged (a metric is not finite) and are not stored: {names}. "
-                "Lower `lr` and ask again; the others are kept."
-            )
+        if array:
+            refuse(missing, lost)
 
     def _records(self, runs: Sequence[Run], keep_logits: bool) -> Iterator[list[Record]]:
         """Records of these runs as their stacks finish, of composed teachers last."""
@@ -110,16 +106,38 @@ class Asker:
             array = COMPUTED[name](left, load(teachers.plain(run)))
             self.store.put([Record(self.store.rows([run.key])[run.key], {name: array})])
 
-    def _keep(self, records: Sequence[Record]) -> list[str]:
-        """Store what is finite; returns the keys of the rest."""
-        finite = [r for r in records if np.isfinite([v for v in r.row.values() if isinstance(v, float)]).all()]
-        for r in finite:
+    def _keep(self, records: Sequence[Record], array: str) -> list[str]:
+        """Store these results; returns the keys of those that diverged, which are kept without arrays, or not at all
+        if it is for the sake of one.
+        """
+        lost = [r.key for r in records if not np.isfinite(_numbers(r.row)).all()]
+        kept = [Record(_finite(r.row), {}) if r.key in lost else r for r in records if not (array and r.key in lost)]
+        for r in kept:
             r.row["code"] = code(r.row)
         if self.refresh:
-            self.store.forget([r.key for r in finite])
-        self.store.put(finite)
-        self.trained |= {r.key for r in finite}
-        return [r.key for r in records if r not in finite]
+            self.store.forget([r.key for r in kept])
+        self.store.put(kept)
+        self.trained |= {r.key for r in kept}
+        return lost
+
+
+def _numbers(row: Mapping[str, object]) -> list[float]:
+    return [v for v in row.values() if isinstance(v, float)]
+
+
+def _finite(row: Mapping[str, object]) -> dict[str, object]:
+    """The row of a run that diverged: what is no finite number is left out."""
+    return {k: v for k, v in row.items() if not isinstance(v, float) or np.isfinite(v)} | {"diverged": 1}
+
+
+def refuse(runs: Sequence[Run], lost: Collection[str]) -> None:
+    """Diverged, naming the runs whose keys are `lost`, if there are any."""
+    if lost:
+        names = "; ".join(describe(r) for r in runs if r.key in lost)
+        raise Diverged(
+            f"{len(lost)} of {len(runs)} runs diverged (a metric is not finite): {names}. "
+            "Lower `lr` and ask again; the others are kept."
+        )
 
 
 @contextmanager
@@ -143,14 +161,18 @@ def ask(
     store: Store | None = None,
     published: Published | None = None,
     refresh: bool = False,
+    diverged: str = "raise",
 ) -> pd.DataFrame:
     """One row per run: what it is, its metrics, its provenance, and where the answer came from.
 
     Runs found in the working store or the published results are read; the rest is trained, many
     side by side, and kept. Column `run` is the `Run` itself, `source` is "store", "published" or "trained". Column
     `stale` marks rows whose code has changed since: they are used with a warning, or trained again with
-    `refresh`. Raises ValueError for an unknown executor, `Diverged` if a run did.
+    `refresh`. A run that diverged is kept as such, so that it is not trained twice: `Diverged` names it, or with
+    `diverged` "keep" its row has a 1 in the column of that name and lacks what was not finite. Raises ValueError for
+    an unknown executor.
     """
+    require(diverged in ("raise", "keep"), "diverged", diverged, "'raise', 'keep'")
     where = chosen(executor)
     runs = list(dict.fromkeys(runs))
     _check_sources(runs)
@@ -159,7 +181,10 @@ def ask(
         if asker.lacking(runs):
             with turn(asker.store):
                 asker.complete(runs)  # looks again: another process may have been faster
-    return _table(asker, runs)
+    table = _table(asker, runs)
+    if diverged == "raise" and "diverged" in table:
+        refuse(runs, set(table.loc[table["diverged"] == 1, "key"]))
+    return table
 
 
 def _check_sources(runs: Sequence[Run]) -> None:

@@ -1,7 +1,7 @@
 """Teachers that are no single network: put together from others, or known exactly.
 
 Such a teacher is a `Run` whose data set has the option `composed`, the name of a function (run, what its members
-left, data) -> logits by split. It is never trained; students listen to it as to any other.
+left, data) -> logits by split, perhaps logit-layer "rows" and "weights". It is never trained; students listen to it as to any other.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,10 +14,10 @@ from torch import Tensor
 from kdstudy.core.registry import Registry
 from kdstudy.core.spec import Data, Run, pairs
 from kdstudy.data import registry, transforms
-from kdstudy.data.dataset import Dataset
+from kdstudy.data.dataset import TRANSFORMS, Dataset
 from kdstudy.engine import stacks
 from kdstudy.store.working import Record, Store
-from kdstudy.train import metrics, mlp
+from kdstudy.train import metrics, mlp, probe
 
 Logits = dict[str, Tensor]
 Compose = Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]
@@ -53,6 +53,12 @@ def members(run: Run) -> list[Run]:
     return found(run) if found else []
 
 
+def unrestricted(data: Data) -> Data:
+    """The data set before anything that restricts it: all its labels, all its features."""
+    free = {k: v for k, v in data.options if not getattr(TRANSFORMS.get(k), "restricts", False)}
+    return Data(data.name, pairs(free))
+
+
 def _folds(run: Run) -> list[Run]:
     """One network for each fold."""
     data = plain(run)
@@ -63,6 +69,11 @@ def _folds(run: Run) -> list[Run]:
 def _whole(run: Run) -> list[Run]:
     """The network of all classes."""
     return [replace(run, data=unmerged(plain(run)))]
+
+
+def _informed(run: Run) -> list[Run]:
+    """The network of the data without restrictions."""
+    return [replace(run, data=unrestricted(plain(run)))]
 
 
 @compose(members=_folds)
@@ -93,6 +104,17 @@ def finer(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> 
     return {s: torch.stack([left[member.key][s][:, g].logsumexp(-1) for g in within], -1) for s in metrics.SPLITS}
 
 
+@compose(members=_informed)
+def informed(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
+    """The network that saw more than its student does (`unrestricted`), of the examples that the student has."""
+    (member,) = members(run)
+    known, few = dict(left[member.key]), dict(plain(run).options).get("labels")
+    if few is not None:
+        kept = transforms.drawn(registry.load(member.data).train.y, *transforms.few_labels("labels", few))
+        known["train"] = known["train"][kept]
+    return known
+
+
 @compose
 def exact(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
     """log P(y | x), for a data set that knows its law (probabilities below 1e-12 are drawn up to it)."""
@@ -105,9 +127,16 @@ def exact(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> 
 
 def record(run: Run, store: Store) -> Record:
     """A composed teacher's logits and their measures; its members are in the store."""
-    data, held = registry.load(plain(run)), store.arrays([m.key for m in members(run)], stacks.LEFT)
+    data, held = registry.load(plain(run)), store.arrays([m.key for m in members(run)], stacks.TAUGHT)
     left = {key: stacks.tensors(arrays) for key, arrays in held.items()}
-    logits = COMPOSED[kind(run)](run, left, data)
-    scores, arrays = metrics.evaluate(logits, {s: getattr(data, s).y for s in logits}, None)
-    arrays |= {f"logits_{s}": z.numpy() for s, z in logits.items()} | {"rows": np.zeros((0, 0), np.float32)}
+    known = COMPOSED[kind(run)](run, left, data)
+    labels, rows = {s: getattr(data, s).y for s in metrics.SPLITS}, known.get("rows", torch.zeros(0, 0))
+    logits = {s: known[s] for s in labels}
+    scores, arrays = metrics.evaluate(logits, labels, None)
+    if rows.numel():
+        arrays["similarity"] = probe.class_similarities(logits["train"], labels["train"], rows)
+    arrays |= {"right": probe.right(logits["test"], labels["test"]), "rows": rows.numpy()}
+    arrays |= {"per_class": probe.correct_per_class(logits["test"], labels["test"])}
+    arrays |= {f"logits_{s}": z.numpy() for s, z in logits.items()}
+    arrays |= {"weights": known["weights"].numpy()} if "weights" in known else {}
     return stacks.record(mlp.Result(run, scores, arrays), data.digest, 0.0)

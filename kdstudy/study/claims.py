@@ -1,14 +1,23 @@
 """Claims (claims.toml), and the rule by which data give each its verdict.
 
-A contrast of conditions, each at its setting best on validation, is judged on each data set by its
-interval over seeds, widened so that the intervals of all data sets hold together: *supported* if it
-lies beyond `margin` in the claimed direction, *contradicted* if it falls wholly short of `margin`;
-*undecided* if it contains `margin`. Over data sets: *mixed* if some support and some contradict; else
-the verdict that more than half of them give; else *undecided*.
+A claim is *practical* or about a *mechanism*. A practical one compares sides each at its own choice: should I use it? Its
+interval resamples seeds, test examples, and the search. One about a mechanism compares sides that are equal in all but
+what they are taught: at KD's choice, which gives the verdict, and at hard labels' learning rate and weight decay, shown
+beside. On one bed, with `direction` the sign claimed and `margin` the smallest effect that counts, the effect is
+
+    practically none   its interval lies within +- margin
+    supported          otherwise, its interval lies beyond 0 in the claimed direction
+    contradicted       otherwise, it lies beyond 0 in the other direction
+    undecided          otherwise: it may be there and these seeds did not see it
+
+A claim of equivalence says that there is practically no effect: supported if the interval lies within +- margin,
+contradicted if it lies outside. Over beds, of which only the admitted ones vote: *mixed* if some support and some
+contradict, else what more than half of them say, else mixed or undecided as several or none have decided.
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
@@ -19,14 +28,17 @@ import pandas as pd
 from kdstudy.core import plugins
 from kdstudy.distill import identities
 from kdstudy.engine import ask
-from kdstudy.stats import factorial, paired
-from kdstudy.study import array_metrics, plans
+from kdstudy.stats import headline, paired
+from kdstudy.study import admission, array_metrics, search
+from kdstudy.study.experiment import AT, Experiment, Study
 
 FILE = Path(__file__).with_suffix(".toml")
-COLUMNS = ["claim", "dataset", "effect", "low", "high", "n", "p", "verdict"]
-SUPPORTED, CONTRADICTED, MIXED, UNDECIDED = "supported", "contradicted", "mixed", "undecided"
-RULES = ("difference", "slope", "identity")
-Tables = Mapping[str, pd.DataFrame]  # a chapter's answered tables, by part
+COLUMNS = ["claim", "dataset", "at", "effect", "low", "high", "n", "p", "detectable", "verdict", "edge", "search", "votes"]
+SUPPORTED, CONTRADICTED, NONE, MIXED, UNDECIDED = "supported", "contradicted", "practically none", "mixed", "undecided"
+PRACTICAL, MECHANISM, IDENTITY = "practical", "mechanism", "identity"
+KINDS = (PRACTICAL, MECHANISM, IDENTITY)
+RULES = ("difference", "equivalence")
+OWN, AT_KD = "own", "at_kd"  # at which settings an effect was measured
 
 
 @dataclass(frozen=True)
@@ -36,23 +48,21 @@ class Claim:
     id: str
     level: str
     chapter: str
-    rule: str
+    kind: str
     statement: str
     source: str
     identity: str = ""
     contrast: Mapping[str, float] = field(default_factory=dict)
-    measure: str = ""
-    direction: int = 0
-    margin: float = 0.0
-    part: str = "study"
-    over: str = ""
-    at: Mapping[str, float] = field(default_factory=dict)
+    measure: str = "test_accuracy"
+    direction: int = 1
+    margin: float = 0.005
+    rule: str = "difference"
 
 
 def load(*paths: Path) -> list[Claim]:
     """The claims of these files: unless any is named, of `FILE` and of each plugin's .toml, which lies beside it.
 
-    ValueError for an unknown or missing field, an unknown rule, or a repeated id.
+    ValueError for an unknown or missing field, an unknown kind or rule, or a repeated id.
     """
     paths = paths or (FILE, *plugins.claims())
     known, rows = {f.name for f in fields(Claim)}, [row for path in paths for row in _rows(path)]
@@ -63,8 +73,10 @@ def load(*paths: Path) -> list[Claim]:
             )
         if lack := [f.name for f in fields(Claim) if f.default is f.default_factory is MISSING and f.name not in row]:
             raise ValueError(f"claim {row.get('id')!r}: lacks {', '.join(lack)}")
-        if row["rule"] not in RULES:
-            raise ValueError(f"claim {row['id']!r}: rule {row['rule']!r}, allowed: {', '.join(map(repr, RULES))}")
+        for name, allowed in (("kind", KINDS), ("rule", RULES)):
+            if row.get(name, allowed[0]) not in allowed:
+                words = ", ".join(map(repr, allowed))
+                raise ValueError(f"claim {row['id']!r}: {name} {row[name]!r}, allowed: {words}")
         row["contrast"] = {c: _weight(row["id"], w) for c, w in row.get("contrast", {}).items()}
     claims = [Claim(**row) for row in rows]
     if len({c.id for c in claims}) < len(claims):
@@ -87,112 +99,112 @@ def _weight(claim: str, text: str | float) -> float:
         raise ValueError(f"claim {claim!r}: weight {text!r}, allowed: a number or a fraction such as '-1/2'") from None
 
 
-def verdict(interval: paired.Interval, direction: int, margin: float) -> str:
-    """The verdict of one interval (rule above)."""
-    low, high = sorted((direction * interval.low, direction * interval.high))
-    if low > margin:
-        return SUPPORTED
-    if high < margin:
-        return CONTRADICTED
-    return UNDECIDED
+def verdict(claim: Claim, found: headline.Estimate) -> str:
+    """The verdict of one estimate (rule above)."""
+    low, high = sorted((claim.direction * found.low, claim.direction * found.high))
+    within = -claim.margin <= low and high <= claim.margin
+    if claim.rule == "equivalence":
+        return SUPPORTED if within else CONTRADICTED if low > claim.margin or high < -claim.margin else UNDECIDED
+    return NONE if within else SUPPORTED if low > 0 else CONTRADICTED if high < 0 else UNDECIDED
+
+
+def p_value(claim: Claim, found: headline.Estimate) -> float:
+    """Two-sided p by which an estimate is decided: below 0.05 if and only if it has a verdict."""
+    ends = (found.p(claim.margin), found.p(-claim.margin))
+    away = max(ends) if claim.rule == "equivalence" and abs(found.mean) > claim.margin else found.p()
+    if claim.rule == "equivalence" and abs(found.mean) <= claim.margin:
+        return found.p_within(claim.margin)
+    return min(away, found.p_within(claim.margin)) if claim.rule == "difference" else away
 
 
 def overall(verdicts: Sequence[str]) -> str:
-    """The verdict over data sets (rule above)."""
-    if SUPPORTED in verdicts and CONTRADICTED in verdicts:
+    """The verdict over beds (rule above)."""
+    counts = Counter(verdicts)
+    if counts[SUPPORTED] and counts[CONTRADICTED]:
         return MIXED
-    for name in (SUPPORTED, CONTRADICTED):
-        if 2 * list(verdicts).count(name) > len(verdicts):
-            return name
-    return UNDECIDED
+    name, most = counts.most_common(1)[0] if counts else (UNDECIDED, 0)
+    if 2 * most > len(verdicts):
+        return name
+    return MIXED if len(counts.keys() - {UNDECIDED}) > 1 else UNDECIDED
 
 
-def values(claim: Claim, frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """The claim's contrast for each seed, on each data set of a tuned table that has all its conditions."""
-    groups = {name: g for name, g in frame.groupby("dataset", sort=False) if {*claim.contrast} <= {*g["condition"]}}
-    if claim.rule == "difference":
-        return {name: paired.contrast(group, claim.contrast, claim.measure) for name, group in groups.items()}
-    return {name: slopes(claim, group) for name, group in groups.items()}
+# ---------------------------------------------------------------- effects on one bed
 
 
-def slopes(claim: Claim, frame: pd.DataFrame) -> pd.Series:
-    """For each seed, the least-squares slope of the contrast on the data set's option `claim.over`."""
-    at = frame.groupby(frame["options"].map(lambda text: paired.option(text, claim.over)))
-    by_x = pd.DataFrame({x: paired.contrast(group, claim.contrast, claim.measure) for x, group in at})
-    return pd.Series(factorial.trend(list(by_x.columns), by_x), index=by_x.index)
+def effect(claim: Claim, table: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> headline.Estimate:
+    """The claim's contrast of one bed's table: over seeds, of accuracy over test examples too."""
+    frame = table[table["condition"].isin(claim.contrast)]
+    if claim.measure != "test_accuracy":
+        return headline.over_seeds(paired.contrast(array_metrics.measured(frame, claim.measure, tables), claim.contrast,
+                                                   claim.measure).to_numpy())  # fmt: skip
+    return headline.over_seeds_and_examples(correctness(claim.contrast, frame))
 
 
-def place(claim: Claim, name: str) -> tuple[str, str]:
-    """Part and condition of a name in a contrast: "part:condition", or a condition of the claim's own part."""
-    part, _, condition = name.rpartition(":")
-    return part or claim.part, condition
+def correctness(contrast: Mapping[str, float], frame: pd.DataFrame) -> np.ndarray:
+    """sum of weight x (1 if the test example was classified rightly): a row for each seed, a column for each example."""
+    keys = frame.pivot(index="seed", columns="condition", values="key")
+    right = {k: np.unpackbits(bits) for k, bits in ask.arrays(frame.drop_duplicates("key"), "right").items()}
+    every = sum(w * np.stack([right[k] for k in keys[c]]).astype(float) for c, w in contrast.items())
+    return every[:, : examples(frame)]
 
 
-def compared(claim: Claim, tables: Tables) -> pd.DataFrame:
-    """The runs a claim compares, at the setting `claim.at` where it names one; `condition` as the contrast has it."""
-    sides = []
-    for name in claim.contrast:
-        part, condition = place(claim, name)
-        side = tables[part][tables[part]["condition"] == condition]
-        for setting, value in claim.at.items() if len(side) else ():
-            side = side[side[setting].isna() | (side[setting] == value)]
-        sides.append(side.assign(condition=name))
-    return pd.concat(sides)
+def examples(frame: pd.DataFrame) -> int:
+    """How many test examples a bed has: what the published counts by class say."""
+    first = frame.head(1)
+    return int(ask.arrays(first, "per_class")[first["key"].iloc[0]][1].sum())
 
 
-def answered(claim: Claim, tables: Tables) -> bool:
-    """Whether the tables have every condition the claim compares, at its setting, and what its measure needs."""
-    parts = [place(claim, name)[0] for name in claim.contrast] + [array_metrics.needed(claim.measure, claim.part)]
-    if claim.contrast and not all(part in tables for part in parts):
-        return False
-    return not claim.contrast or {*claim.contrast} <= {*compared(claim, tables)["condition"]}
+def shifts(claim: Claim, experiment: Experiment) -> dict[tuple[int, ...], float]:
+    """How far the effect would have been from the one at the choices, for each resample of the tuning seeds."""
+    table = experiment.tables["instead"]
+    table = table.assign(setting=[search.setting(r) for r in table["run"]])
+    table = array_metrics.measured(table, claim.measure, experiment.tables)
+    mean = table.groupby(["condition", "setting"])[claim.measure].mean()
+    ways = search.resamples(experiment.protocol.tuning)
+    sides = {c: experiment.choices[c] for c in claim.contrast}
+    moved = {w: {c: mean[c, s.instead[w]] - mean[c, s.setting] for c, s in sides.items()} for w in ways}
+    return {w: float(sum(claim.contrast[c] * d for c, d in each.items())) for w, each in moved.items()}
 
 
-def effects(claim: Claim, tables: Tables) -> pd.DataFrame:
-    """Effect, interval, n and verdict of a contrast on each data set of a chapter's tables."""
-    best = paired.tuned(compared(claim, tables))
-    found = values(claim, array_metrics.measured(best, claim.measure, tables))
-    rows = paired.intervals({(name,): each for name, each in found.items()}, ["dataset"])
-    each = (paired.Interval(**row) for row in rows.drop(columns="dataset").to_dict("records"))
-    judged = [verdict(i, claim.direction, claim.margin) for i in each]
-    return rows.rename(columns={"mean": "effect"}).assign(claim=claim.id, verdict=judged)[COLUMNS]
+def _row(claim: Claim, experiment: Experiment, at: str) -> dict[str, object]:
+    part = "practical" if at == OWN else at
+    found = effect(claim, experiment.tables[part], experiment.tables)
+    bare = verdict(claim, found)
+    if at == OWN:
+        found = headline.with_search(found, shifts(claim, experiment), search.resamples(experiment.protocol.tuning))
+    given = verdict(claim, found)
+    return {
+        "claim": claim.id, "dataset": experiment.name, "at": at, "effect": found.mean, "low": found.low, "high": found.high,
+        "n": found.n, "p": p_value(claim, found), "detectable": found.detectable, "verdict": given,
+        "edge": any(experiment.choices[c].edges for c in claim.contrast), "search": given != bare,
+    }  # fmt: skip
 
 
-def judge(claim: Claim, tables: Tables) -> pd.DataFrame:
-    """The claim's rows: one for each data set, or one for an identity."""
-    if claim.rule != "identity":
-        return effects(claim, tables)
-    found = identities.check(claim.identity)
-    holds = SUPPORTED if found.holds else CONTRADICTED
-    return pd.DataFrame([{"claim": claim.id, "dataset": "identity", "effect": found.error, "low": np.nan,
-                          "high": np.nan, "n": found.n, "p": np.nan, "verdict": holds}])  # fmt: skip
+def places(claim: Claim) -> tuple[str, ...]:
+    """At which settings a claim is measured; the first gives the verdict."""
+    return (OWN,) if claim.kind == PRACTICAL else tuple(AT)
 
 
-def chapter(name: str, tables: Tables) -> pd.DataFrame:
-    """All rows of the claims of a chapter whose conditions its tables hold."""
-    mine = [c for c in load() if c.chapter == name and answered(c, tables)]
-    rows = [found for c in mine if len(found := judge(c, tables))]
+def judge(claim: Claim, study: Study, voters: Iterable[str]) -> pd.DataFrame:
+    """The claim's rows: one for each bed that has its sides and each setting, or one for an identity."""
+    if claim.kind == IDENTITY:
+        found = identities.check(claim.identity)
+        holds = SUPPORTED if found.holds else CONTRADICTED
+        row = {"claim": claim.id, "dataset": IDENTITY, "effect": found.error, "n": found.n, "verdict": holds, "votes": True}
+        return pd.DataFrame([row], columns=COLUMNS)
+    rows = [_row(claim, e, at) for e in study.experiments if {*claim.contrast} <= e.choices.keys() for at in places(claim)]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    return frame.assign(votes=frame["dataset"].isin(voters) & (frame["at"] == places(claim)[0]))
+
+
+def chapter(name: str, study: Study) -> pd.DataFrame:
+    """All rows of a chapter's claims."""
+    voters = admission.admitted(study)
+    rows = [judge(c, study, voters) for c in load() if c.chapter == name]
+    rows = [r for r in rows if len(r)]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
 
 
-def on_images(name: str, tables: Tables) -> pd.DataFrame:
-    """The rows of a chapter's claims judged on its convolutional networks, which have fewer parts; no identities."""
-    own = {"study": tables["images"], "teachers": tables["image_teachers"]}
-    rows = chapter(name, own)
-    return rows[rows["dataset"] != "identity"].reset_index(drop=True)
-
-
-def beside(name: str, rows: pd.DataFrame, tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame, Tables]:
-    """The rows of a chapter's claims on images; those with the perceptrons' rows of the same claims before them; and
-    the table that both rest on.
-    """
-    pictured = on_images(name, tables)
-    kept = rows[rows["claim"].isin(pictured["claim"])]
-    return pictured, pd.concat([kept, pictured]), {"study": pd.concat([tables["study"], tables["images"]])}
-
-
-def board(executor: str = "local", **given: object) -> tuple[pd.DataFrame, dict[str, Tables]]:
-    """The rows of all claims at these parameters, and the tables they rest on; what is None is left to each plan."""
-    given = {name: value for name, value in given.items() if value is not None}
-    tables = {name: ask.answer(plan(**given), executor) for name, plan in plans.PLANS.items()}
-    return pd.concat([chapter(name, own) for name, own in tables.items()], ignore_index=True), tables
+def by_claim(rows: pd.DataFrame, column: str = "verdict") -> dict[str, str]:
+    """Each claim's verdict over the beds that vote."""
+    return {key: overall(list(g.loc[g["votes"].astype(bool), column])) for key, g in rows.groupby("claim", sort=False)}

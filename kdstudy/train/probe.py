@@ -51,17 +51,23 @@ def correct_per_class(logits: Float[Tensor, "N C"], label: Int[Tensor, " N"]) ->
     return torch.stack([v.bincount(minlength=logits.shape[-1]) for v in (right, label)]).cpu().numpy().astype(np.int32)
 
 
+def right(logits: Float[Tensor, "N C"], label: Int[Tensor, " N"]) -> np.ndarray:
+    """Which examples are classified rightly, as bits, eight to a byte."""
+    return np.packbits((logits.argmax(-1) == label).cpu().numpy())
+
+
 def probe_arrays(
     logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], layer: Tensor, mass: Tensor, tau: float
 ) -> dict[str, np.ndarray]:
     """ "similarity" (2, pairs), "per_class" (2, C) on test, "mass" (2, probe): 1 - rho_t as taught and 1 - q^tau_t
-    as learnt, and "miss" (N,): 1 - q_t on the validation split.
+    as learnt, "miss" (N,): 1 - q_t on the validation split, and "right" (N / 8,): which test examples, as bits.
     """
     at = probe_examples(len(labels["train"]))
     learnt = levels.off_label_mass(logits["train"][at], labels["train"][at], tau)
     return {
         "similarity": class_similarities(logits["train"], labels["train"], layer),
         "per_class": correct_per_class(logits["test"], labels["test"]),
+        "right": right(logits["test"], labels["test"]),
         "mass": as_float16(torch.stack([mass.to(learnt), learnt])),
         "miss": as_float16(levels.off_label_mass(logits["validation"], labels["validation"], 1.0)),
     }

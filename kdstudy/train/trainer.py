@@ -58,8 +58,8 @@ def take_rows(table: Float[Tensor, "N *D"], index: Int[Tensor, "R B"]) -> Float[
 class Trainer(ABC):
     """R runs on their way, side by side. A subclass has the networks: how they take a step, what they answer.
 
-    `gradients` holds the loss's gradient coefficients (K, N, ...), one row for each distinct (condition, teacher);
-    `kind` and `seat` (R,) point each run to its row and to its seed's place in `seeds`.
+    `gradients` holds the loss's gradient coefficients (K, N, ...), one row for each distinct (condition, teacher), and
+    `label` (K, N) the labels taught: the teacher's choice for examples that have none of their own. `kind` and `seat` (R,) point each run to its row and to its seed's place in `seeds`.
     """
 
     examples: tuple[str, int]  # what it trains on, and of how many dimensions that is
@@ -77,6 +77,7 @@ class Trainer(ABC):
         self.seat = torch.tensor([self.seeds.index(r.seed) for r in runs], device=device)
         self.kind = torch.tensor([self.kinds.index((r.condition, r.teacher)) for r in runs], device=device)
         self.tau = torch.tensor([r.condition.tau for r in runs], dtype=self.dtype, device=device)
+        self.label = torch.stack([self.labels(c, t) for c, t in self.kinds]).to(device)
         gradients, self.taught, self.mass = zip(*(self._lesson(condition, t) for condition, t in self.kinds))
         self.gradients = loss.stack(gradients).map(lambda t: t.to(device))
         self.probed = self.gradients.map(lambda t: t[:, self.probe])
@@ -89,18 +90,30 @@ class Trainer(ABC):
             net = runs[0].recipe.net
             raise ValueError(f"net {net!r} on {data.name!r}: found examples of shape {found}, allowed: {allowed}")
 
+    def labels(self, condition: Condition, teacher: Run | None) -> Int[Tensor, " N"]:
+        """The labels that students are taught. ValueError if some examples have none, and there is no teacher to ask."""
+        y, known = self.data.train.y, self.data.extra.get("train", {}).get("labelled")
+        if known is None:
+            return y
+        if teacher is None:
+            raise ValueError(
+                f"condition {condition.name!r} on {self.data.name!r}: found {int((~known).sum())} unlabelled examples and "
+                "no teacher to label them, allowed: a condition that listens to one, or the option `labels`"
+            )
+        return torch.where(known, y, self.teachers[teacher.key]["train"].argmax(-1))
+
     def target(self, condition: Condition, teacher: Run | None, logits: Tensor | None) -> loss.Target:
         """What a condition asks of the whole training set, given its teacher's logits for it."""
         left = self.teachers[teacher.key] if teacher else {}
         seed = teacher.seed if teacher else 0
         ctx = conditions.Context(len(self.data.classes), self.dtype, self.data.superclass, left.get("rows"), seed=seed)
-        return conditions.target(condition, logits, self.data.train.y, ctx)
+        return conditions.target(condition, logits, self.labels(condition, teacher), ctx)
 
     def _lesson(
         self, condition: Condition, teacher: Run | None
     ) -> tuple[loss.LossGradient, dict[str, float], Float[Tensor, " probe"]]:
         """What is asked of the examples as they are: ready for training, in summary, and the probe's masses."""
-        label, logits = self.data.train.y, self.teachers[teacher.key]["train"] if teacher else None
+        label, logits = self.labels(condition, teacher), self.teachers[teacher.key]["train"] if teacher else None
         target = self.target(condition, teacher, logits)
         mass = levels.without_label(levels.taught_distribution(target), label).sum(-1)[self.probe]
         return loss.LossGradient.of(target, condition.tau), levels.target_summary(target, label), mass
@@ -120,10 +133,10 @@ class Trainer(ABC):
 
     def gradient(self, logits: Float[Tensor, "R B C"], index: Int[Tensor, "S B"]) -> Float[Tensor, "R B C"]:
         """The mean loss's gradient at the logits of a batch, `index` its examples for each seed."""
-        at, train = index[self.seat], self.splits["train"]
-        row = self.kind[:, None] * len(train.y) + at
+        at = index[self.seat]
+        row = self.kind[:, None] * self.label.shape[1] + at
         coefficients = self.gradients.map(lambda t: take_rows(t.flatten(0, 1), row))
-        return loss.gradient(logits, coefficients, train.y[at], self.tau).div_(at.shape[1])
+        return loss.gradient(logits, coefficients, self.label.flatten()[row], self.tau).div_(at.shape[1])
 
     @torch.no_grad()
     def validation(self, i: int) -> tuple[float, float]:
@@ -135,9 +148,9 @@ class Trainer(ABC):
     @torch.no_grad()
     def rescaling(self, i: int) -> Float[Tensor, " probe"]:
         """w of run i on the probe examples, as they are."""
-        train, coefficients = self.splits["train"], self.probed.map(lambda t: t[self.kind[i]])
-        logits = self.logits(i, train.x[self.probe])
-        return loss.rescaling(logits, coefficients, train.y[self.probe], self.tau[i])
+        kind, train = self.kind[i], self.splits["train"]
+        logits, coefficients = self.logits(i, train.x[self.probe]), self.probed.map(lambda t: t[kind])
+        return loss.rescaling(logits, coefficients, self.label[kind, self.probe], self.tau[i])
 
     @torch.no_grad()
     def finish(self, i: int, keep_logits: bool) -> Result:
@@ -190,8 +203,8 @@ def train(trainer: Trainer, progress: Progress = lambda n: None, keep_logits: bo
     """
     watched, rescaled, curves, each = probe.checkpoints(trainer.recipe.epochs), [], [], range(len(trainer.runs))
     for done in trainer.epochs(progress):
-        curves.append([trainer.validation(i) for i in each])
         if done in watched:
+            curves.append([trainer.validation(i) for i in each])
             rescaled.append(probe.as_float16(torch.stack([trainer.rescaling(i) for i in each])))
     results = [trainer.finish(i, keep_logits) for i in each]
     for i, result in enumerate(results):

@@ -1,194 +1,142 @@
-"""The runs of the chapters of the levels; and the temperatures, weights and others searched where a plan names none.
+"""The designs of the chapters of the levels, and of the one that asks in which regime KD pays.
 
-A plan is a function of the chapter's parameters that returns runs by part: "study", which holds the
-conditions that are compared, and what else the chapter shows. `PLANS` names them. Arguments may be
-single values or lists; `seeds` is a count (seeds 0, 1, ...), a list of seeds, or None for the data set's own.
+A plan is a function of a chapter's parameters that returns designs; `PLANS` names them, `study` performs one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import chain, product
+from itertools import product
+from typing import TypeVar
 
 from kdstudy.core.registry import Registry
-from kdstudy.core.spec import Data, Run
-from kdstudy.data import registry, transforms
-from kdstudy.study.recipes import (
-    Several,
-    seed_list,
-    settings,
-    setup,
-    several,
-    students,
-    teacher_of,
-    teachers,
-)
+from kdstudy.core.spec import Data, Run, pairs
+from kdstudy.data import registry
+from kdstudy.study import beds, experiment
+from kdstudy.study.beds import Bed
+from kdstudy.study.experiment import BASELINE, TREATMENT, Design, Side, Study, sides
+from kdstudy.study.search import Protocol
 
-DATASETS = ("synthetic", "digits", "fashion_mnist", "clinc150")
-WEIGHT_DECAYS = (0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # the baseline's own search
+T = TypeVar("T")
+Several = T | Sequence[T]
 
-TAUS, ALPHAS = (1.0, 2.0, 4.0, 8.0), (0.5, 0.9)
-EPSILONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
-WEIGHTS = (1.0, 2.0)  # of the parts of decoupled KD
-DOSES = (0.0, 0.25, 0.5, 0.75, 1.0)
-WIDTHS = (1, 2, 4, 8)
-SIMILARITIES = (0.0, 0.3, 0.6, 0.9)
-
+BEDS = (  # of the study, where a chapter is asked for no other
+    ("digits", "few_labels"), ("synthetic", "soft_truth"), ("clinc150", "few_labels"), ("fashion_mnist", "few_labels"),
+    ("clinc150", "transfer_set"), ("clinc150", "privileged"), ("digits", "same_labels"), ("synthetic", "same_labels"),
+    ("clinc150", "same_labels"),
+)  # fmt: skip
 GRID = ("label_smoothing_matched", "class_matched", "instance_matched", "kd_pt", "kd_pt_class", "kd")
 UNIVERSE = ("hard", "label_smoothing", "label_smoothing_matched", "kd")
 DOMAIN = ("hard", "label_smoothing_matched", "class_matched", "class_mean", "kd_sim", "kd_rel", "class_permuted", "kd")
-INSTANCE = ("hard", "label_smoothing_matched", "kd_pt", "cwtm", "instance_matched", "example_permuted",
-            "shuffled_teacher", "random_teacher", "kd")  # fmt: skip
+INSTANCE = ("hard", "label_smoothing_matched", "class_matched", "kd_pt", "cwtm", "instance_matched",
+            "example_permuted", "shuffled_teacher", "kd")  # fmt: skip
 DECOMPOSITION = ("hard", *GRID, "kd_sim", "kd_pt_sim", "topk", "tckd", "nckd", "dkd")
-IMAGES = ("fashion_images", "tiny_imagenet")  # on which convolutional networks are trained beside the perceptrons
-IMAGE_SEARCH = {"tau": (2.0, 4.0), "alpha": (0.9,), "epsilon": (0.1, 0.2, 0.4), "weight_decay": (0.0, 5e-4, 2e-3)}
-ALIKE = ("label_smoothing_matched", "class_matched", "class_permuted")
-NOT_PLANNED = ("executor",)  # chapter parameters that do not change which runs are asked
+PSEUDO = ("pseudo_label", "pseudo_smoothing")  # what a transfer set needs beside hard labels and label smoothing
+SIMILARITIES = (0.0, 0.3, 0.6, 0.9)
+ALIKE = ("label_smoothing_matched", "class_matched", "kd")
+LABELS = (3, 10, 30, 100)  # labels of each class on the map; a data set has those of which it has more
 
-Parts = dict[str, list[Run]]
-PLANS: Registry[Callable[..., Parts]] = Registry("plan", in_workers=False)
+PLANS: Registry[Callable[..., list[Design]]] = Registry("plan", in_workers=False)
 plan = PLANS.register  # the plan of the chapter of the same name
 
 
-def folds(dataset: Several[str] = DATASETS, epochs: int | None = None, teachers: int = 3) -> list[Run]:
-    """Teachers of each data set that leave out one fold each: their misses there say how hard an example is."""
-    out = []
-    for data in map(registry.named, several(dataset)):
-        for fold, seed in product(range(transforms.FOLDS), range(teachers)):
-            part = replace(data, options=(*data.options, ("fold", fold)))
-            out.append(teacher_of(part, setup(data.name, epochs=epochs).teacher, seed))
-    return out
+def several(value: Several[T]) -> list[T]:
+    """A value or a list of values as a list; text may name several, separated by commas."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, Data) else [value]
 
 
-def study(
-    dataset: Several[str | Data] = DATASETS,
-    conditions: Several[str] = "hard, kd",
-    weight_decay: Several[float] = WEIGHT_DECAYS,
-    seeds: Several[int] | None = None,
-    hidden: int | None = None,
-    epochs: int | None = None,
-    **searched: Several[float],
-) -> list[Run]:
-    """Every condition at every value of `searched` that it has a parameter for, hard labels over `weight_decay`.
-
-    Without its own value a temperature is searched over `TAUS`, a weight over `ALPHAS`.
-    """
-    searched = {"tau": TAUS, "alpha": ALPHAS} | searched
-    wanted = [c for name in several(conditions) for c in settings(name, **searched)]
-    runs = []
-    for data in map(registry.named, several(dataset)):
-        own = setup(data.name, hidden, epochs)
-        mine = students(data, own, wanted, seed_list(seeds, own))
-        plain = [r for r in mine if r.condition.name == "hard"]
-        runs += mine
-        runs += [
-            replace(r, recipe=replace(r.recipe, weight_decay=float(w))) for r in plain for w in several(weight_decay)
-        ]
-    return list(dict.fromkeys(runs))
+def asked(
+    dataset: Several[str | Data] | None = None, regime: Several[str] | None = None, among: Sequence[tuple[str, str]] = BEDS,
+    **given: int | None,
+) -> list[Bed]:
+    """The beds of these data sets in these regimes; those `among` the study's own where one or both are not named."""
+    if dataset is not None:
+        wanted = product(several(dataset), several(regime) if regime is not None else ("few_labels",))
+    else:
+        wanted = ((d, r) for d, r in among if regime is None or r in several(regime))
+        if regime is not None:
+            for name in several(regime):
+                beds.REGIMES[name]
+    return [beds.bed(d, r, **given) for d, r in wanted]
 
 
-def alike(similarity: Several[float] = SIMILARITIES, conditions: Several[str] = ALIKE, **given: object) -> list[Run]:
-    """The synthetic task at several similarities of the classes within a super-class."""
-    return study([registry.variant("synthetic", similarity=s) for s in several(similarity)], conditions, **given)
-
-
-def doses(dataset: Several[str], dose: Several[float] = DOSES, **given: object) -> list[Run]:
-    """KD-pt, the teacher's masses drawn together to the fraction `dose` of their spread."""
-    return study(dataset, "kd_pt", dose=dose, **given)
-
-
-def beside(conditions: Several[str], images: Several[str] | None) -> Parts:
-    """The same conditions in convolutional networks on `images` (None: `IMAGES`), each data set's own seeds; and
-    their teachers. What is searched is narrower, because a run costs far more.
-    """
-    names = several(IMAGES if images is None else images)
-    asked = [r for name in names for r in study(name, conditions, **IMAGE_SEARCH)]
-    return {"images": asked, "image_teachers": teachers(asked)}
+def _compared(bed: Bed, conditions: Several[str]) -> Design:
+    """Conditions as sides, with hard labels and KD, by which a bed is admitted; and its controls on a transfer set."""
+    names = [BASELINE, *several(conditions), TREATMENT]
+    return Design(bed, sides(bed, dict.fromkeys(names + list(PSEUDO) * (bed.regime == "transfer_set"))))
 
 
 @plan
-def universe(
-    conditions: Several[str] = UNIVERSE,
-    epsilon: Several[float] = EPSILONS,
-    images: Several[str] | None = None,
-    **given: object,
-) -> Parts:
-    """What smoothing alone gives: label smoothing over `epsilon`."""
-    return {"study": study(conditions=conditions, epsilon=epsilon, **given)} | beside(conditions, images)
+def universe(conditions: Several[str] = UNIVERSE, **where: object) -> list[Design]:
+    """What smoothing alone gives."""
+    return [_compared(bed, conditions) for bed in asked(**where)]
 
 
 @plan
 def domain(
-    conditions: Several[str] = DOMAIN,
-    similarity: Several[float] = SIMILARITIES,
-    images: Several[str] | None = None,
-    **given: object,
-) -> Parts:
-    """What knowledge of classes adds; and the synthetic task at several class similarities."""
-    rest = {k: v for k, v in given.items() if k != "dataset"}
-    asked = study(conditions=conditions, **given)
-    own = {"study": asked, "alike": alike(similarity, **rest), "teachers": teachers(asked)}
-    return own | beside(conditions, images)
+    conditions: Several[str] = DOMAIN, similarity: Several[float] = SIMILARITIES, **where: object
+) -> list[Design]:
+    """What knowledge of classes adds; on synthetic data at several similarities of the classes of a super-class too."""
+    return [_alike(_compared(bed, conditions), several(similarity)) for bed in asked(**where)]
 
 
-def widths(dataset: Several[str] = DATASETS, width: Several[int] = WIDTHS, **given: object) -> list[Run]:
-    """Matched smoothing and KD-pt at the heaviest weight and the two highest temperatures, in students `width` times
-    as wide as the data set's own (or as `hidden`).
-    """
-    alpha, tau = max(several(given.pop("alpha", ALPHAS))), sorted(several(given.pop("tau", TAUS)))[-2:]
-    hidden, asked = given.pop("hidden", None), []
-    for data in map(registry.named, several(dataset)):
-        own = hidden or setup(data.name).student.hidden[-1]
-        for times in several(width):
-            rest = given | {"hidden": own * times, "alpha": alpha, "tau": tau, "weight_decay": ()}
-            asked += study(data, ("label_smoothing_matched", "kd_pt"), **rest)
-    return asked
+def _alike(design: Design, similarities: Sequence[float]) -> Design:
+    """The design of a soft synthetic bed with the sides "similarity S:condition"."""
+    bed = design.bed
+    if bed.regime != "soft_truth":
+        return design
+    more = {}
+    for s, name in product(similarities, ALIKE):
+        data = registry.variant("synthetic", **dict(bed.data.options) | {"similarity": s})
+        more[f"similarity {s:g}:{name}"] = Side(replace(bed, data=data), name)
+    return Design(bed, design.sides | more)
 
 
 @plan
-def instance(
-    conditions: Several[str] = INSTANCE,
-    dose: Several[float] = DOSES,
-    width: Several[int] = WIDTHS,
-    images: Several[str] | None = None,
-    **given: object,
-) -> Parts:
-    """What knowledge of examples adds; KD-pt by doses and by width; teachers by folds, who say which are hard."""
-    part = {k: v for k, v in given.items() if k in ("dataset", "epochs")}
-    return {
-        "study": study(conditions=conditions, **given),
-        "doses": doses(dose=dose, **{"dataset": DATASETS} | given),
-        "widths": widths(width=width, **given),
-        "folds": folds(**part),
-    } | beside(conditions, images)
-
-
-def decayed(
-    dataset: Several[str] = DATASETS, weight_decay: Several[float] = WEIGHT_DECAYS, **given: object
-) -> list[Run]:
-    """KD and matched smoothing at the heaviest weight, with every weight decay that hard labels search."""
-    given |= {"alpha": max(several(given.get("alpha", ALPHAS))), "weight_decay": ()}
-    asked = study(dataset, ("label_smoothing_matched", "kd"), **given)
-    return [replace(r, recipe=replace(r.recipe, weight_decay=float(w))) for r in asked for w in several(weight_decay)]
+def instance(conditions: Several[str] = INSTANCE, **where: object) -> list[Design]:
+    """What knowledge of examples adds."""
+    return [_compared(bed, conditions) for bed in asked(**where)]
 
 
 @plan
-def decomposition(
-    conditions: Several[str] = DECOMPOSITION,
-    weights: Several[float] = WEIGHTS,
-    images: Several[str] | None = None,
-    **given: object,
-) -> Parts:
-    """The grid of mass x shape; decoupled KD over `weights` of one of its parts, that of `dkd` the non-target; and
-    KD with weight decay.
+def decomposition(conditions: Several[str] = DECOMPOSITION, **where: object) -> list[Design]:
+    """The grid of mass x shape, and other ways to take KD apart."""
+    return [_compared(bed, conditions) for bed in asked(**where)]
+
+
+@plan
+def regimes(
+    dataset: Several[str] | None = None, labels: Several[int] | None = None, hidden: int | None = None
+) -> list[Design]:
+    """Hard labels and KD by labels of each class and by what the teacher saw: the same, all of them, and its students
+    all examples besides. Sides are "regime labels:condition", as "all_labels 10:kd": students see 10 labels of each
+    class, the teacher all; 0 labels: all.
     """
-    parts = {c: "target" if c == "tckd" else "nontarget" for c in several(conditions)}
-    asked = (study(conditions=c, **{part: weights}, **given) for c, part in parts.items())
-    own = {"study": list(dict.fromkeys(chain.from_iterable(asked))), "decayed": decayed(**given)}
-    return own | beside(conditions, images)
+    found = []
+    for name in several(dataset) if dataset is not None else dict.fromkeys(d for d, _ in BEDS):
+        data, own = registry.named(name), "soft_truth" if name == "synthetic" else "few_labels"
+        most = registry.load(data).train.y.bincount().max()
+        counts = [n for n in several(LABELS if labels is None else labels) if n < most]
+        saw = {"same_labels": "same_labels", "all_labels": own, "transfer_set": "transfer_set"}
+        cells = [*product(saw, counts), ("same_labels", 0)]
+        main = beds.bed(data, own, hidden=hidden)
+        every = {(r, n): beds.bed(main.data, saw[r], n, hidden=hidden) for r, n in cells}
+        more = {f"{r} {n}:{c}": Side(b, c) for (r, n), b in every.items() for c in (BASELINE, TREATMENT)}
+        found.append(Design(main, sides(main, (BASELINE, TREATMENT)) | more))
+    return found
+
+
+def study(
+    chapter: str, settings: int = 24, tuning: int = 3, seeds: int = 20, admission: int = 10, executor: str = "local",
+    **given: object,
+) -> Study:
+    """The study of a chapter: its plan, each design performed by the protocol. What is None is left to the plan."""
+    known = {k: v for k, v in given.items() if v is not None}
+    return experiment.study(PLANS[chapter](**known), Protocol(settings, tuning, seeds, admission), executor)
 
 
 def every(chapter: str, **given: object) -> list[Run]:
-    """All runs of a chapter, each once; the scoreboard shows all chapters. What is None is left to the plan."""
+    """All runs of a chapter, each once; the scoreboard shows all chapters. They are trained where they are lacking."""
     names = PLANS if chapter == "scoreboard" else {chapter} & PLANS.keys()
-    given = {k: v for k, v in given.items() if v is not None and k not in NOT_PLANNED}
-    return list(dict.fromkeys(run for name in names for part in PLANS[name](**given).values() for run in part))
+    return list(dict.fromkeys(run for name in names for run in study(name, **given).runs))

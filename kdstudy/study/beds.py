@@ -1,0 +1,156 @@
+"""Beds: who is taught, by whom, on what. A regime is what the teacher saw that its students did not.
+
+    same_labels   nothing: teacher and student share one training set, whole or `labels` examples of each class
+    few_labels    all labels; its students see `labels` examples of each class, and nothing else
+    transfer_set  all labels; its students see the same few, and all other examples without labels
+    soft_truth    as few_labels, on synthetic data whose labels are drawn from a law P(y | x) that is not certain
+    privileged    all features; its students see the first `columns` of them
+
+A bed's seed draws the students' labels, the teacher, the students' first weights and the order of their batches.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from kdstudy.core.registry import Registry
+from kdstudy.core.spec import Condition, Data, Pairs, Recipe, Run, pairs, require
+from kdstudy.data import registry
+from kdstudy.distill import conditions
+from kdstudy.engine import teachers
+
+TEACHER_SEED = 10_000  # teacher of seed s has seed 10 000 + s: no initial weights or order in common
+BATCH = 128
+STEPS = {"teacher": 3000, "student": 800}  # at least; and at least EPOCHS
+EPOCHS = 15
+TEACHER, STUDENT = (256,), (64,)  # hidden units where a data set has none of its own in `HIDDEN`
+HIDDEN = {"clinc150": ((512,), (64,))}
+LABELS = {"fashion_mnist": 100, "synthetic": 100}  # of each class, where it is not 10
+LAW = {"softness": 1.0, "train": 20_000}  # of the synthetic task in soft_truth
+
+
+@dataclass(frozen=True)
+class Bed:
+    """A teacher's data, a regime with its `amount` (labels of each class, or columns; 0: all), and both networks.
+
+    The teacher is taught `lesson`. `composed` names a teacher put together from several (`engine.teachers`).
+    """
+
+    data: Data
+    regime: str
+    amount: int
+    teacher: Recipe
+    student: Recipe
+    lesson: Condition = field(default_factory=lambda: conditions.make("hard"))
+    composed: str = ""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return f"{self.data.label}, {self.regime.replace('_', ' ')}" + (f" ({self.amount})" if self.amount else "")
+
+    def seen(self, condition: str, seed: int) -> Data:
+        """What a student of that condition and seed sees: without a teacher no unlabelled examples."""
+        more = REGIMES[self.regime](self.amount, seed, conditions.listens(condition))
+        return Data(self.data.name, pairs(dict(self.data.options) | dict(more)))
+
+    def informant(self, condition: str, seed: int) -> Run | None:
+        """The teacher of a student, who answers for what the student sees; none if the condition needs none."""
+        if not conditions.listens(condition):
+            return None
+        recipe = replace(self.teacher, epochs=0) if condition == "random_teacher" else self.teacher
+        teacher = Run(self.seen(condition, seed), recipe, self.lesson, TEACHER_SEED + seed)
+        composed = self.composed or ("" if self.regime == "same_labels" else "informed")
+        return teachers.of(teacher, composed) if composed else teacher
+
+    def run(self, condition: Condition, seed: int, **recipe: float) -> Run:
+        """A student, with these values of its recipe in place of the bed's own."""
+        seen, name = self.seen(condition.name, seed), condition.name
+        return Run(seen, replace(self.student, **recipe), condition, seed, self.informant(name, seed))
+
+    def able(self, condition: str) -> bool:
+        """Whether a condition has what it needs here: super-classes."""
+        return not getattr(conditions.named(condition), "needs_superclasses", False) or registry.grouped(self.data)
+
+    def school(self) -> "Bed":
+        """The bed on which the teacher is a student."""
+        own = {} if self.regime == "same_labels" else {"regime": "same_labels", "amount": 0}
+        return replace(self, student=self.teacher, composed="", **own)
+
+    def with_teacher(self, lr: float, weight_decay: float) -> "Bed":
+        """The bed with a teacher of that learning rate and weight decay."""
+        return replace(self, teacher=replace(self.teacher, lr=lr, weight_decay=weight_decay))
+
+    def longer(self, times: int) -> "Bed":
+        """The bed with students trained `times` as long."""
+        return replace(self, student=replace(self.student, epochs=times * self.student.epochs))
+
+
+Restrict = Callable[[int, int, bool], Pairs]  # (amount, seed, has a teacher) -> options of what a student sees
+REGIMES: Registry[Restrict] = Registry("regime", in_workers=False)
+regime = REGIMES.register
+
+
+@regime
+def same_labels(amount: int, seed: int, taught: bool) -> Pairs:
+    """Teacher and student share one training set: all of it, or the same `amount` labelled examples of each class."""
+    return few_labels(amount, seed, taught) if amount else ()
+
+
+@regime
+def few_labels(amount: int, seed: int, taught: bool) -> Pairs:
+    """`amount` labelled examples of each class."""
+    return (("labels", (amount, seed)),)
+
+
+@regime
+def soft_truth(amount: int, seed: int, taught: bool) -> Pairs:
+    """As `few_labels`, of a law that is not certain."""
+    return few_labels(amount, seed, taught)
+
+
+@regime
+def transfer_set(amount: int, seed: int, taught: bool) -> Pairs:
+    """`amount` labelled examples of each class and, where there is a teacher to label them, all others."""
+    return (("transfer" if taught else "labels", (amount, seed)),)
+
+
+@regime
+def privileged(amount: int, seed: int, taught: bool) -> Pairs:
+    """The first `amount` features."""
+    return (("columns", amount),)
+
+
+def epochs(data: Data, steps: int) -> int:
+    """Epochs of at least `steps` steps, at least `EPOCHS`."""
+    n = len(registry.load(data).train.y)
+    return max(EPOCHS, -(-steps // max(1, n // min(BATCH, n))))
+
+
+def bed(
+    dataset: str | Data,
+    regime: str = "few_labels",
+    labels: int | None = None,
+    columns: int | None = None,
+    hidden: int | None = None,
+) -> Bed:
+    """The bed of a data set in a regime; students of `hidden` units where given.
+
+    ValueError for an unknown regime, or one that the data set cannot have.
+    """
+    REGIMES[regime]
+    data = registry.named(dataset)
+    if regime == "soft_truth":
+        require(data.name == "synthetic", "soft_truth", data.name, "synthetic, whose P(y | x) is known")
+        data = Data("synthetic", pairs(LAW | dict(data.options)))
+    teacher, student = HIDDEN.get(data.name, (TEACHER, STUDENT))
+    student = student if hidden is None else (hidden,)
+    amount = labels or 0 if regime == "same_labels" else labels or LABELS.get(data.name, 10)
+    if regime == "privileged":
+        amount = columns or max(1, registry.load(data).train.x.shape[1] // 8)
+    rough = Bed(data, regime, amount, Recipe(teacher, 1, BATCH), Recipe(student, 1, BATCH))
+    long = {"teacher": epochs(data, STEPS["teacher"]), "student": epochs(rough.seen("hard", 0), STEPS["student"])}
+    return replace(
+        rough,
+        teacher=replace(rough.teacher, epochs=long["teacher"]),
+        student=replace(rough.student, epochs=long["student"]),
+    )

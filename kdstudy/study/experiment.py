@@ -1,0 +1,210 @@
+"""An experiment, stage by stage: teachers tuned, sides tuned, choices evaluated on fresh seeds, the bed admitted.
+
+A side is a condition taught on a bed: most are conditions of one bed, some have another teacher or other data. Each
+stage asks for runs that follow from the answers of the one before it. `PARTS` says what they are called.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+
+import pandas as pd
+
+from kdstudy.core.spec import Pairs, Run
+from kdstudy.distill import conditions
+from kdstudy.engine import ask
+from kdstudy.study import search
+from kdstudy.study.beds import TEACHER_SEED, Bed
+from kdstudy.study.search import Choice, Protocol, Setting
+
+BASELINE, TREATMENT, TEACHER = "hard", "kd", "teacher"
+AT = {"at_kd": TREATMENT, "at_hard": BASELINE}  # mechanism parts, and whose learning rate and weight decay they have
+PARTS = {
+    "teacher_tuning": "every teacher at every setting, on tuning seeds",
+    "teachers": "the tuned teachers of the evaluated students, as these hear them",
+    "tuning": "every side at every setting, on tuning seeds",
+    "practical": "every side at its choice, on evaluation seeds",
+    "instead": "the choices that other tuning seeds would have made, on a quarter of the evaluation seeds",
+    "at_kd": "every side at KD's choice, its own parameters only where KD has none, on evaluation seeds",
+    "at_hard": "the same with hard labels' learning rate and weight decay",
+    "admission": "hard labels and KD at their choices and their teacher, on seeds used for nothing else",
+    "doubled": "hard labels trained twice as long, on the same seeds",
+}
+QUARTER = 4
+
+
+@dataclass(frozen=True)
+class Side:
+    """A condition as it is taught on a bed; parameters that are `fixed` are not searched."""
+
+    bed: Bed
+    condition: str
+    fixed: Pairs = ()
+
+    def run(self, setting: Setting, seed: int) -> Run:
+        """Its student at a setting."""
+        return self.bed.run(setting.condition, seed, lr=setting.lr, weight_decay=setting.weight_decay)
+
+
+Sides = Mapping[str, Side]
+
+
+def sides(bed: Bed, names: Iterable[str]) -> dict[str, Side]:
+    """Conditions as sides of one bed, without those that it lacks super-classes for."""
+    return {n: Side(bed, n) for n in names if bed.able(n)}
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is compared on a bed: sides by name, among them hard labels and KD, by which the bed is admitted."""
+
+    bed: Bed
+    sides: Sides
+
+
+Labelled = Sequence[tuple[str, Run]]  # the side that a run stands for
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A design with tuned teachers, every side's choice, and the answered tables by part.
+
+    In a table `dataset` is the bed's name and `condition` the side's.
+    """
+
+    design: Design
+    protocol: Protocol
+    choices: Mapping[str, Choice]
+    tables: Mapping[str, pd.DataFrame]
+
+    @property
+    def name(self) -> str:
+        """The bed's name."""
+        return self.design.bed.name
+
+
+@dataclass(frozen=True)
+class Study:
+    """Experiments on several beds."""
+
+    experiments: Sequence[Experiment]
+
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables of all beds by part, below each other."""
+        names = dict.fromkeys(part for e in self.experiments for part in e.tables)
+        return {n: pd.concat([e.tables[n] for e in self.experiments if n in e.tables], ignore_index=True) for n in names}
+
+    @property
+    def runs(self) -> list[Run]:
+        """Every run, each once."""
+        return list(dict.fromkeys(r for table in self.tables.values() for r in table["run"]))
+
+
+class _Laboratory:
+    """Answers questions for the experiments of one bed."""
+
+    def __init__(self, design: Design, protocol: Protocol, executor: str) -> None:
+        self.design, self.protocol, self.executor = design, protocol, executor
+        fixed = json.dumps(dict(design.bed.data.options), sort_keys=True)
+        self.told = {"dataset": design.bed.name, "options": fixed}
+
+    def table(self, labelled: Labelled) -> pd.DataFrame:
+        """A row for each side's run; what several sides share is trained once."""
+        return self.of(labelled, ask.ask([r for _, r in labelled], self.executor, diverged="keep"))
+
+    def of(self, labelled: Labelled, answered: pd.DataFrame) -> pd.DataFrame:
+        """The rows of these runs in an answered table, under the names of their sides."""
+        labelled, row = list(dict.fromkeys(labelled)), {run: i for i, run in enumerate(answered["run"])}
+        found = answered.iloc[[row[r] for _, r in labelled]]
+        return found.assign(condition=[name for name, _ in labelled], **self.told).reset_index(drop=True)
+
+    def tried(self, sides: Sides, points: Iterable[Mapping[str, float]], seeds: Iterable[int]) -> pd.DataFrame:
+        """Every side at every point and seed."""
+        settings = {n: dict.fromkeys(search.at(s.condition, {**p, **dict(s.fixed)}) for p in points) for n, s in sides.items()}
+        return self.table([(n, s.run(x, seed)) for n, s in sides.items() for x, seed in product(settings[n], seeds)])
+
+    def tuned(self, sides: Sides, decisive: Iterable[str], seeds: Sequence[int]) -> tuple[dict[str, Choice], pd.DataFrame]:
+        """Every side's choice, and the table it rests on.
+
+        Where a `decisive` side chose an edge, all sides try more settings beyond it: a quarter of those before.
+        """
+        points = search.points(self.protocol.settings)
+        table = self.tried(sides, points, seeds)
+        choices = search.choose(table)
+        edges = {e for n in decisive if n in choices for e in choices[n].edges}
+        if edges:
+            more = max(1, self.protocol.settings // QUARTER)
+            points = [*points, *search.beyond(search.RANGES, edges, more, self.protocol.settings)]
+            table = self.tried(sides, points, seeds)
+            choices = search.choose(table)
+        return choices, table
+
+    def schooled(self) -> tuple[Sides, pd.DataFrame]:
+        """The sides with every teacher at its best learning rate and weight decay, each searched as the sides are."""
+        schools = {side.bed: side.bed.school() for side in self.design.sides.values()}
+        names = {school: f"teacher {i}" for i, school in enumerate(dict.fromkeys(schools.values()))}
+        seeds = [TEACHER_SEED + s for s in self.protocol.seeds("tuning")]
+        taught = {name: Side(school, school.lesson.name, school.lesson.params) for school, name in names.items()}
+        choices, table = self.tuned(taught, names.values(), seeds)
+        best = {school: choices[name].setting for school, name in names.items()}
+        tuned = {bed: bed.with_teacher(best[school].lr, best[school].weight_decay) for bed, school in schools.items()}
+        return {n: replace(s, bed=tuned[s.bed]) for n, s in self.design.sides.items()}, table
+
+    def evaluated(self, sides: Sides, choices: Mapping[str, Choice]) -> dict[str, pd.DataFrame]:
+        """The parts on fresh seeds."""
+        parts = self.planned(sides, choices)
+        answered = ask.ask(dict.fromkeys(r for part in parts.values() for _, r in part), self.executor, diverged="keep")
+        return {name: self.of(part, answered) for name, part in parts.items()}
+
+    def planned(self, sides: Sides, choices: Mapping[str, Choice]) -> dict[str, Labelled]:
+        """The runs on fresh seeds by part."""
+        seeds, fresh = self.protocol.seeds("evaluation"), self.protocol.seeds("admission")
+        few = seeds[: max(2, len(seeds) // QUARTER)]
+
+        def each(settings: Mapping[str, Iterable[Setting]], seeds: Sequence[int]) -> Labelled:
+            return [(n, sides[n].run(x, seed)) for n, some in settings.items() for x, seed in product(some, seeds)]
+
+        best = {n: [c.setting] for n, c in choices.items()}
+        parts = {
+            "practical": each(best, seeds),
+            "instead": each({n: dict.fromkeys(c.instead.values()) for n, c in choices.items()}, few),
+        }
+        parts["teachers"] = [(n, r.teacher) for n, r in parts["practical"] if r.teacher]
+        if {BASELINE, TREATMENT} <= choices.keys():
+            parts |= {part: each({n: [x] for n, x in alike(choices, whose).items()}, seeds) for part, whose in AT.items()}
+            parts["admission"] = each({n: best[n] for n in (BASELINE, TREATMENT)}, fresh)
+            parts["admission"] += [(TEACHER, r.teacher) for _, r in parts["admission"] if r.teacher]
+            long = replace(sides[BASELINE], bed=sides[BASELINE].bed.longer(2))
+            parts["doubled"] = [(BASELINE, long.run(best[BASELINE][0], e)) for e in fresh]
+        return parts
+
+
+def alike(choices: Mapping[str, Choice], whose: str) -> dict[str, Setting]:
+    """Every side with `whose` learning rate and weight decay, and KD's parameters where it has them."""
+    at, own = choices[whose].setting, dict(choices[TREATMENT].setting.condition.params)
+
+    def moved(mine: Setting) -> Setting:
+        values = dict(mine.condition.params)
+        values |= {k: v for k, v in own.items() if k in values}
+        return Setting(conditions.make(mine.condition.name, **values), at.lr, at.weight_decay)
+
+    return {n: moved(c.setting) for n, c in choices.items()}
+
+
+def perform(
+    design: Design, protocol: Protocol = Protocol(), executor: str = "local", evaluate: bool = True
+) -> Experiment:
+    """The experiment of a design; without `evaluate` it ends when settings are chosen."""
+    lab = _Laboratory(design, protocol, executor)
+    sides, school = lab.schooled()
+    choices, table = lab.tuned(sides, (BASELINE, TREATMENT), protocol.seeds("tuning"))
+    tables = {"teacher_tuning": school, "tuning": table} | (lab.evaluated(sides, choices) if evaluate else {})
+    return Experiment(design, protocol, choices, tables)
+
+
+def study(designs: Iterable[Design], protocol: Protocol = Protocol(), executor: str = "local") -> Study:
+    """The experiments of all designs."""
+    return Study([perform(d, protocol, executor) for d in designs])
