@@ -24,7 +24,7 @@ from kdstudy.distill import conditions
 NUISANCE = ("lr", "weight_decay")
 RANGES = {  # (low, high) by parameter, log-uniform but for those in LINEAR; a parameter without one is not searched
     "lr": (0.01, 0.5),
-    "weight_decay": (1e-6, 1e-2),
+    "weight_decay": (1e-6, 3e-2),
     "tau": (1.0, 16.0),
     "alpha": (0.1, 1.0),
     "epsilon": (0.01, 0.8),
