@@ -16,7 +16,7 @@ from kdstudy.core.spec import Data, Recipe, Run, pairs  # noqa: E402
 from kdstudy.data import registry  # noqa: E402
 from kdstudy.distill import conditions  # noqa: E402
 from kdstudy.engine import stacks  # noqa: E402
-from kdstudy.study import plans  # noqa: E402
+from kdstudy.study.beds import TEACHER_SEED  # noqa: E402
 from kdstudy.train import mlp  # noqa: E402
 
 pytest.register_assert_rewrite("stored", "tiny_files")  # they say what they compared, as tests do
@@ -34,12 +34,6 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path / "runs.sqlite"))
     monkeypatch.setenv("KDSTUDY_RESULTS", str(tmp_path / "results"))
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chapters ask for no convolutional networks unless a test names their data, which take hours to train."""
-    monkeypatch.setattr(plans.levels, "IMAGES", ())
 
 
 @pytest.fixture
@@ -77,6 +71,11 @@ def says(message: str) -> str:
     return f"^{re.escape(message)}$"
 
 
+def teacher_of(data: Data, recipe: Recipe, seed: int) -> Run:
+    """The hard-label teacher that student seed `seed` listens to."""
+    return Run(data, recipe, conditions.make("hard"), TEACHER_SEED + seed)
+
+
 def tiny_run(name: str = "hard", seed: int = 0, teacher: bool = True, **changes: object) -> Run:
     """A run of milliseconds; `changes` may hold condition parameters and recipe fields."""
     params = {k: v for k, v in changes.items() if k in conditions.parameters(name)}
@@ -85,7 +84,8 @@ def tiny_run(name: str = "hard", seed: int = 0, teacher: bool = True, **changes:
     }
     listened = None
     if conditions.listens(name) and teacher:
-        listened = plans.teacher_of(TINY, Recipe((9,), 2, batch=16, dtype=fields.get("dtype", "float32")), seed)
+        recipe = Recipe((9,), 2, batch=16, dtype=fields.get("dtype", "float32"))
+        listened = teacher_of(TINY, recipe, seed)
     return Run(TINY, Recipe(**fields), conditions.make(name, **params), seed, listened)
 
 
