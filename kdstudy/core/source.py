@@ -19,7 +19,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 DEPTH = 64  # rounds of replacing names by digests: calls deeper than this are refused, cycles are cut there
-PLANNED = ("look", "needs_superclasses", "ranges", "setup")  # facts of what is registered that say which runs are asked
+PLANNED = ("look", "needs_superclasses", "ranges", "setup", "tuned_on")  # facts that say which runs are asked
 SILENT = ("cache", "lru_cache", "cached_property", "register")  # decorators that change no number
 LIBRARIES = tuple({sysconfig.get_paths()[p] for p in ("stdlib", "platstdlib", "purelib", "platlib")})
 

@@ -72,8 +72,8 @@ def grouped(data: Data) -> bool:
 def load(data: Data) -> Dataset:
     """The data set that `data` names; the last six are kept in memory.
 
-    Options that are none of the set's own are transforms, which every data set can have: `merge`, `imbalance` and
-    `noise`, `fold` and `crossfit`, done in this order. ValueError for an unknown name, option or value; DataError
+    Options that are none of the set's own are transforms, which every data set can have, done in the order of
+    `kdstudy.data.transforms`. ValueError for an unknown name, option or value; DataError
     for files that are absent or altered.
     """
     check(data)

@@ -127,6 +127,14 @@ def noise(data: Dataset, fraction: float) -> Dataset:
 
 
 @TRANSFORMS.register
+def noisy_validation(data: Dataset, fraction: float) -> Dataset:
+    """The same done to validation labels: settings are then chosen on labels as noisy as those trained on."""
+    y = noisy_labels(data.validation.y, len(data.classes), fraction)
+    digest = digest_of(data.digest, "noisy_validation", fraction)
+    return replace(data, validation=replace(data.validation, y=y), digest=digest)
+
+
+@TRANSFORMS.register
 def fold(data: Dataset, out: int) -> Dataset:
     """Training on all folds but one, validated on that one."""
     require(isinstance(out, int) and 0 <= out < FOLDS, "fold", out, f"a whole number from 0 to {FOLDS - 1}")

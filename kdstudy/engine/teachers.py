@@ -23,7 +23,7 @@ Logits = dict[str, Tensor]
 Compose = Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]
 COMPOSED: Registry[Compose] = Registry("composed teacher", in_workers=False)
 SMALLEST = 1e-12  # a probability of 0 has no logit
-compose = COMPOSED.register  # members=...: of a run, the networks that must be trained before
+compose = COMPOSED.register  # members=...: of a run, the networks that must be trained before; tuned_on=...: of data
 
 
 def of(teacher: Run, name: str) -> Run:
@@ -94,7 +94,7 @@ def crossfitted(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Datase
     }
 
 
-@compose(members=_whole)
+@compose(members=_whole, tuned_on=unmerged)
 def finer(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
     """A teacher of all classes, its probabilities added within each merged one: z_g = log sum_{c in g} exp z_c."""
     (member,) = members(run)

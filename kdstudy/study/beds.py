@@ -72,8 +72,10 @@ class Bed:
         return not getattr(conditions.named(condition), "needs_superclasses", False) or registry.grouped(self.data)
 
     def school(self) -> "Bed":
-        """The bed on which the teacher is a student."""
+        """The bed on which the teacher is a student; of a composed one, what it is composed of."""
         own = {} if self.regime == "same_labels" else {"regime": "same_labels", "amount": 0}
+        tuned_on = getattr(teachers.COMPOSED.get(self.composed), "tuned_on", None)
+        own |= {"data": tuned_on(self.data)} if tuned_on else {}
         return replace(self, student=self.teacher, composed="", **own)
 
     def with_teacher(self, lr: float, weight_decay: float) -> "Bed":

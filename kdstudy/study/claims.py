@@ -157,6 +157,7 @@ def examples(frame: pd.DataFrame) -> int:
 def shifts(claim: Claim, experiment: Experiment) -> dict[tuple[int, ...], float]:
     """How far the effect would have been from the one at the choices, for each resample of the tuning seeds."""
     table = experiment.tables["instead"]
+    table = table[table["condition"].isin(claim.contrast)]
     table = table.assign(setting=[search.setting(r) for r in table["run"]])
     table = array_metrics.measured(table, claim.measure, experiment.tables)
     mean = table.groupby(["condition", "setting"])[claim.measure].mean()

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import product
 
-from kdstudy.core.spec import Data, Recipe, Run, pairs
+from kdstudy.core.spec import Data, Recipe, Run
 from kdstudy.data import registry
-from kdstudy.distill import conditions, faults
+from kdstudy.distill import conditions
 from kdstudy.engine import teachers as composed
 from kdstudy.study.plans import levels
 from kdstudy.study.plans.levels import Parts, plan
@@ -21,9 +21,6 @@ WEIGHT_DECAYS = (0.0, 1e-4, 1e-3, 1e-2)  # as many settings as KD has temperatur
 LEVELS = ("hard", "label_smoothing_matched", "class_matched", "kd_pt", "kd")  # each adds one level to one before it
 SHORT, LONG, SIZES = (0.1, 0.3), (1.0, 3.0), (0.25, 1.0, 2.0)  # times the teacher's own epochs and hidden units
 HEAVY = 0.9
-CLASSES = {"synthetic": (2, 5, 10, 20), "digits": (2, 5, 10), "clinc150": (2, 5, 10, 30, 75, 150)}
-IMBALANCED = {"clinc150": ("variant", "imbalanced")}  # the authors' own; any other data set is thinned
-RATIO = 10.0
 
 Change = Callable[[Run], Run]
 
@@ -130,82 +127,3 @@ def temperature(
     heavy = [r for r in kd if dict(r.condition.params)["alpha"] == min(several(alpha), key=lambda a: abs(a - HEAVY))]
     wide = [replace(r, recipe=_scaled(r.recipe, w, 1)) for w in (1, *several(width)) for r in heavy]
     return {"study": own, "hot": hot, "warm": warm, "wide": wide, "teachers": teachers(own)}
-
-
-def merged(dataset: Several[str], classes: Several[int] | None) -> list[Data]:
-    """Each data set merged to each number of classes that it has; with all of them, as it is."""
-    out = []
-    for data in map(registry.named, several(dataset)):
-        most = len(registry.load(data).classes) if data.name not in CLASSES else max(CLASSES[data.name])
-        wanted = CLASSES.get(data.name, (2, 5, most)) if classes is None else several(classes)
-        kept = dict.fromkeys(min(c, most) for c in wanted)
-        out += [data if c == most else _with(data, "merge", c) for c in kept]
-    return out
-
-
-def _with(data: Data, name: str, value: object) -> Data:
-    return Data(data.name, pairs(dict(data.options) | {name: value}))
-
-
-@plan
-def few_classes(
-    dataset: Several[str] = DATASETS,
-    classes: Several[int] | None = None,
-    few: int = 5,
-    alpha: Several[float] = HEAVY,
-    seeds: Several[int] | None = None,
-    **given: object,
-) -> Parts:
-    """Neighbouring classes merged until `classes` are left; `few` are the claim's. A remedy: a teacher of all classes,
-    its probabilities added.
-    """
-    given = {"weight_decay": WEIGHT_DECAYS, "alpha": alpha} | given
-    own = study(dataset, LEVELS, seeds, **given)
-    by = study(merged(dataset, classes), LEVELS, seeds, **given)
-    some = study(merged(dataset, few), LEVELS, seeds, **given)
-    fewer = [r for r in by if "merge" in dict(r.data.options)]
-    finer, best = (under(part, lambda t: composed.of(t, "finer")) for part in (fewer, some))
-    return {"study": own, "few": some, "few_finer": best, "merged": by, "finer": finer,
-            "teachers": teachers([*by, *finer])}  # fmt: skip
-
-
-@plan
-def noise(
-    dataset: Several[str] = DATASETS,
-    noise: Several[float] = (0.0, 0.2, 0.4, 0.6),
-    claimed: float = 0.4,
-    tau: Several[float] = (1.0, 2.0, 4.0),
-    alpha: Several[float] = (0.5, HEAVY, 1.0),
-    seeds: Several[int] | None = None,
-    **given: object,
-) -> Parts:
-    """Training labels drawn anew with probability `noise`; classes of unequal size; and two other teachers."""
-    given = {"weight_decay": WEIGHT_DECAYS, "tau": tau, "alpha": alpha} | given
-    names = list(map(registry.named, several(dataset)))
-    drawn = {
-        n: [d if not n else _with(d, "noise", n) for d in names] for n in dict.fromkeys((*several(noise), claimed))
-    }
-    own, noisy = study(names, ("hard", "kd"), seeds, **given), study(drawn[claimed], LEVELS, seeds, **given)
-    every = study([d for n in drawn for d in drawn[n]], ("hard", "label_smoothing_matched", "kd"), seeds, **given)
-    rare = [_with(d, *IMBALANCED.get(d.name, ("imbalance", RATIO))) for d in names]
-    skewed = study(rare, ("hard", "label_smoothing_matched", "kd"), seeds, **given)
-    cross = under(noisy, lambda t: composed.of(t, "crossfitted"))
-    known, at = ([r for r in part if r.data.name == "synthetic"] for part in (every, noisy))
-    return {
-        "study": own, "noisy": noisy, "noise": every, "imbalanced": skewed, "crossfitted": cross,
-        "exact": under(at, lambda t: composed.of(t, "exact")),
-        "law": under(known, lambda t: composed.of(t, "exact")),
-        "teachers": teachers([*every, *cross, *skewed]),
-    }  # fmt: skip
-
-
-@plan
-def silent_bugs(
-    dataset: Several[str] = DATASETS,
-    conditions: Several[str] = ("hard", "kd", *faults.FAULTS),
-    seeds: Several[int] | None = None,
-    **given: object,
-) -> Parts:
-    """KD as it is meant and with each planted fault, all searched alike."""
-    own = study(dataset, conditions, seeds, **{"weight_decay": WEIGHT_DECAYS} | given)
-    return {"study": own, "teachers": teachers(own)}
