@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from kdstudy.stats import headline
+from kdstudy.study.beds import TEACHER_SEED
 from kdstudy.study.experiment import BASELINE, TEACHER, TREATMENT, Experiment, Study
 
 ADVANTAGE, CONVERGED = 0.02, 0.003
@@ -20,6 +21,7 @@ COLUMNS = ["dataset", "hard", "teacher − hard", "epochs doubled", "KD − hard
 def of(experiment: Experiment) -> dict[str, object]:
     """One bed's row of COLUMNS."""
     table, twice = experiment.tables["admission"], experiment.tables["doubled"]
+    table = table.assign(seed=table["seed"] % TEACHER_SEED)  # a teacher is of its student's seed
     by = table.pivot(index="seed", columns="condition", values=MEASURE)
     ahead = float((by[TEACHER] - by[BASELINE]).mean())
     moved = float((twice.set_index("seed")[MEASURE] - by[BASELINE]).mean())

@@ -181,6 +181,16 @@ def _row(claim: Claim, experiment: Experiment, at: str) -> dict[str, object]:
     }  # fmt: skip
 
 
+def described(
+    study: Study, contrast: Mapping[str, float], part: str = "practical", measure: str = "test_accuracy"
+) -> pd.DataFrame:
+    """A contrast that nothing was claimed of, estimated as a claim's: a row for each bed that has its sides."""
+    claim = Claim("", "", "", PRACTICAL, "", "", contrast=contrast, measure=measure)
+    at = OWN if part == "practical" else part
+    rows = [_row(claim, e, at) for e in study.experiments if {*contrast} <= e.choices.keys()]
+    return pd.DataFrame(rows, columns=COLUMNS).drop(columns=["claim", "verdict", "search", "votes"])
+
+
 def places(claim: Claim) -> tuple[str, ...]:
     """At which settings a claim is measured; the first gives the verdict."""
     return (OWN,) if claim.kind == PRACTICAL else tuple(AT)
