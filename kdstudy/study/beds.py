@@ -25,6 +25,7 @@ EPOCHS = 15
 TEACHER, STUDENT = (256,), (64,)  # hidden units where a data set has none of its own in `HIDDEN`
 HIDDEN = {"clinc150": ((512,), (64,))}
 LABELS = {"fashion_mnist": 100, "synthetic": 100}  # of each class, where it is not 10
+COLUMNS = {"clinc150": 32}  # of privileged students, where it is not half of them
 LAW = {"softness": 1.0, "train": 20_000}  # of the synthetic task in soft_truth
 
 
@@ -148,7 +149,7 @@ def bed(
     student = student if hidden is None else (hidden,)
     amount = labels or 0 if regime == "same_labels" else labels or LABELS.get(data.name, 10)
     if regime == "privileged":
-        amount = columns or max(1, registry.load(data).train.x.shape[1] // 8)
+        amount = columns or COLUMNS.get(data.name) or max(1, registry.load(data).train.x.shape[1] // 2)
     rough = Bed(data, regime, amount, Recipe(teacher, 1, BATCH), Recipe(student, 1, BATCH))
     long = {"teacher": epochs(data, STEPS["teacher"]), "student": epochs(rough.seen("hard", 0), STEPS["student"])}
     return replace(
