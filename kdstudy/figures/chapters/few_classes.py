@@ -1,91 +1,62 @@
-"""The chapter on few classes: what is left of each level, and of KD's gain, as neighbours merge."""
+"""The chapter on few classes: what KD, the class shape and a teacher of all classes gain as neighbours merge."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdstudy.figures.primitives import lines
-from kdstudy.figures.shared.effects import EFFECT_LOOKS, LEVEL_SUMS, effect_lines, level_effects
-from kdstudy.figures.style import BROWN, SKY, Look, look, tau_looks
-from kdstudy.figures.tables import at_weight
+from kdstudy.data import registry
+from kdstudy.figures.shared.series import differences, series
+from kdstudy.figures.style import BROWN, GREEN, Look, look
 from kdstudy.stats import paired
 from kdstudy.study import array_metrics
-from kdstudy.study.contrasts import contrasts, minus
-from kdstudy.study.measures import measure as known_measure
-from kdstudy.study.theory import with_classes
+from kdstudy.study.experiment import Experiment, Study
 
-REMEDY = {  # what the teacher of all classes changes -> (treatment, control)
-    "merged-class teacher less hard labels": ("kd", "hard"),
-    "all-class teacher less hard labels": ("finer", "hard"),
-    "all-class less merged-class teacher": ("finer", "kd"),
-}
-COLOURS = (look("kd").colour, "o"), (SKY, "s"), (BROWN, "D")
-LOOKS = EFFECT_LOOKS | {name: Look(*how, name) for name, how in zip(REMEDY, COLOURS)}
-TEACHERS = ("merged", "all")
-SHARES = ("domain_share", "instance_share")
-BY = ["dataset", "classes"]
+LINES = {  # line -> (what is added to the name of the first side's data, its condition, that of the second), its look
+    "KD − hard": (("", "kd", "hard"), Look(look("kd").colour, "o", "KD − hard labels")),
+    "class − uniform": (
+        ("", "class_matched", "label_smoothing_matched"), Look(GREEN, "^", "class shape − uniform shape, mass constant")
+    ),
+    "finer − merged": ((" finer", "kd", "kd"), Look(BROWN, "D", "KD: teacher of all classes − of the merged ones")),
+}  # fmt: skip
+TAUGHT = ["target_mass", "domain_share", "instance_share"]
 
 
-def taught(merged: pd.DataFrame, measure: str) -> Figure:
-    """A measure of KD's targets against the number of classes, a line for each temperature, at the largest weight."""
-    rows = kd = merged[merged["condition"] == "kd"]
-    if len(kd):
-        kd = with_classes(array_metrics.measured(kd[kd["alpha"] == kd["alpha"].max()], measure, {}))
-        rows = paired.summary(kd, measure, [*BY, "tau"])
-    note = "bars: 95 % t intervals over seeds, of the teachers' targets on the training set"
-    return lines(rows, kd, "classes", tau_looks(rows.get("tau", ())), by="tau", measure=measure, note=note)
+def left(experiment: Experiment) -> list[int]:
+    """The numbers of classes that a bed's neighbours were merged to."""
+    return sorted(int(name.split()[0]) for name in experiment.choices if name.endswith(" classes:kd"))
 
 
-def class_shape(merged: pd.DataFrame) -> pd.DataFrame:
-    """Class shape minus matched smoothing at each number of classes and equal τ and α (the largest).
+def _pairs(experiment: Experiment) -> dict[tuple[str, float], tuple[str, str]]:
+    """What is compared at each number of classes, all of the bed's the last."""
+    where = {c: f"{c} classes" for c in left(experiment)}
+    where[len(registry.load(experiment.design.bed.data).classes)] = ""
+    return {(line, c): (_side(data + more, one), _side(data, other))
+            for line, ((more, one, other), _) in LINES.items() for c, data in where.items()}  # fmt: skip
 
-    The intervals of a temperature hold together.
+
+def _side(data: str, condition: str) -> str:
+    return f"{data}:{condition}" if data else condition
+
+
+def gains(study: Study) -> pd.DataFrame:
+    """The differences of `LINES` by number of classes; with two, the class shape is the uniform one, and left out."""
+    return pd.concat([differences(Study([e]), _pairs(e), "classes") for e in study.experiments], ignore_index=True)
+
+
+def against_classes(study: Study) -> Figure:
+    """`gains` drawn."""
+    looks = {line: how for line, (_, how) in LINES.items()}
+    return series(study, gains(study), "classes", looks, "no bed has merged classes")
+
+
+def taught(study: Study) -> pd.DataFrame:
+    """What KD's targets hold, all at the τ and α that KD chose with all classes, and their teachers' accuracy: means over
+    seeds, a row for each bed and teacher.
     """
-    frame = with_classes(at_weight(merged, merged["alpha"].max() if "alpha" in merged else 1.0))
-    return contrasts(frame, {"domain": LEVEL_SUMS["domain"]}, by=[*BY, "tau"], jointly=["tau"])
-
-
-def at_best(merged: pd.DataFrame) -> pd.DataFrame:
-    """The levels' effects by number of classes, each condition at its setting best on validation."""
-    return level_effects(with_classes(paired.tuned(merged)), BY)
-
-
-def remedies(merged: pd.DataFrame, finer: pd.DataFrame) -> pd.DataFrame:
-    """`REMEDY` by number of classes, each side at its setting best on validation: rows as `level_effects` has them."""
-    best = with_classes(paired.tuned(pd.concat([merged, finer.assign(condition="finer")])))
-    best = best[best["options"].isin(finer["options"])]
-    return contrasts(best, minus(REMEDY), by=BY, name="level", jointly=["level"])
-
-
-def against_classes(rows: pd.DataFrame, frame: pd.DataFrame) -> Figure:
-    """Rows of `at_best`, `remedies` or `class_shape` against the number of classes."""
-    note = "bars: 95 % paired t intervals, jointly over each line"
-    return effect_lines(rows, frame, "classes", note, LOOKS if "level" in rows else None)
-
-
-def carried(merged: pd.DataFrame, finer: pd.DataFrame) -> pd.DataFrame:
-    """What both teachers have to tell, means over seeds: mass and shares of KD's targets, both at the temperature
-    that is best for KD from the teacher of the merged classes. A row for each number of classes.
-    """
-    if finer.empty:
-        return pd.DataFrame(columns=[*BY, "τ"])
-    own = paired.tuned(merged[merged["condition"] == "kd"])
-    best = own.drop_duplicates(["dataset", "options"]).set_index(["dataset", "options"])["tau"]
-    parts = {}
-    for name, frame in dict(zip(TEACHERS, (own, finer))).items():
-        where = zip(frame["dataset"], frame["options"], frame["tau"])
-        frame = with_classes(frame[[(d, o) in best.index and best[d, o] == t for d, o, t in where]])
-        for measure in SHARES:
-            frame = array_metrics.measured(frame, measure, {})
-        frame = frame[frame["options"].isin(finer["options"])]
-        parts[name] = frame.groupby(BY, sort=False)[["tau", "target_mass", *SHARES]].mean()
-    labels = {m: known_measure(m).label.removesuffix(" share") for m in ("target_mass", *SHARES)}
-    sides = {f"{labels[m]}, {name}": part[m] for m in labels for name, part in parts.items()}
-    return pd.DataFrame({"τ": parts[TEACHERS[0]]["tau"], **sides})
-
-
-def teacher_accuracy(teachers: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy of the teachers themselves on the classes that are left, means over seeds."""
-    whole = teachers["options"].str.contains('"composed"')
-    frame = with_classes(teachers).assign(teacher=[f"{TEACHERS[w]}-class teacher" for w in whole])
-    n = frame.groupby(BY, sort=False)["seed"].nunique()
-    return frame.groupby([*BY, "teacher"])["test_accuracy"].mean().unstack("teacher").loc[n.index].assign(n=n)
+    kd = study.tables["at_kd"]
+    kd = kd[kd["condition"].str.fullmatch(r"(\d+ classes( finer)?:)?kd")]
+    for share in TAUGHT[1:]:
+        kd = array_metrics.measured(kd, share, study.tables)
+    heard = study.tables["teachers"].drop_duplicates("key").set_index("key")["test_accuracy"]
+    kd = kd.assign(teacher_accuracy=kd["teacher"].map(heard), taught=kd["condition"].str.removesuffix(":kd"))
+    kd["taught"] = kd["taught"].replace("kd", "all classes")
+    return paired.levels(kd, ["teacher_accuracy", *TAUGHT], ["dataset", "taught"])

@@ -1,0 +1,33 @@
+"""Differences of two sides against what was changed: a panel for each bed, a line for each pair that is compared."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from kdstudy.figures.primitives import lines
+from kdstudy.figures.style import Look
+from kdstudy.study import claims
+from kdstudy.study.experiment import Study
+
+Pairs = Mapping[
+    tuple[str, float], tuple[str, str]
+]  # (line, place on the x axis) -> (side, the side it is compared with)
+NOTE = "each side at its own choice · bars: 95 % intervals, each on its own, over seeds and test examples"
+
+
+def differences(study: Study, pairs: Pairs, x: str) -> pd.DataFrame:
+    """A row for each pair and each bed that has both: `line`, the column `x`, and those of `claims.described`."""
+    found = [claims.described(study, {one: 1, other: -1}).assign(line=line, **{x: float(at)})
+             for (line, at), (one, other) in pairs.items()]  # fmt: skip
+    rows, order = pd.concat(found, ignore_index=True), [e.name for e in study.experiments]
+    return rows.sort_values("dataset", key=lambda d: d.map(order.index), kind="stable", ignore_index=True)
+
+
+def series(study: Study, rows: pd.DataFrame, x: str, looks: Mapping[str, Look], why: str) -> Figure:
+    """The rows of `differences` drawn; without any the figure says `why`."""
+    if rows.empty:
+        return lines(rows, rows, x, why=why)
+    runs = study.tables["practical"]
+    return lines(rows, runs[runs["dataset"].isin(rows["dataset"])], x, looks, by="line", difference="difference in",
+                 wide=3, note=NOTE, why=why)  # fmt: skip
