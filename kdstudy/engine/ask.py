@@ -51,8 +51,10 @@ class Asker:
     for what a teacher must leave.
     """
 
-    def __init__(self, results: Results, executor: Executor, display: Progress, refresh: bool = False) -> None:
-        self.results, self.executor, self.bar, self.refresh = results, executor, Bar(display), refresh
+    def __init__(
+        self, results: Results, executor: Executor, display: Progress, refresh: bool = False, words: str = ""
+    ) -> None:
+        self.results, self.executor, self.bar, self.refresh = results, executor, Bar(display, words), refresh
         self.store = results.store
         self.trained: set[str] = set()
 
@@ -162,6 +164,7 @@ def ask(
     published: Published | None = None,
     refresh: bool = False,
     diverged: str = "raise",
+    words: str = "",
 ) -> pd.DataFrame:
     """One row per run: what it is, its metrics, its provenance, and where the answer came from.
 
@@ -169,15 +172,15 @@ def ask(
     side by side, and kept. Column `run` is the `Run` itself, `source` is "store", "published" or "trained". Column
     `stale` marks rows whose code has changed since: they are used with a warning, or trained again with
     `refresh`. A run that diverged is kept as such, so that it is not trained twice: `Diverged` names it, or with
-    `diverged` "keep" its row has a 1 in the column of that name and lacks what was not finite. Raises ValueError for
-    an unknown executor.
+    `diverged` "keep" its row has a 1 in the column of that name and lacks what was not finite. `words` say in the
+    progress what is asked. Raises ValueError for an unknown executor.
     """
     require(diverged in ("raise", "keep"), "diverged", diverged, "'raise', 'keep'")
     where = chosen(executor)
     runs = list(dict.fromkeys(runs))
     _check_sources(runs)
     with progress() as bar:
-        asker = Asker(Results(store, published), where, bar, refresh)
+        asker = Asker(Results(store, published), where, bar, refresh, words)
         if asker.lacking(runs):
             with turn(asker.store):
                 asker.complete(runs)  # looks again: another process may have been faster

@@ -40,10 +40,10 @@ def progress() -> Progress:
 
 
 class Bar:
-    """One bar over the runs of a question."""
+    """One bar over the runs of a question; `words` say what is asked."""
 
-    def __init__(self, display: Progress) -> None:
-        self.display = display
+    def __init__(self, display: Progress, words: str = "") -> None:
+        self.display, self.words = display, words
         self.task = display.add_task("", total=0, visible=False)
 
     def start(self, runs: int) -> None:
@@ -52,7 +52,7 @@ class Bar:
 
     def stage(self, words: str) -> None:
         """Say what is trained now."""
-        self.display.update(self.task, description=words)
+        self.display.update(self.task, description=": ".join(filter(None, (self.words, words))))
 
     def advance(self, runs: int) -> None:
         """That many runs were finished."""

@@ -103,7 +103,7 @@ class Study:
         return list(dict.fromkeys(r for table in self.tables.values() for r in table["run"]))
 
 
-class _Laboratory:
+class Laboratory:
     """Answers questions for the experiments of one bed."""
 
     def __init__(self, design: Design, protocol: Protocol, executor: str) -> None:
@@ -111,9 +111,13 @@ class _Laboratory:
         fixed = json.dumps(dict(design.bed.data.options), sort_keys=True)
         self.told = {"dataset": design.bed.name, "options": fixed}
 
-    def table(self, labelled: Labelled) -> pd.DataFrame:
+    def ask(self, runs: Iterable[Run], part: str) -> pd.DataFrame:
+        """The answered runs; progress names the bed and the part."""
+        return ask.ask(dict.fromkeys(runs), self.executor, diverged="keep", words=f"{self.design.bed.name}, {part}")
+
+    def table(self, labelled: Labelled, part: str) -> pd.DataFrame:
         """A row for each side's run; what several sides share is trained once."""
-        return self.of(labelled, ask.ask([r for _, r in labelled], self.executor, diverged="keep"))
+        return self.of(labelled, self.ask([r for _, r in labelled], part))
 
     def of(self, labelled: Labelled, answered: pd.DataFrame) -> pd.DataFrame:
         """The rows of these runs in an answered table, under the names of their sides."""
@@ -121,24 +125,29 @@ class _Laboratory:
         found = answered.iloc[[row[r] for _, r in labelled]]
         return found.assign(condition=[name for name, _ in labelled], **self.told).reset_index(drop=True)
 
-    def tried(self, sides: Sides, points: Iterable[Mapping[str, float]], seeds: Iterable[int]) -> pd.DataFrame:
+    def tried(
+        self, sides: Sides, points: Iterable[Mapping[str, float]], seeds: Iterable[int], part: str
+    ) -> pd.DataFrame:
         """Every side at every point and seed."""
         settings = {n: dict.fromkeys(search.at(s.condition, {**p, **dict(s.fixed)}) for p in points) for n, s in sides.items()}
-        return self.table([(n, s.run(x, seed)) for n, s in sides.items() for x, seed in product(settings[n], seeds)])
+        asked = [(n, s.run(x, seed)) for n, s in sides.items() for x, seed in product(settings[n], seeds)]
+        return self.table(asked, part)
 
-    def tuned(self, sides: Sides, decisive: Iterable[str], seeds: Sequence[int]) -> tuple[dict[str, Choice], pd.DataFrame]:
+    def tuned(
+        self, sides: Sides, decisive: Iterable[str], seeds: Sequence[int], part: str = "tuning"
+    ) -> tuple[dict[str, Choice], pd.DataFrame]:
         """Every side's choice, and the table it rests on.
 
         Where a `decisive` side chose an edge, all sides try more settings beyond it: a quarter of those before.
         """
         points = search.points(self.protocol.settings)
-        table = self.tried(sides, points, seeds)
+        table = self.tried(sides, points, seeds, part)
         choices = search.choose(table)
         edges = {e for n in decisive if n in choices for e in choices[n].edges}
         if edges:
             more = max(1, self.protocol.settings // QUARTER)
             points = [*points, *search.beyond(search.RANGES, edges, more, self.protocol.settings)]
-            table = self.tried(sides, points, seeds)
+            table = self.tried(sides, points, seeds, part)
             choices = search.choose(table)
         return choices, table
 
@@ -148,7 +157,7 @@ class _Laboratory:
         names = {school: f"teacher {i}" for i, school in enumerate(dict.fromkeys(schools.values()))}
         seeds = [TEACHER_SEED + s for s in self.protocol.seeds("tuning")]
         taught = {name: Side(school, school.lesson.name, school.lesson.params) for school, name in names.items()}
-        choices, table = self.tuned(taught, names.values(), seeds)
+        choices, table = self.tuned(taught, names.values(), seeds, "tuning of teachers")
         best = {school: choices[name].setting for school, name in names.items()}
         tuned = {bed: bed.with_teacher(best[school].lr, best[school].weight_decay) for bed, school in schools.items()}
         return {n: replace(s, bed=tuned[s.bed]) for n, s in self.design.sides.items()}, table
@@ -156,7 +165,7 @@ class _Laboratory:
     def evaluated(self, sides: Sides, choices: Mapping[str, Choice]) -> dict[str, pd.DataFrame]:
         """The parts on fresh seeds."""
         parts = self.planned(sides, choices)
-        answered = ask.ask(dict.fromkeys(r for part in parts.values() for _, r in part), self.executor, diverged="keep")
+        answered = self.ask((r for part in parts.values() for _, r in part), "evaluation")
         return {name: self.of(part, answered) for name, part in parts.items()}
 
     def planned(self, sides: Sides, choices: Mapping[str, Choice]) -> dict[str, Labelled]:
@@ -198,7 +207,7 @@ def perform(
     design: Design, protocol: Protocol = Protocol(), executor: str = "local", evaluate: bool = True
 ) -> Experiment:
     """The experiment of a design; without `evaluate` it ends when settings are chosen."""
-    lab = _Laboratory(design, protocol, executor)
+    lab = Laboratory(design, protocol, executor)
     sides, school = lab.schooled()
     choices, table = lab.tuned(sides, (BASELINE, TREATMENT), protocol.seeds("tuning"))
     tables = {"teacher_tuning": school, "tuning": table} | (lab.evaluated(sides, choices) if evaluate else {})

@@ -9,7 +9,7 @@ from itertools import product
 from typing import TypeVar
 
 from kdstudy.core.registry import Registry
-from kdstudy.core.spec import Data, Run, pairs
+from kdstudy.core.spec import Data, Run
 from kdstudy.data import registry
 from kdstudy.study import beds, experiment
 from kdstudy.study.beds import Bed
@@ -50,9 +50,12 @@ def asked(
     dataset: Several[str | Data] | None = None, regime: Several[str] | None = None, among: Sequence[tuple[str, str]] = BEDS,
     **given: int | None,
 ) -> list[Bed]:
-    """The beds of these data sets in these regimes; those `among` the study's own where one or both are not named."""
+    """The beds of these data sets in these regimes; those `among` the study's own where one or both are not named: of
+    data sets without a regime the first bed, of a user's own few labels.
+    """
     if dataset is not None:
-        wanted = product(several(dataset), several(regime) if regime is not None else ("few_labels",))
+        own = dict(reversed(among))
+        wanted = [(d, r) for d in several(dataset) for r in (several(regime) if regime else [own.get(getattr(d, "name", d), "few_labels")])]
     else:
         wanted = ((d, r) for d, r in among if regime is None or r in several(regime))
         if regime is not None:
