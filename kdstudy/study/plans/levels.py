@@ -35,8 +35,10 @@ SIMILARITIES = (0.0, 0.3, 0.6, 0.9)
 ALIKE = ("label_smoothing_matched", "class_matched", "kd")
 LABELS = (3, 10, 30, 100)  # labels of each class on the map; a data set has those of which it has more
 
+READ = {part: {"right": None, "per_class": None} for part in ("practical", "at_kd", "at_hard")}  # by claims
+
 PLANS: Registry[Callable[..., list[Design]]] = Registry("plan", in_workers=False)
-plan = PLANS.register  # the plan of the chapter of the same name
+plan = PLANS.register  # the plan of the chapter of the same name; arrays=...: those it shows (`shown`)
 
 
 def several(value: Several[T]) -> list[T]:
@@ -47,15 +49,17 @@ def several(value: Several[T]) -> list[T]:
 
 
 def asked(
-    dataset: Several[str | Data] | None = None, regime: Several[str] | None = None, among: Sequence[tuple[str, str]] = BEDS,
+    dataset: Several[str | Data] | None = None,
+    regime: Several[str] | None = None,
+    among: Sequence[tuple[str, str]] = BEDS,
     **given: int | None,
 ) -> list[Bed]:
     """The beds of these data sets in these regimes; those `among` the study's own where one or both are not named: of
     data sets without a regime the first bed, of a user's own few labels.
     """
     if dataset is not None:
-        own = dict(reversed(among))
-        wanted = [(d, r) for d in several(dataset) for r in (several(regime) if regime else [own.get(getattr(d, "name", d), "few_labels")])]
+        first, names = dict(reversed(among)), map(registry.named, several(dataset))
+        wanted = [(d, r) for d in names for r in several(regime or first.get(d.name, "few_labels"))]
     else:
         wanted = ((d, r) for d, r in among if regime is None or r in several(regime))
         if regime is not None:
@@ -131,7 +135,12 @@ def regimes(
 
 
 def study(
-    chapter: str, settings: int = 24, tuning: int = 3, seeds: int = 20, admission: int = 10, executor: str = "local",
+    chapter: str,
+    settings: int = 24,
+    tuning: int = 3,
+    seeds: int = 20,
+    admission: int = 10,
+    executor: str = "local",
     **given: object,
 ) -> Study:
     """The study of a chapter: its plan, each design performed by the protocol. What is None is left to the plan."""
@@ -139,7 +148,18 @@ def study(
     return experiment.study(PLANS[chapter](**known), Protocol(settings, tuning, seeds, admission), executor)
 
 
+def shown(chapter: str) -> dict[str, dict[str, int | None]]:
+    """The arrays that a chapter reads by part, each with the number of seeds it reads them of; None: of all.
+
+    Those that claims read, and those of the plan's registration: `@plan(arrays={"practical": {"similarity": 3}})`.
+    """
+    own = getattr(PLANS[chapter], "arrays", {})
+    return {part: {**READ.get(part, {}), **own.get(part, {})} for part in READ.keys() | own.keys()}
+
+
 def every(chapter: str, **given: object) -> list[Run]:
-    """All runs of a chapter, each once; the scoreboard shows all chapters. They are trained where they are lacking."""
+    """All runs of a chapter, each once; of the scoreboard, which shows all chapters, those of all; of a page without a
+    plan none. Later runs follow from earlier answers: the study is performed.
+    """
     names = PLANS if chapter == "scoreboard" else {chapter} & PLANS.keys()
     return list(dict.fromkeys(run for name in names for run in study(name, **given).runs))
