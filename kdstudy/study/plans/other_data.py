@@ -62,7 +62,7 @@ def _merged(bed: Bed, left: int, most: int) -> Bed:
     return replace(_altered(bed, merge=left), amount=labels)
 
 
-@plan
+@plan(arrays={"instead": {"per_class": None}})  # of which the accuracy on rare classes is made
 def noise(noise: float = NOISE, others: Several[float] = OTHERS, ratio: float = RATIO, **where: object) -> list[Design]:
     """Labels of teacher and students drawn anew with probability `noise`, and `others`; of students with few labels,
     and of such as share all of their teacher's. Settings chosen on clean validation labels, and on noisy ones. Two
