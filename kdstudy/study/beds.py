@@ -43,6 +43,7 @@ class Bed:
     student: Recipe
     lesson: Condition = field(default_factory=lambda: conditions.make("hard"))
     composed: str = ""
+    unlabelled_epochs: int = 0  # of students who see unlabelled examples, in place of the recipe's
 
     @property
     def name(self) -> str:
@@ -66,7 +67,9 @@ class Bed:
     def run(self, condition: Condition, seed: int, **recipe: float) -> Run:
         """A student, with these values of its recipe in place of the bed's own."""
         seen, name = self.seen(condition.name, seed), condition.name
-        return Run(seen, replace(self.student, **recipe), condition, seed, self.informant(name, seed))
+        more = "transfer" in dict(seen.options)
+        long = self.unlabelled_epochs if more and self.unlabelled_epochs else self.student.epochs
+        return Run(seen, replace(self.student, epochs=long, **recipe), condition, seed, self.informant(name, seed))
 
     def able(self, condition: str) -> bool:
         """Whether a condition has what it needs here: super-classes."""
@@ -151,9 +154,10 @@ def bed(
     if regime == "privileged":
         amount = columns or COLUMNS.get(data.name) or max(1, registry.load(data).train.x.shape[1] // 2)
     rough = Bed(data, regime, amount, Recipe(teacher, 1, BATCH), Recipe(student, 1, BATCH))
-    long = {"teacher": epochs(data, STEPS["teacher"]), "student": epochs(rough.seen("hard", 0), STEPS["student"])}
+    own = rough.seen("hard", 0)
     return replace(
         rough,
-        teacher=replace(rough.teacher, epochs=long["teacher"]),
-        student=replace(rough.student, epochs=long["student"]),
+        teacher=replace(rough.teacher, epochs=epochs(own if regime == "same_labels" else data, STEPS["teacher"])),
+        student=replace(rough.student, epochs=epochs(own, STEPS["student"])),
+        unlabelled_epochs=epochs(rough.seen("kd", 0), STEPS["student"]) if regime == "transfer_set" else 0,
     )
