@@ -58,10 +58,14 @@ def sides(bed: Bed, names: Iterable[str]) -> dict[str, Side]:
 
 @dataclass(frozen=True)
 class Design:
-    """What is compared on a bed: sides by name, among them hard labels and KD, by which the bed is admitted."""
+    """What is compared on a bed: sides by name, among them hard labels and KD, by which the bed is admitted.
+
+    Without `mechanism` sides are evaluated at their own choices alone.
+    """
 
     bed: Bed
     sides: Sides
+    mechanism: bool = True
 
 
 Labelled = Sequence[tuple[str, Run]]  # the side that a run stands for
@@ -183,7 +187,8 @@ class Laboratory:
         }
         parts["teachers"] = [(n, r.teacher) for n, r in parts["practical"] if r.teacher]
         if {BASELINE, TREATMENT} <= choices.keys():
-            parts |= {part: each({n: [x] for n, x in alike(choices, whose).items()}, seeds) for part, whose in AT.items()}
+            at = AT.items() if self.design.mechanism else ()
+            parts |= {part: each({n: [x] for n, x in alike(choices, whose).items()}, seeds) for part, whose in at}
             parts["admission"] = each({n: best[n] for n in (BASELINE, TREATMENT)}, fresh)
             parts["admission"] += [(TEACHER, r.teacher) for _, r in parts["admission"] if r.teacher]
             long = replace(sides[BASELINE], bed=sides[BASELINE].bed.longer(2))

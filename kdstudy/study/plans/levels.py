@@ -34,6 +34,9 @@ PSEUDO = ("pseudo_label", "pseudo_smoothing")  # what a transfer set needs besid
 SIMILARITIES = (0.0, 0.3, 0.6, 0.9)
 ALIKE = ("label_smoothing_matched", "class_matched", "kd")
 LABELS = (3, 10, 30, 100)  # labels of each class on the map; a data set has those of which it has more
+MAPPED = ("digits", "synthetic", "clinc150")
+UNTUNED = {BASELINE: {"lr": 0.1, "weight_decay": 0.0}}  # recipes where nothing is searched
+UNTUNED[TREATMENT] = UNTUNED[BASELINE] | {"alpha": 0.9, "tau": 4.0}
 
 READ = {part: {"right": None, "per_class": None} for part in ("practical", "at_kd", "at_hard")}  # by claims
 
@@ -114,23 +117,34 @@ def decomposition(conditions: Several[str] = DECOMPOSITION, **where: object) -> 
 
 @plan
 def regimes(
-    dataset: Several[str] | None = None, labels: Several[int] | None = None, hidden: int | None = None
+    dataset: Several[str] = MAPPED, labels: Several[int] = LABELS, hidden: int | None = None
 ) -> list[Design]:
     """Hard labels and KD by labels of each class and by what the teacher saw: the same, all of them, and its students
     all examples besides. Sides are "regime labels:condition", as "all_labels 10:kd": students see 10 labels of each
     class, the teacher all; 0 labels: all.
     """
+    return [_mapped(name, several(labels), hidden) for name in several(dataset)]
+
+
+def _mapped(dataset: str | Data, labels: Sequence[int], hidden: int | None) -> Design:
+    """One data set's map; numbers of labels of which a class has no more are left out."""
+    own = "soft_truth" if registry.named(dataset).name == "synthetic" else "few_labels"
+    main = beds.bed(dataset, own, hidden=hidden)
+    least = int(registry.load(main.data).train.y.bincount().min())
+    saw = {"same_labels": "same_labels", "all_labels": own, "transfer_set": "transfer_set"}
+    cells = [*product(saw, (n for n in labels if n < least)), ("same_labels", 0)]
+    every = {(r, n): beds.bed(main.data, saw[r], n, hidden=hidden) for r, n in cells}
+    more = {f"{r} {n}:{c}": Side(b, c) for (r, n), b in every.items() for c in (BASELINE, TREATMENT)}
+    return Design(main, sides(main, (BASELINE, TREATMENT)) | more, mechanism=False)
+
+
+@plan
+def admission(**where: object) -> list[Design]:
+    """Hard labels and KD on every bed, each searched and with the recipe that is used where nothing is searched."""
     found = []
-    for name in several(dataset) if dataset is not None else dict.fromkeys(d for d, _ in BEDS):
-        data, own = registry.named(name), "soft_truth" if name == "synthetic" else "few_labels"
-        most = registry.load(data).train.y.bincount().max()
-        counts = [n for n in several(LABELS if labels is None else labels) if n < most]
-        saw = {"same_labels": "same_labels", "all_labels": own, "transfer_set": "transfer_set"}
-        cells = [*product(saw, counts), ("same_labels", 0)]
-        main = beds.bed(data, own, hidden=hidden)
-        every = {(r, n): beds.bed(main.data, saw[r], n, hidden=hidden) for r, n in cells}
-        more = {f"{r} {n}:{c}": Side(b, c) for (r, n), b in every.items() for c in (BASELINE, TREATMENT)}
-        found.append(Design(main, sides(main, (BASELINE, TREATMENT)) | more))
+    for bed in asked(**where):
+        plain = {f"{name}, untuned": Side(bed, name, pairs(UNTUNED[name])) for name in UNTUNED}
+        found.append(Design(bed, sides(bed, (BASELINE, TREATMENT)) | plain, mechanism=False))
     return found
 
 
