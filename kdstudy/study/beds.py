@@ -20,7 +20,7 @@ from kdstudy.engine import teachers
 
 TEACHER_SEED = 10_000  # teacher of seed s has seed 10 000 + s: no initial weights or order in common
 BATCH = 128
-STEPS = {"teacher": 3000, "student": 800}  # at least; and at least EPOCHS
+STEPS = {"teacher": 3000, "student": 800}  # at least, for teachers of few labels as for students; and at least EPOCHS
 EPOCHS = 15
 TEACHER, STUDENT = (256,), (64,)  # hidden units where a data set has none of its own in `HIDDEN`
 HIDDEN = {"clinc150": ((512,), (64,))}
@@ -155,9 +155,10 @@ def bed(
         amount = columns or COLUMNS.get(data.name) or max(1, registry.load(data).train.x.shape[1] // 2)
     rough = Bed(data, regime, amount, Recipe(teacher, 1, BATCH), Recipe(student, 1, BATCH))
     own = rough.seen("hard", 0)
+    schooled = (own, STEPS["student"]) if regime == "same_labels" and amount else (data, STEPS["teacher"])
     return replace(
         rough,
-        teacher=replace(rough.teacher, epochs=epochs(own if regime == "same_labels" else data, STEPS["teacher"])),
+        teacher=replace(rough.teacher, epochs=epochs(*schooled)),
         student=replace(rough.student, epochs=epochs(own, STEPS["student"])),
         unlabelled_epochs=epochs(rough.seen("kd", 0), STEPS["student"]) if regime == "transfer_set" else 0,
     )

@@ -9,7 +9,7 @@ from itertools import product
 from typing import TypeVar
 
 from kdstudy.core.registry import Registry
-from kdstudy.core.spec import Data, Run
+from kdstudy.core.spec import Data, Run, pairs
 from kdstudy.data import registry
 from kdstudy.study import beds, experiment
 from kdstudy.study.beds import Bed
@@ -33,7 +33,7 @@ DECOMPOSITION = ("hard", *GRID, "kd_sim", "kd_pt_sim", "topk", "tckd", "nckd", "
 PSEUDO = ("pseudo_label", "pseudo_smoothing")  # what a transfer set needs beside hard labels and label smoothing
 SIMILARITIES = (0.0, 0.3, 0.6, 0.9)
 ALIKE = ("label_smoothing_matched", "class_matched", "kd")
-LABELS = (3, 10, 30, 100)  # labels of each class on the map; a data set has those of which it has more
+LABELS = (3, 10, 30)  # labels of each class on the map; a data set has those of which it has more
 MAPPED = ("digits", "synthetic", "clinc150")
 UNTUNED = {BASELINE: {"lr": 0.1, "weight_decay": 0.0}}  # recipes where nothing is searched
 UNTUNED[TREATMENT] = UNTUNED[BASELINE] | {"alpha": 0.9, "tau": 4.0}
@@ -116,9 +116,7 @@ def decomposition(conditions: Several[str] = DECOMPOSITION, **where: object) -> 
 
 
 @plan
-def regimes(
-    dataset: Several[str] = MAPPED, labels: Several[int] = LABELS, hidden: int | None = None
-) -> list[Design]:
+def regimes(dataset: Several[str] = MAPPED, labels: Several[int] = LABELS, hidden: int | None = None) -> list[Design]:
     """Hard labels and KD by labels of each class and by what the teacher saw: the same, all of them, and its students
     all examples besides. Sides are "regime labels:condition", as "all_labels 10:kd": students see 10 labels of each
     class, the teacher all; 0 labels: all.
