@@ -2,4 +2,4 @@
 
 from kdstudy.core.moved import moved
 
-__getattr__ = moved(__name__, "kdstudy.study.plans.levels", "kdstudy.study.plans.failures")
+__getattr__ = moved(__name__, "kdstudy.study.plans.levels")

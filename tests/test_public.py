@@ -44,7 +44,7 @@ def test_what_registers_itself_is_there_whatever_is_imported_first():
         "distill.conditions",
         "distill.faults",
         "study.plans.levels",
-        "study.plans.failures",
+        "study.plans.other_teachers",
     ):
         code = f"import kdstudy.{first}\nfrom kdstudy.distill import conditions\nfrom kdstudy.study import plans\n"
         code += "assert 'fault_argmax' in conditions.CONDITIONS and 'silent_bugs' in plans.PLANS"

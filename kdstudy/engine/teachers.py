@@ -1,13 +1,14 @@
 """Teachers that are no single network: put together from others, or known exactly.
 
 Such a teacher is a `Run` whose data set has the option `composed`, the name of a function (run, what its members
-left, data) -> logits by split, perhaps logit-layer "rows" and "weights". It is never trained; students listen to it as to any other.
+left, data) -> logits by split, perhaps logit-layer "rows" and "weights". It is never trained; students listen to it as
+to any other. It is composed on the unrestricted data, and answers for the examples that its students see.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import log
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,7 @@ Logits = dict[str, Tensor]
 Compose = Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]
 COMPOSED: Registry[Compose] = Registry("composed teacher", in_workers=False)
 SMALLEST = 1e-12  # a probability of 0 has no logit
+ENSEMBLE, APART = 4, 10_000  # networks of an ensemble, and how far apart their seeds are
 compose = COMPOSED.register  # members=...: of a run, the networks that must be trained before; tuned_on=...: of data
 
 
@@ -50,7 +52,7 @@ def unmerged(data: Data) -> Data:
 def members(run: Run) -> list[Run]:
     """The networks that must be trained before; none unless the run is composed of some."""
     found = getattr(COMPOSED.get(kind(run)), "members", None)
-    return found(run) if found else []
+    return found(replace(run, data=unrestricted(plain(run)))) if found else []
 
 
 def unrestricted(data: Data) -> Data:
@@ -59,21 +61,46 @@ def unrestricted(data: Data) -> Data:
     return Data(data.name, pairs(free))
 
 
+def restricted(known: Logits, run: Run) -> Logits:
+    """Logits on the unrestricted data, of the training examples that the data of the run keep."""
+    few = dict(run.data.options).get("labels")
+    if few is None:
+        return known
+    every = registry.load(unrestricted(plain(run))).train.y
+    return {**known, "train": known["train"][transforms.drawn(every, *transforms.few_labels("labels", few))]}
+
+
 def _folds(run: Run) -> list[Run]:
     """One network for each fold."""
-    data = plain(run)
-    parts = [Data(data.name, (*data.options, ("crossfit", k))) for k in range(transforms.FOLDS)]
+    parts = [Data(run.data.name, (*run.data.options, ("crossfit", k))) for k in range(transforms.FOLDS)]
     return [replace(run, data=part) for part in parts]
 
 
 def _whole(run: Run) -> list[Run]:
     """The network of all classes."""
-    return [replace(run, data=unmerged(plain(run)))]
+    return [replace(run, data=unmerged(run.data))]
 
 
-def _informed(run: Run) -> list[Run]:
-    """The network of the data without restrictions."""
-    return [replace(run, data=unrestricted(plain(run)))]
+def _seeds(run: Run) -> list[Run]:
+    """Networks that differ in their seed, the first of them the teacher itself."""
+    return [replace(run, seed=run.seed + k * APART) for k in range(ENSEMBLE)]
+
+
+def _itself(run: Run) -> list[Run]:
+    return [run]
+
+
+@compose(members=_itself)
+def informed(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
+    """The network that saw more than its student does."""
+    return dict(left[members(run)[0].key])
+
+
+@compose(members=_seeds)
+def ensemble(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
+    """The mean probability of networks that differ in their seed. Hinton et al. 2015, section 3."""
+    each = [left[m.key] for m in members(run)]
+    return {s: torch.stack([m[s].log_softmax(-1) for m in each]).logsumexp(0) - log(len(each)) for s in metrics.SPLITS}
 
 
 @compose(members=_folds)
@@ -104,17 +131,6 @@ def finer(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> 
     return {s: torch.stack([left[member.key][s][:, g].logsumexp(-1) for g in within], -1) for s in metrics.SPLITS}
 
 
-@compose(members=_informed)
-def informed(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
-    """The network that saw more than its student does (`unrestricted`), of the examples that the student has."""
-    (member,) = members(run)
-    known, few = dict(left[member.key]), dict(plain(run).options).get("labels")
-    if few is not None:
-        kept = transforms.drawn(registry.load(member.data).train.y, *transforms.few_labels("labels", few))
-        known["train"] = known["train"][kept]
-    return known
-
-
 @compose
 def exact(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
     """log P(y | x), for a data set that knows its law (probabilities below 1e-12 are drawn up to it)."""
@@ -129,7 +145,7 @@ def record(run: Run, store: Store) -> Record:
     """A composed teacher's logits and their measures; its members are in the store."""
     data, held = registry.load(plain(run)), store.arrays([m.key for m in members(run)], stacks.TAUGHT)
     left = {key: stacks.tensors(arrays) for key, arrays in held.items()}
-    known = COMPOSED[kind(run)](run, left, data)
+    known = restricted(COMPOSED[kind(run)](run, left, registry.load(unrestricted(plain(run)))), run)
     labels, rows = {s: getattr(data, s).y for s in metrics.SPLITS}, known.get("rows", torch.zeros(0, 0))
     logits = {s: known[s] for s in labels}
     scores, arrays = metrics.evaluate(logits, labels, None)

@@ -33,7 +33,8 @@ LAW = {"softness": 1.0, "train": 20_000}  # of the synthetic task in soft_truth
 class Bed:
     """A teacher's data, a regime with its `amount` (labels of each class, or columns; 0: all), and both networks.
 
-    The teacher is taught `lesson`. `composed` names a teacher put together from several (`engine.teachers`).
+    The teacher is taught `lesson`; an assistant's teacher is of the recipe `above`. `composed` names a teacher put
+    together from several (`engine.teachers`).
     """
 
     data: Data
@@ -44,6 +45,7 @@ class Bed:
     lesson: Condition = field(default_factory=lambda: conditions.make("hard"))
     composed: str = ""
     unlabelled_epochs: int = 0  # of students who see unlabelled examples, in place of the recipe's
+    above: Recipe | None = None
 
     @property
     def name(self) -> str:
@@ -59,9 +61,13 @@ class Bed:
         """The teacher of a student, who answers for what the student sees; none if the condition needs none."""
         if not conditions.listens(condition):
             return None
+        same = self.regime == "same_labels"
+        whole = not (same and self.amount and (self.composed or self.above))
+        require(whole, f"same_labels, {self.composed or 'assistant'}", self.amount, "a teacher of all labels (0)")
+        seen, at = self.seen(condition, seed), TEACHER_SEED + seed
         recipe = replace(self.teacher, epochs=0) if condition == "random_teacher" else self.teacher
-        teacher = Run(self.seen(condition, seed), recipe, self.lesson, TEACHER_SEED + seed)
-        composed = self.composed or ("" if self.regime == "same_labels" else "informed")
+        above = self.above and Run(teachers.unrestricted(seen), self.above, conditions.make("hard"), at)
+        teacher, composed = Run(seen, recipe, self.lesson, at, above), self.composed or ("" if same else "informed")
         return teachers.of(teacher, composed) if composed else teacher
 
     def run(self, condition: Condition, seed: int, **recipe: float) -> Run:
@@ -76,15 +82,20 @@ class Bed:
         return not getattr(conditions.named(condition), "needs_superclasses", False) or registry.grouped(self.data)
 
     def school(self) -> "Bed":
-        """The bed on which the teacher is a student; of a composed one, what it is composed of."""
+        """The bed on which the teacher is a student, an assistant of its own teacher; of a composed one, what it is
+        composed of.
+        """
         own = {} if self.regime == "same_labels" else {"regime": "same_labels", "amount": 0}
         tuned_on = getattr(teachers.COMPOSED.get(self.composed), "tuned_on", None)
         own |= {"data": tuned_on(self.data)} if tuned_on else {}
-        return replace(self, student=self.teacher, composed="", **own)
+        own |= {"lesson": conditions.make("hard"), "composed": "", "above": None}
+        return replace(self, student=self.teacher, teacher=self.above or self.teacher, **own)
 
-    def with_teacher(self, lr: float, weight_decay: float) -> "Bed":
-        """The bed with a teacher of that learning rate and weight decay."""
-        return replace(self, teacher=replace(self.teacher, lr=lr, weight_decay=weight_decay))
+    def with_teacher(self, lr: float, weight_decay: float, lesson: Condition | None = None) -> "Bed":
+        """The bed with a teacher of that learning rate and weight decay, taught its own lesson or another."""
+        return replace(
+            self, teacher=replace(self.teacher, lr=lr, weight_decay=weight_decay), lesson=lesson or self.lesson
+        )
 
     def longer(self, times: int) -> "Bed":
         """The bed with students trained `times` as long."""

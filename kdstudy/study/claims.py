@@ -57,6 +57,7 @@ class Claim:
     direction: int = 1
     margin: float = 0.005
     rule: str = "difference"
+    part: str = ""
 
 
 def load(*paths: Path) -> list[Claim]:
@@ -168,16 +169,16 @@ def shifts(claim: Claim, experiment: Experiment) -> dict[tuple[int, ...], float]
 
 
 def _row(claim: Claim, experiment: Experiment, at: str) -> dict[str, object]:
-    part = "practical" if at == OWN else at
+    part = claim.part or ("practical" if at == OWN else at)
     found = effect(claim, experiment.tables[part], experiment.tables)
     bare = verdict(claim, found)
-    if at == OWN:
+    if part == "practical":
         found = headline.with_search(found, shifts(claim, experiment), search.resamples(experiment.protocol.tuning))
     given = verdict(claim, found)
     return {
         "claim": claim.id, "dataset": experiment.name, "at": at, "effect": found.mean, "low": found.low, "high": found.high,
         "n": found.n, "p": p_value(claim, found), "detectable": found.detectable, "verdict": given,
-        "edge": any(experiment.choices[c].edges for c in claim.contrast), "search": given != bare,
+        "edge": not claim.part and any(experiment.choices[c].edges for c in claim.contrast), "search": given != bare,
     }  # fmt: skip
 
 
@@ -193,7 +194,7 @@ def described(
 
 def places(claim: Claim) -> tuple[str, ...]:
     """At which settings a claim is measured; the first gives the verdict."""
-    return (OWN,) if claim.kind == PRACTICAL else tuple(AT)
+    return (OWN,) if claim.kind == PRACTICAL or claim.part else tuple(AT)
 
 
 def judge(claim: Claim, study: Study, voters: Iterable[str]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ stage asks for runs that follow from the answers of the one before it. `PARTS` s
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -156,15 +156,27 @@ class Laboratory:
         return choices, table
 
     def schooled(self) -> tuple[Sides, pd.DataFrame]:
-        """The sides with every teacher at its best learning rate and weight decay, each searched as the sides are."""
-        schools = {side.bed: side.bed.school() for side in self.design.sides.values()}
-        names = {school: f"teacher {i}" for i, school in enumerate(dict.fromkeys(schools.values()))}
-        seeds = [TEACHER_SEED + s for s in self.protocol.seeds("tuning")]
-        taught = {name: Side(school, school.lesson.name, school.lesson.params) for school, name in names.items()}
-        choices, table = self.tuned(taught, names.values(), seeds, "tuning of teachers")
-        best = {school: choices[name].setting for school, name in names.items()}
-        tuned = {bed: bed.with_teacher(best[school].lr, best[school].weight_decay) for bed, school in schools.items()}
+        """The sides with every teacher at its best setting, each searched as the sides are; an assistant's teacher first."""
+        beds = list(dict.fromkeys(side.bed for side in self.design.sides.values()))
+        tuned, table = self.taught([b.school() if b.above else b for b in beds], "teacher")
+        helped = {b: replace(b, above=tuned[b.school()].teacher) for b in beds if b.above}
+        if helped:
+            assistants, more = self.taught(list(helped.values()), "assistant")
+            tuned |= {b: assistants[mine] for b, mine in helped.items()}
+            table = pd.concat([table, more], ignore_index=True)
         return {n: replace(s, bed=tuned[s.bed]) for n, s in self.design.sides.items()}, table
+
+    def taught(self, beds: Sequence[Bed], role: str) -> tuple[dict[Bed, Bed], pd.DataFrame]:
+        """Each bed with its teacher at its best setting, and the table that rests on. The first teacher is decisive.
+
+        What a lesson without a teacher has for parameters is not searched.
+        """
+        lessons = {b: Side(b.school(), b.lesson.name, () if b.above else b.lesson.params) for b in beds}
+        names = {lesson: f"{role} {i}" for i, lesson in enumerate(dict.fromkeys(lessons.values()))}
+        seeds = [TEACHER_SEED + s for s in self.protocol.seeds("tuning")]
+        choices, table = self.tuned({v: k for k, v in names.items()}, [f"{role} 0"], seeds, f"tuning of {role}s")
+        best = {b: choices[names[lesson]].setting for b, lesson in lessons.items()}
+        return {b: b.with_teacher(s.lr, s.weight_decay, s.condition) for b, s in best.items()}, table
 
     def evaluated(self, sides: Sides, choices: Mapping[str, Choice]) -> dict[str, pd.DataFrame]:
         """The parts on fresh seeds."""
@@ -187,8 +199,8 @@ class Laboratory:
         }
         parts["teachers"] = [(n, r.teacher) for n, r in parts["practical"] if r.teacher]
         if {BASELINE, TREATMENT} <= choices.keys():
-            at = AT.items() if self.design.mechanism else ()
-            parts |= {part: each({n: [x] for n, x in alike(choices, whose).items()}, seeds) for part, whose in at}
+            moved = {p: alike(choices, whose, sides) for p, whose in (AT.items() if self.design.mechanism else ())}
+            parts |= {part: each({n: [x] for n, x in settings.items()}, seeds) for part, settings in moved.items()}
             parts["admission"] = each({n: best[n] for n in (BASELINE, TREATMENT)}, fresh)
             parts["admission"] += [(TEACHER, r.teacher) for _, r in parts["admission"] if r.teacher]
             long = replace(sides[BASELINE], bed=sides[BASELINE].bed.longer(2))
@@ -196,16 +208,16 @@ class Laboratory:
         return parts
 
 
-def alike(choices: Mapping[str, Choice], whose: str) -> dict[str, Setting]:
-    """Every side with `whose` learning rate and weight decay, and KD's parameters where it has them."""
+def alike(choices: Mapping[str, Choice], whose: str, sides: Sides) -> dict[str, Setting]:
+    """Every side with `whose` learning rate and weight decay, and KD's parameters where it has them not fixed."""
     at, own = choices[whose].setting, dict(choices[TREATMENT].setting.condition.params)
 
-    def moved(mine: Setting) -> Setting:
+    def moved(mine: Setting, fixed: Pairs) -> Setting:
         values = dict(mine.condition.params)
-        values |= {k: v for k, v in own.items() if k in values}
+        values |= {k: v for k, v in own.items() if k in values and k not in dict(fixed)}
         return Setting(conditions.make(mine.condition.name, **values), at.lr, at.weight_decay)
 
-    return {n: moved(c.setting) for n, c in choices.items()}
+    return {n: moved(c.setting, sides[n].fixed) for n, c in choices.items()}
 
 
 def perform(

@@ -3,7 +3,7 @@
 Not here: beds (`study.beds`), the stages of an experiment (`study.experiment`). Read `levels` first.
 """
 
-from kdstudy.study.plans import other_data  # noqa: F401  it registers its plans
+from kdstudy.study.plans import other_data, other_teachers  # noqa: F401  they register their plans
 from kdstudy.study.plans.levels import PLANS, asked, every, plan, several, shown, study
 
 __all__ = ["PLANS", "asked", "every", "plan", "several", "shown", "study"]
