@@ -156,7 +156,7 @@ class Laboratory:
         return choices, table
 
     def schooled(self) -> tuple[Sides, pd.DataFrame]:
-        """The sides with every teacher at its best setting, each searched as the sides are; an assistant's teacher first."""
+        """The sides with every teacher at its best setting, searched as the sides are; an assistant's teacher first."""
         beds = list(dict.fromkeys(side.bed for side in self.design.sides.values()))
         tuned, table = self.taught([b.school() if b.above else b for b in beds], "teacher")
         helped = {b: replace(b, above=tuned[b.school()].teacher) for b in beds if b.above}
