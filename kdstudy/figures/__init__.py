@@ -4,7 +4,8 @@ What is drawn is computed in `stats`, `study` and `diagnosis`. Read `primitives`
 """
 
 from kdstudy.figures.shared.comparisons import forest, sweep
+from kdstudy.figures.shared.search import opening
 from kdstudy.figures.style import use_style
 from kdstudy.figures.tables import listing
 
-__all__ = ["forest", "listing", "sweep", "use_style"]
+__all__ = ["forest", "listing", "opening", "sweep", "use_style"]

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdstudy.distill.conditions import CONDITIONS as REGISTERED
+from kdstudy.study.beds import TEACHER_SEED
 from kdstudy.study.measures import measure
-from kdstudy.study.recipes import TEACHER_SEED
 
 WIDTH = 7.6  # inches: the book's text width
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.color_palette("colorblind", 10)
@@ -73,7 +73,12 @@ SIGNS = {  # where an interval lies: told by the marker, not by a hue
     "below": Look("0.15", "X", "below zero"),
     "contains": Look(PALE, "D", "contains zero"),
 }
-VERDICTS = dict(zip(("supported", "contradicted", "undecided"), SIGNS.values()))
+VERDICTS = {  # of claims: the markers of `verdicts.SIGNS`, which a figure's note explains
+    "supported": Look("0.15", "o"),
+    "contradicted": Look("0.15", "X"),
+    "practically none": Look("0.15", "s"),
+    "undecided": Look("0.15", "D"),
+}
 MARKERS = "osD^vP"
 
 
@@ -91,8 +96,9 @@ def looks(conditions: Iterable[str]) -> dict[str, Look]:
 
 
 def condition_name(condition: object) -> object:
-    """What figures and tables call a condition; anything else as it is."""
-    return look(condition).name if condition in REGISTERED else condition
+    """What figures and tables call a condition, or a side "where:condition"; anything else as it is."""
+    where, colon, last = condition.rpartition(":") if isinstance(condition, str) else ("", "", condition)
+    return f"{where}{colon}{' ' * bool(colon)}{look(last).name}" if last in REGISTERED else condition
 
 
 def tau_looks(taus: Iterable[float]) -> dict[float, Look]:
@@ -202,8 +208,10 @@ def nothing(why: str) -> Figure:
 
 def facts(frame: pd.DataFrame) -> str:
     """What a figure rests on: data, student, n, device, and stale runs if any."""
-    groups = dict(iter(frame.groupby("dataset", sort=False)))
-    widths = ", ".join(f"{d} ({_students(g['hidden'])})" for d, g in groups.items())
+    groups, alike = dict(iter(frame.groupby("dataset", sort=False))), {}
+    for name, group in groups.items():
+        alike.setdefault(_students(group["hidden"]), []).append(name)
+    widths = " · ".join(f"{', '.join(names)} ({students})" for students, names in alike.items())
     n = [(g["seed"] % TEACHER_SEED).nunique() for g in groups.values()]  # a teacher is of its student's seed
     seeds = f"n = {', '.join(map(str, n if len(set(n)) > 1 else n[:1]))}"
     old = int(frame["stale"].sum())

@@ -20,6 +20,12 @@ def listing(frame: pd.DataFrame, digits: int = 4) -> Styler:
     )
 
 
+def points(value: float, low: float | None = None, high: float | None = None, digits: int = 1) -> str:
+    """A difference of fractions in points, with its interval if given: "+3.1 [+1.9, +4.3]"."""
+    first, *limits = (f"{100 * v:+.{digits}f}".replace("-", "−") for v in (value, low, high) if v is not None)
+    return f"{first} [{', '.join(limits)}]" if limits else first
+
+
 def in_order(values: Iterable[object]) -> list:
     """Each value once, in the order in which it first appears."""
     return list(dict.fromkeys(values))

@@ -161,7 +161,7 @@ def shifts(claim: Claim, experiment: Experiment) -> dict[tuple[int, ...], float]
     table = table[table["condition"].isin(claim.contrast)]
     table = table.assign(setting=[search.setting(r) for r in table["run"]])
     table = array_metrics.measured(table, claim.measure, experiment.tables)
-    mean = table.groupby(["condition", "setting"])[claim.measure].mean()
+    mean = table.groupby(["condition", "setting"], sort=False)[claim.measure].mean()
     ways = search.resamples(experiment.protocol.tuning)
     sides = {c: experiment.choices[c] for c in claim.contrast}
     moved = {w: {c: mean[c, s.instead[w]] - mean[c, s.setting] for c, s in sides.items()} for w in ways}

@@ -1,62 +1,136 @@
-"""Verdicts in words: sentences for a chapter, phrases for other pages, and every claim on one page as a table."""
+"""Verdicts in words: sentences for a chapter, phrases for other pages, and every claim on one page as a table.
 
-from collections.abc import Mapping, Sequence
+All take the rows of `claims.chapter` or `claims.board`; the rows that vote are one family (Holm 1979).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats as scipy_stats
 
 from kdstudy.stats import paired
-from kdstudy.study.claims import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED, Claim, load, overall
+from kdstudy.study import claims
+from kdstudy.study.claims import CONTRADICTED, IDENTITY, MIXED, NONE, SUPPORTED, UNDECIDED, Claim
 from kdstudy.study.measures import POINTS, measure
 
-SIGNS = {SUPPORTED: "●", CONTRADICTED: "✖", MIXED: "◐", UNDECIDED: "◆"}
-SHADES = {SUPPORTED: "info", CONTRADICTED: "danger", MIXED: "warning", UNDECIDED: "text-muted"}  # of the book's theme
+SIGNS = {SUPPORTED: "●", CONTRADICTED: "✖", NONE: "■", MIXED: "◐", UNDECIDED: "◆"}
+SHADES = {  # of the book's theme
+    SUPPORTED: "info", CONTRADICTED: "danger", NONE: "secondary", MIXED: "warning", UNDECIDED: "text-muted",
+}  # fmt: skip
+SAID = {SUPPORTED: "for", CONTRADICTED: "against", NONE: NONE, UNDECIDED: UNDECIDED}
+AT = {claims.OWN: "", "at_kd": "at KD's setting ", "at_hard": "at hard labels' setting "}
+MARKS = {
+    "holm": ("†", "undecided if all verdicts of the page are one family (Holm)"),
+    "edge": ("‡", "rests on a setting at an edge of its search"),
+    "search": ("§", "another verdict if settings had no uncertainty"),
+}
 LEVEL = 0.05
 NO_CLAIM = "No claim compares conditions among these runs."
 
 
+def marked(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with `holm`, their p adjusted over all that vote; `kept`, the verdict that this leaves; and `marks`.
+
+    A vote whose adjusted p is 0.05 or more is undecided; identities have no p and keep theirs.
+    """
+    votes, holm = rows["votes"].astype(bool), pd.Series(np.nan, rows.index)
+    tested = rows["p"].notna() & votes
+    holm[tested] = paired.holm(rows.loc[tested, "p"].astype(float))
+    kept = rows["verdict"].where(~(holm >= LEVEL), UNDECIDED)
+    found = {"holm": kept != rows["verdict"], "edge": rows["edge"].eq(True), "search": rows["search"].eq(True)}
+    marks = ["".join(MARKS[name][0] for name, each in found.items() if each[i]) for i in rows.index]
+    return rows.assign(holm=holm, kept=kept, marks=pd.Series(marks, rows.index, dtype=str))
+
+
+def legend(marks: str) -> str:
+    """What these marks say, one sentence."""
+    said = [f"{sign} {words}" for sign, words in MARKS.values() if sign in marks]
+    return f"{'; '.join(said)}." if said else ""
+
+
+def summary(group: pd.DataFrame) -> tuple[str, str]:
+    """A claim's verdict over the beds that vote, with its counts where mixed; and the marks that it carries.
+
+    The verdict rests on an edge if it would be another one without the beds whose settings lie there.
+    """
+    votes = group[group["votes"].astype(bool)]
+    given, firm = (claims.overall(list(votes[c])) for c in ("verdict", "kept"))
+    inside = claims.overall(list(votes.loc[~votes["edge"].eq(True), "verdict"]))
+    found = {"holm": firm != given, "edge": inside != given, "search": votes["search"].eq(True).any()}
+    counts = Counter(votes["verdict"])
+    told = ", ".join(f"{counts[v]} {word}" for v, word in SAID.items() if counts[v])
+    text = f"{given} ({told})" if given == MIXED else given if len(votes) else f"{UNDECIDED} (no bed votes)"
+    return text, "".join(MARKS[name][0] for name, holds in found.items() if holds)
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def unit(claim: Claim) -> str:
+    """The unit of a claim's effect: "points" for fractions shown as percent, else none."""
+    return POINTS if measure(claim.measure).percent else ""
+
+
+def number(value: float, claim: Claim, sign: str = "+") -> str:
+    """An effect in the claim's unit, with a true minus."""
+    digits = 1 if unit(claim) else 2
+    return f"{measure(claim.measure).scale * value:{sign}.{digits}f}".replace("-", "−")
+
+
+def interval(row: Mapping[str, object], claim: Claim) -> str:
+    """An effect with its interval and unit."""
+    middle, low, high = (number(row[name], claim) for name in ("effect", "low", "high"))
+    return f"{middle}{f' {unit(claim)}' if unit(claim) else ''} [{low}, {high}]"
+
+
+def _tested(row: Mapping[str, object], claim: Claim) -> str:
+    """An effect with all that a reader needs to judge it, and its verdict."""
+    p = "p < .001" if row["p"] < 0.001 else f"p = {row['p']:.3f}".replace("0.", ".")
+    seen = number(row["detectable"], claim, "")
+    rests = f"n = {row['n']}, {p}, smallest detectable {seen}"
+    return f"{AT[row['at']]}{interval(row, claim)} ({rests}): {row['verdict']}{row['marks']}"
+
+
+def _about(claim: Claim) -> str:
+    """What a claim's effect is in: of accuracy nothing need be said."""
+    return "" if claim.measure == "test_accuracy" else f", {measure(claim.measure).label}"
+
+
 def sentences(rows: pd.DataFrame) -> str:
-    """Markdown: each claim with its verdict, and the numbers it rests on."""
-    by_id, lines = {c.id: c for c in load()}, []
+    """Markdown: each claim with its verdict, below it a line for each bed, with the numbers that it rests on."""
+    if rows.empty:
+        return NO_CLAIM
+    rows, by_id, lines = marked(rows), {c.id: c for c in claims.load()}, []
     for key, group in rows.groupby("claim", sort=False):
-        claim = by_id[key]
-        lines.append(f"- **{claim.id}: {overall(list(group['verdict']))}.** {claim.statement} ({claim.source})")
-        if claim.rule == "identity":
-            row = group.iloc[0]
-            lines.append(f"    - largest error {row['effect']:.1e} over {row['n']} random cases")
+        claim, (verdict, marks) = by_id[key], summary(group)
+        lines.append(
+            f"- **{claim.id}: {verdict}{marks}.** {claim.statement} ({claim.kind}{_about(claim)}; {claim.source})"
+        )
+        if claim.kind == IDENTITY:
+            lines.append(f"    - largest error {group['effect'].iloc[0]:.1e} over {group['n'].iloc[0]} random cases")
             continue
-        for row in group.to_dict("records"):
-            i = paired.Interval(row["effect"], row["low"], row["high"], row["n"], row["p"])
-            lines.append(f"    - {row['dataset']}: {measure(claim.measure).label} {i}: {row['verdict']}")
-    return "\n".join(lines)
-
-
-def beside(rows: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
-    """Each claim judged on images: its verdict over the perceptrons' data sets and the convolutional networks'."""
-    known = {c.id: c for c in load()}
-    found = [
-        {
-            "claim": key,
-            "statement": known[key].statement,
-            "perceptrons": overall(list(rows.loc[rows["claim"] == key, "verdict"])),
-            "convolutional": overall(list(group["verdict"])),
-        }
-        for key, group in images.groupby("claim", sort=False)
-    ]
-    return pd.DataFrame(found, columns=["claim", "statement", "perceptrons", "convolutional"])
+        for bed, each in group.groupby("dataset", sort=False):
+            silent = "" if each["votes"].any() else " (does not vote)"
+            lines.append(f"    - {bed}{silent}: " + "; ".join(_tested(r, claim) for r in each.to_dict("records")))
+    return "\n".join(lines) + f"\n\n{legend(''.join(lines))}"
 
 
 def phrases(rows: pd.DataFrame) -> dict[str, str]:
-    """Each claim's verdict as "<id>" and its numbers as "<id>-numbers"."""
-    found = {}
-    for key, group in rows.groupby("claim", sort=False):
-        parts = [
-            f"{r['dataset']} {r['effect']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]" for r in group.to_dict("records")
-        ]
-        if group["low"].isna().all():
-            parts = [f"largest error {group['effect'].iloc[0]:.1e}"]
-        found |= {key: overall(list(group["verdict"])), f"{key}-numbers": "; ".join(parts)}
+    """Of each claim: its verdict as "<id>", the numbers of its votes as "<id>-numbers", from the least to the greatest
+    as "<id>-range".
+    """
+    found, by_id = {}, {c.id: c for c in claims.load()}
+    for key, group in marked(rows).groupby("claim", sort=False):
+        claim, votes = by_id[key], group[group["votes"].astype(bool)]
+        if claim.kind == IDENTITY:
+            numbers = extent = f"largest error {group['effect'].iloc[0]:.1e}"
+        else:
+            numbers = "; ".join(f"{r['dataset']} {interval(r, claim)}" for r in votes.to_dict("records"))
+            ends = (votes["effect"].min(), votes["effect"].max())
+            extent = " to ".join(dict.fromkeys(number(e, claim) for e in ends)) if len(votes) else ""
+        found |= {key: "".join(summary(group)), f"{key}-numbers": numbers or "no bed votes",
+                  f"{key}-range": extent or "unknown"}  # fmt: skip
     return found
 
 
@@ -73,90 +147,35 @@ def glue(rows: pd.DataFrame, more: Mapping[str, str] | None = None) -> None:
 # ---------------------------------------------------------------- every claim on one page
 
 
-def unit(claim: Claim) -> str:
-    """The unit of a claim's effect: "points" for fractions shown as percent, else none."""
-    return POINTS if measure(claim.measure).percent else ""
-
-
-def p_values(rows: pd.DataFrame) -> np.ndarray:
-    """Two-sided p of each row against its claim's margin, unadjusted; NaN for identities.
-
-    The standard error is that of the row's own interval, half = t(1 - 0.05 / (2 family), n - 1) x error with the
-    claim's number of rows as family: p x family < 0.05 if and only if the row has a verdict.
-    """
-    known, family = {c.id: c for c in load()}, rows.groupby("claim")["claim"].transform("size")
-    found = []
-    for row, m in zip(rows.to_dict("records"), family):
-        claim, half, freedom = known[row["claim"]], row["high"] - row["effect"], max(row["n"] - 1, 1)
-        away = abs(claim.direction * row["effect"] - claim.margin)
-        if np.isnan(half) or claim.rule == "identity":
-            found.append(np.nan)
-        elif half == 0:
-            found.append(float(away == 0))
-        else:
-            t = away / half * scipy_stats.t.ppf(1 - LEVEL / (2 * m), freedom)
-            found.append(2 * float(scipy_stats.t.sf(t, freedom)) if np.isfinite(half) else 1.0)
-    return np.array(found)
-
-
-def holm_adjusted(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with `holm`, their p adjusted over all rows of the page, and `kept`, the verdict that this leaves.
-
-    A verdict whose adjusted p is 0.05 or more is undecided; identities have no p and keep theirs. Holm 1979.
-    """
-    p = pd.Series(p_values(rows), rows.index)
-    holm = pd.Series(np.nan, rows.index)
-    holm[p.notna()] = paired.holm(p.dropna())
-    return rows.assign(holm=holm, kept=rows["verdict"].where((holm < LEVEL) | p.isna(), UNDECIDED))
-
-
-def by_claim(rows: pd.DataFrame, column: str = "verdict") -> dict[str, str]:
-    """Each claim's verdict over its data sets."""
-    return {key: overall(list(group[column])) for key, group in rows.groupby("claim", sort=False)}
+def tallied(rows: pd.DataFrame, column: str = "verdict") -> str:
+    """How many claims have which verdict, identities apart."""
+    found = Counter(claims.by_claim(rows[rows["dataset"] != IDENTITY], column).values())
+    return ", ".join(f"**{found[v]} {v}**" for v in SIGNS)
 
 
 def claims_summary(rows: pd.DataFrame) -> str:
-    """Markdown: how many claims have which verdict, and how many would if all rows were one family."""
+    """Markdown: how many claims have which verdict, and how many would if all votes were one family."""
     if rows.empty:
         return NO_CLAIM
-    rows, first = holm_adjusted(rows), by_claim(rows)
-    counts = ", ".join(f"**{list(first.values()).count(v)} {v}**" for v in SIGNS)
+    rows = marked(rows)
     tested = rows[rows["holm"].notna()]
-    decided, kept = (int((tested[c] != UNDECIDED).sum()) for c in ("verdict", "kept"))
-    other = {k: v for k, v in by_claim(rows, "kept").items() if v != first[k]}
+    first, firm = claims.by_claim(rows), claims.by_claim(rows, "kept")
+    other = {k: v for k, v in firm.items() if v != first[k]}
     changed = [f"{v} would be {', '.join(k for k in other if other[k] == v)}" for v in SIGNS if v in other.values()]
+    decided, kept = (int((tested[c] != UNDECIDED).sum()) for c in ("verdict", "kept"))
+    identities = rows[rows["dataset"] == IDENTITY]
     return (
-        f"Of {len(first)} claims: {counts}. They rest on {len(tested)} intervals, one for each claim and data set, of "
-        f"which {decided} decide. With all of them as one family (Holm), {kept} still do, and "
-        f"{len(other) or 'no'} claim{'s' * (len(other) > 1)} would have another verdict"
+        f"Of {len(first) - len(identities)} claims: {tallied(rows)}. They rest on {len(tested)} votes, one for each "
+        f"claim and admitted bed, of which {decided} decide. With all votes as one family (Holm), {kept} still do, and "
+        f"{len(other) or 'no'} claim{'s' * (len(other) != 1)} would have another verdict"
         + (f": {'; '.join(changed)}." if changed else ".")
+        + f" {len(identities)} identities are counted with none."
     )
 
 
-def _gain(table: pd.DataFrame) -> str:
-    """KD minus hard labels in points of test accuracy on each data set; the intervals hold together."""
-    both = table[table["condition"].isin(["kd", "hard"])]
-    found = paired.differences(paired.tuned(both), "kd", "hard", "test_accuracy", ["dataset"])
-    cells = [
-        f"{r['dataset']} {100 * r['difference']:+.1f} [{100 * r['low']:+.1f}, {100 * r['high']:+.1f}]"
-        for r in found.to_dict("records")
-    ]
-    return "; ".join(cells).replace("-", "−") or "KD and hard labels are not both among the runs"
-
-
-def kd_gains(table: pd.DataFrame, decayed: pd.DataFrame) -> dict[str, str]:
-    """KD's gain over hard labels at their best weight decay, at the smallest one, and of KD with a weight decay too.
-
-    In points of test accuracy. `decayed` holds KD with every weight decay that hard labels search.
-    """
-    lightest = table[table["weight_decay"] == table["weight_decay"].min()]
-    both = pd.concat([table[table["condition"] == "hard"], decayed])
-    return {"kd-gain": _gain(table), "kd-gain-untuned": _gain(lightest), "kd-gain-decayed": _gain(both)}
-
-
 def by_level(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many claims of each level have which verdict."""
-    known, found = {c.id: c.level for c in load()}, by_claim(rows)
+    """How many claims of each level have which verdict; identities are not counted."""
+    known, found = {c.id: c.level for c in claims.load()}, claims.by_claim(rows[rows["dataset"] != IDENTITY])
     frame = pd.DataFrame({"level": [known[k] for k in found], "verdict": list(found.values())})
     table = pd.crosstab(frame["level"], frame["verdict"]).reindex(columns=list(SIGNS), fill_value=0)
     return table.loc[list(dict.fromkeys(frame["level"]))].rename_axis(columns=None)
@@ -167,43 +186,44 @@ def _coloured(verdict: str, text: str) -> str:
     return f'<span style="white-space:nowrap;color:var(--pst-color-{SHADES[verdict]})">{text}</span>'
 
 
-def _cell(row: Mapping[str, object], claim: Claim) -> str:
-    """The verdict and effect of a claim on one data set; in brackets if one family of all rows would not decide it."""
-    sign = SIGNS[row["verdict"]]
-    if row["kept"] != row["verdict"]:
-        sign = f"({sign})"
-    value = f"{100 * row['effect']:+.1f}" if unit(claim) else f"{row['effect']:+.2f}"
-    return _coloured(row["verdict"], f"{sign} {value}".replace("-", "−"))
-
-
 def escaped(text: str) -> str:
     """Text that Markdown leaves as it is, in a table too."""
     return "".join(f"\\{c}" if c in "|*_$<[`" else c for c in text)
 
 
+def _cell(row: Mapping[str, object], claim: Claim) -> str:
+    """The verdict and effect of a claim on one bed; in brackets if the bed does not vote."""
+    text = f"{SIGNS[row['verdict']]} {number(row['effect'], claim)}{row['marks']}"
+    return _coloured(row["verdict"], text if row["votes"] else f"({text})")
+
+
 def _row(claim: Claim, rows: pd.DataFrame, names: Sequence[str]) -> str:
     """One claim as a row of the table."""
-    verdict, cells = overall(list(rows["verdict"])), dict.fromkeys(names, "–")
-    if claim.rule == "identity":
+    cells, (text, marks) = dict.fromkeys(names, "–"), summary(rows)
+    if claim.kind == IDENTITY:
         about = f"identity, largest error {rows['effect'].iloc[0]:.1e}"
     else:
-        cells |= {r["dataset"]: _cell(r, claim) for r in rows.to_dict("records")}
-        per = f" per unit of {claim.over}" if claim.over else ""
-        about = ", ".join(filter(None, (measure(claim.measure).label, unit(claim) + per)))
+        first = rows[rows["at"] == claims.places(claim)[0]]
+        cells |= {r["dataset"]: _cell(r, claim) for r in first.to_dict("records")}
+        about = ", ".join(filter(None, (claim.kind, measure(claim.measure).label, unit(claim))))
+    verdict = claims.overall(list(rows.loc[rows["votes"].astype(bool), "verdict"]))
     source = f'<span style="font-size:0.85em;opacity:0.85">{escaped(claim.source)}; {about}</span>'
     statement = f"{escaped(claim.statement)}<br>{source}"
     wide = f'<span style="display:inline-block;min-width:15rem;white-space:normal">{statement}</span>'
-    linked = f"[{claim.id}]({claim.chapter}.ipynb)<br>{_coloured(verdict, f'{SIGNS[verdict]} {verdict}')}"
+    linked = f"[{claim.id}]({claim.chapter}.ipynb)<br>{_coloured(verdict, f'{SIGNS[verdict]} {text}{marks}')}"
     return " | ".join(("", linked, wide, *cells.values(), "")).strip()
 
 
-def claims_table(rows: pd.DataFrame) -> str:
-    """Markdown: one row for each claim that was judged, linked to its chapter, with its verdict on each data set."""
+def claims_table(rows: pd.DataFrame, kinds: Iterable[str] = claims.KINDS) -> str:
+    """Markdown: one row for each claim of these kinds, linked to its chapter, with its verdict on each bed."""
     if rows.empty:
         return NO_CLAIM
-    rows = holm_adjusted(rows)
-    names = [d for d in dict.fromkeys(rows["dataset"]) if d != "identity"]
+    rows = marked(rows)
+    known = [c for c in claims.load() if c.kind in tuple(kinds) and c.id in set(rows["claim"])]
+    shown = rows[rows["claim"].isin([c.id for c in known])]
+    names = [d for d in dict.fromkeys(shown["dataset"]) if d != IDENTITY]
     head = ["claim", "statement", *map(escaped, names)]
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-    groups = dict(list(rows.groupby("claim")))
-    return "\n".join(lines + [_row(c, groups[c.id], names) for c in load() if c.id in groups])
+    groups = dict(list(shown.groupby("claim")))
+    lines += [_row(c, groups[c.id], names) for c in known]
+    return "\n".join(lines) + f"\n\n{legend(''.join(lines))}"

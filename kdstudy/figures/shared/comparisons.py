@@ -7,12 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdstudy.figures.primitives import band, dots, lines, value_axis
-from kdstudy.figures.style import VERDICTS, Look, look, nothing
+from kdstudy.figures.style import PALE, VERDICTS, Look, condition_name, look, nothing
 from kdstudy.figures.tables import in_order
 from kdstudy.stats import paired
-from kdstudy.study import claims
+from kdstudy.study import claims, verdicts
+from kdstudy.study.claims import Claim
+from kdstudy.study.experiment import Study
 
-JUDGED = "bars: 95 % paired t intervals, jointly over data sets · ● supported, ✖ contradicted, ◆ undecided"
+BESIDE = "at_hard"  # the setting at which an effect is shown and gives no verdict
+JUDGED = "bars: 95 % intervals, shaded: too small to count"
 
 
 def sweep(frame: pd.DataFrame, x: str, measure: str, alpha: float | None = None) -> Figure:
@@ -34,21 +37,41 @@ def sweep(frame: pd.DataFrame, x: str, measure: str, alpha: float | None = None)
 
 
 def verdict_look(row: Mapping[str, object]) -> Look:
-    """How a claim's effect is drawn."""
-    return VERDICTS[row["verdict"]]
+    """How a claim's effect is drawn: hollow if it does not vote, pale at the settings that only stand beside."""
+    how = VERDICTS[row["verdict"]]._replace(filled=bool(row["votes"]))
+    return how._replace(colour=PALE) if row["at"] == BESIDE else how
 
 
-def forest(rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame] | pd.DataFrame, wide: int = 3) -> Figure:
-    """Paired effects of claims of one measure: a panel a claim, a row a data set, 0 marked."""
+def forest(rows: pd.DataFrame, study: Study, wide: int = 3) -> Figure:
+    """Effects of claims: a panel a claim with its margin shaded, a row a bed with its marks, below each other where an
+    effect is shown at two settings.
+    """
+    rows = verdicts.marked(rows[rows["dataset"] != claims.IDENTITY]) if len(rows) else rows
     if rows.empty:
         return nothing("no claim compares conditions among the runs")
-    tables = {"study": tables} if isinstance(tables, pd.DataFrame) else tables
     by_claim, known = in_order(rows["claim"]), {c.id: c for c in claims.load()}
-    compared = pd.concat([claims.compared(known[k], tables) for k in by_claim]).drop_duplicates("key")
+    beds, sides = in_order(rows["dataset"]), {c for k in by_claim for c in known[k].contrast}
+    runs, both = study.tables["practical"], bool((rows["at"] == BESIDE).any())
 
-    def measured(ax: Axes, claim: str) -> None:
+    def judged(ax: Axes, claim: str) -> None:
+        ax.set_title(_titled(known[claim]), fontsize=8)
         difference = "" if len(known[claim].contrast) == 1 else "difference in"
         value_axis(ax, known[claim].measure, difference, "x")
+        ax.axvspan(-known[claim].margin, known[claim].margin, color="0.9", zorder=0)
+        for row in rows[(rows["claim"] == claim) & (rows["marks"] != "")].to_dict("records"):
+            y = beds.index(row["dataset"]) + (0.15 if row["at"] == BESIDE else -0.15) * both
+            ax.annotate(row["marks"], (row["effect"], y), (3, 1), textcoords="offset points", fontsize=8)
 
-    return dots(rows, compared, "dataset", verdict_look, panel="claim", wide=min(wide, len(by_claim)), sharex=True,
-                decorate=measured, note=JUDGED)  # fmt: skip
+    shown = "".join(verdicts.SIGNS[v] + f" {v}, " for v in VERDICTS) + "hollow: does not vote"
+    shown += " · dark: at KD's setting, pale: at hard labels'" * both
+    marks = verdicts.legend("".join(rows["marks"])).removesuffix(".").replace("; ", " · ")
+    note = f"{JUDGED} · {shown}" + (f" · {marks}" if marks else "")
+    compared = runs[runs["condition"].isin(sides) & runs["dataset"].isin(beds)]
+    return dots(rows.assign(beside=rows["at"] == BESIDE), compared, "dataset", verdict_look, panel="claim",
+                side_by_side="beside", wide=min(wide, len(by_claim)), decorate=judged, note=note)  # fmt: skip
+
+
+def _titled(claim: Claim) -> str:
+    """A claim's id, and its contrast in words where it is a difference of two sides."""
+    sides = {w: condition_name(c) for c, w in claim.contrast.items()}
+    return f"{claim.id}\n{sides[1]} − {sides[-1]}" if sorted(claim.contrast.values()) == [-1, 1] else claim.id
