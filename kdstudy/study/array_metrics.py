@@ -1,7 +1,7 @@
 """Measures computed from what runs left: how a student sees classes, and which examples it was told to weigh.
 
-A derived measure is a function (table, the chapter's tables by part) -> one value for each run of the
-table. Claims and chapters name it like any other measure.
+A derived measure is a function (a table of a `Study`, all its tables by part) -> one value for each run of the table.
+Claims and chapters name it like any other measure.
 """
 
 import json
@@ -17,17 +17,14 @@ from kdstudy.core.spec import Data, pairs
 from kdstudy.data import registry, transforms
 from kdstudy.engine import ask, teacher_statistics
 from kdstudy.stats import mantel, paired
+from kdstudy.store.published import Classes
+from kdstudy.study.beds import TEACHER_SEED
 from kdstudy.train import probe
 
 Tables = Mapping[str, pd.DataFrame]
 Derive = Callable[[pd.DataFrame, Tables], pd.Series]
 DERIVED: Registry[Derive] = Registry("derived measure", in_workers=False)
-derive = DERIVED.register  # needs=...: the part that a measure reads besides the table's own
-
-
-def needed(measure: str, own: str) -> str:
-    """The part, besides its `own` table, that a measure is computed from; its own if it needs no other."""
-    return getattr(DERIVED.get(measure), "needs", own)
+derive = DERIVED.register
 
 
 def measured(frame: pd.DataFrame, measure: str, tables: Tables) -> pd.DataFrame:
@@ -55,28 +52,33 @@ def geometry(frame: pd.DataFrame, which: int = 0) -> dict[str, Float[np.ndarray,
     return {key: both[which].astype(float) for key, both in ask.arrays(frame, "similarity").items()}
 
 
-def teacher_keys(frame: pd.DataFrame) -> pd.Series:
-    """The key of the teacher of each run's seed, for conditions that listen to none too; NaN where it is unknown."""
-    heard = frame[(frame["teacher"] != "") & (frame["condition"] != "random_teacher")]
-    known = heard.groupby(["dataset", "options", "seed"])["teacher"].first()
-    return pd.Series([known.get(k) for k in zip(frame["dataset"], frame["options"], frame["seed"])], frame.index)
+def teacher_keys(frame: pd.DataFrame, tables: Tables) -> pd.Series:
+    """The key of the teacher that each run hears; of those that hear none, of the one that `kd` of its seed hears.
+
+    None where the part "teachers" does not have it.
+    """
+    every = tables["teachers"]
+    kd = every[every["condition"] == "kd"]
+    of_kd = dict(zip(zip(kd["dataset"], kd["seed"] % TEACHER_SEED), kd["key"]))
+    known, own = {*every["key"]}, zip(frame["teacher"], frame["dataset"], frame["seed"])
+    return pd.Series([t if t in known else of_kd.get((d, s)) for t, d, s in own], frame.index, dtype=object)
 
 
 def _alike(frame: pd.DataFrame, tables: Tables, which: int) -> pd.Series:
-    """Rank correlation of each run's class similarities with those of its seed's teacher."""
-    named = teacher_keys(frame)
-    own = geometry(frame, which) | geometry(tables["teachers"], which)
+    """Rank correlation of each run's class similarities with its teacher's; NaN where it is not defined."""
+    named, teachers = teacher_keys(frame, tables), tables["teachers"].drop_duplicates("key")
+    own = geometry(frame, which) | geometry(teachers[teachers["key"].isin(named)], which)
     pairs = zip(frame["key"], named)
     return pd.Series([_rank(own[k], own[t]) if t in own else np.nan for k, t in pairs], frame.index)
 
 
-@derive(needs="teachers")
+@derive
 def geometry_teacher(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation, over pairs of classes, of the logit layer's cosine similarities in student and teacher."""
     return _alike(frame, tables, 0)
 
 
-@derive(needs="teachers")
+@derive
 def means_teacher(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """The same of the class means of the logits."""
     return _alike(frame, tables, 1)
@@ -85,14 +87,17 @@ def means_teacher(frame: pd.DataFrame, tables: Tables) -> pd.Series:
 @derive
 def geometry_superclass(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation of the logit layer's class similarities with the super-class blocks (1 within, 0 across)."""
-    own, found = geometry(frame), {}
-    for name in frame["dataset"].unique():
-        groups = ask.classes(name, frame).superclass
-        found[name] = None if groups is None else mantel.upper(mantel.blocks(np.array(groups)))
-    return pd.Series(
-        [np.nan if found[d] is None else _rank(own[k], found[d]) for k, d in zip(frame["key"], frame["dataset"])],
-        frame.index,
-    )
+    own, blocks = geometry(frame), {}
+    for bed, group in frame.groupby("dataset"):
+        groups = classes(group).superclass
+        blocks[bed] = np.zeros(0) if groups is None else mantel.upper(mantel.blocks(np.array(groups)))
+    pairs = zip(frame["key"], frame["dataset"])
+    return pd.Series([_rank(own[k], blocks[d]) if blocks[d].size else np.nan for k, d in pairs], frame.index)
+
+
+def classes(frame: pd.DataFrame) -> Classes:
+    """Names and super-classes of the classes of one bed's runs."""
+    return ask.classes(frame["run"].iloc[0].data.label, frame)
 
 
 def crossfitted(folds: pd.DataFrame) -> dict[str, Float[np.ndarray, " N"]]:
