@@ -132,12 +132,17 @@ def overall(verdicts: Sequence[str]) -> str:
 # ---------------------------------------------------------------- effects on one bed
 
 
-def effect(claim: Claim, table: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> headline.Estimate:
-    """The claim's contrast of one bed's table: over seeds, of accuracy over test examples too."""
+def effect(claim: Claim, table: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> headline.Estimate | None:
+    """The claim's contrast of one bed's table: over seeds, of accuracy over test examples too.
+
+    None where a side has no such measure, as no likeness to super-classes where there are none.
+    """
     frame = table[table["condition"].isin(claim.contrast)]
     if claim.measure != "test_accuracy":
-        return headline.over_seeds(paired.contrast(array_metrics.measured(frame, claim.measure, tables), claim.contrast,
-                                                   claim.measure).to_numpy())  # fmt: skip
+        frame = array_metrics.measured(frame, claim.measure, tables)
+        if {*claim.contrast} - {*frame["condition"]}:
+            return None
+        return headline.over_seeds(paired.contrast(frame, claim.contrast, claim.measure).to_numpy())
     return headline.over_seeds_and_examples(correctness(claim.contrast, frame))
 
 
@@ -168,9 +173,17 @@ def shifts(claim: Claim, experiment: Experiment) -> dict[tuple[int, ...], float]
     return {w: float(sum(claim.contrast[c] * d for c, d in each.items())) for w, each in moved.items()}
 
 
-def _row(claim: Claim, experiment: Experiment, at: str) -> dict[str, object]:
+def _rows_on(claim: Claim, study: Study, places: Iterable[str]) -> pd.DataFrame:
+    """A row for each bed that has the claim's sides and their measure, and each setting."""
+    able = [e for e in study.experiments if {*claim.contrast} <= e.choices.keys()]
+    rows = [row for e in able for at in places if (row := _row(claim, e, at))]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _row(claim: Claim, experiment: Experiment, at: str) -> dict[str, object] | None:
     part = claim.part or ("practical" if at == OWN else at)
-    found = effect(claim, experiment.tables[part], experiment.tables)
+    if (found := effect(claim, experiment.tables[part], experiment.tables)) is None:
+        return None
     bare = verdict(claim, found)
     if part == "practical":
         found = headline.with_search(found, shifts(claim, experiment), search.resamples(experiment.protocol.tuning))
@@ -188,8 +201,7 @@ def described(
     """A contrast that nothing was claimed of, estimated as a claim's: a row for each bed that has its sides."""
     claim = Claim("", "", "", PRACTICAL, "", "", contrast=contrast, measure=measure)
     at = OWN if part == "practical" else part
-    rows = [_row(claim, e, at) for e in study.experiments if {*contrast} <= e.choices.keys()]
-    return pd.DataFrame(rows, columns=COLUMNS).drop(columns=["claim", "verdict", "search", "votes"])
+    return _rows_on(claim, study, [at]).drop(columns=["claim", "verdict", "search", "votes"])
 
 
 def places(claim: Claim) -> tuple[str, ...]:
@@ -204,8 +216,7 @@ def judge(claim: Claim, study: Study, voters: Iterable[str]) -> pd.DataFrame:
         holds = SUPPORTED if found.holds else CONTRADICTED
         row = {"claim": claim.id, "dataset": IDENTITY, "effect": found.error, "n": found.n, "verdict": holds, "votes": True}
         return pd.DataFrame([row], columns=COLUMNS)
-    rows = [_row(claim, e, at) for e in study.experiments if {*claim.contrast} <= e.choices.keys() for at in places(claim)]
-    frame = pd.DataFrame(rows, columns=COLUMNS)
+    frame = _rows_on(claim, study, places(claim))
     return frame.assign(votes=frame["dataset"].isin(voters) & (frame["at"] == places(claim)[0]))
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from kdstudy.figures import primitives
 from kdstudy.figures.style import Look, condition_name, look
 from kdstudy.study import admission, claims
-from kdstudy.study.experiment import AT, BASELINE, Study
+from kdstudy.study.experiment import BASELINE, Study
 from kdstudy.study.plans.levels import several
 
 PARTS = {"practical": "each at its own choice", "at_kd": "at KD's setting", "at_hard": "at hard labels' setting"}
@@ -50,8 +50,10 @@ def gains(
     note = f"minus {condition_name(control)} · {what if len(parts) > 1 else PARTS[parts[0]]} · bars: 95 % intervals, "
     note += "each on its own, over seeds" + (" and test examples" if measure == "test_accuracy" else "")
     note += " · hollow: the bed is not admitted"
-    return primitives.dots(rows, used, "condition", how, measure=measure, wide=wide, side_by_side="part",
-                           why=f"no bed has {condition_name(control)} and one of these conditions", note=note)  # fmt: skip
+    why = f"no bed has {condition_name(control)} and one of these conditions"
+    return primitives.dots(
+        rows, used, "condition", how, measure=measure, wide=wide, side_by_side="part", why=why, note=note
+    )
 
 
 def _paler(colour: object) -> tuple[float, ...]:

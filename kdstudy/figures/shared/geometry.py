@@ -1,6 +1,6 @@
-"""How classes look to teachers and students: class similarities as heat maps, tested, and within super-classes."""
+"""How classes look to teachers and students: class similarities as heat maps, classes in order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,32 +10,20 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from kdstudy.engine import ask
 from kdstudy.figures.primitives import LIKENESS, colour_bar, heat, strongest
 from kdstudy.figures.style import condition_name, finish, nothing, panels
 from kdstudy.figures.tables import in_order
 from kdstudy.stats import mantel
+from kdstudy.store.published import Classes
 from kdstudy.study import array_metrics
+from kdstudy.study.experiment import TEACHER, TREATMENT, Experiment
 
-Tables = Mapping[str, pd.DataFrame]
-
-TEACHER = "teacher"
 SHOWN = ("hard", "label_smoothing_matched", "kd_sim", "class_matched", "kd")
 ROOM = 16  # labels beside one heat map
-WORK = 20_000_000  # pairs of classes permuted in one Mantel test, at most
-
-
-def with_teachers(best: pd.DataFrame, tables: Tables, name: str) -> pd.DataFrame:
-    """The students of one data set and their teachers, those as condition "teacher"."""
-    students, teachers = best[best["dataset"] == name], tables["teachers"]
-    if not len(teachers):
-        return students
-    own = teachers[teachers["key"].isin(array_metrics.teacher_keys(students).dropna())]
-    return pd.concat([own.assign(condition=TEACHER), students])
 
 
 def similarities(frame: pd.DataFrame, which: int = 0) -> dict[str, Float[np.ndarray, "C C"]]:
-    """Class similarities of each condition of one data set, averaged over seeds: of rows (0), of class means (1)."""
+    """Class similarities of each condition of one bed, averaged over seeds: of rows (0), of class means (1)."""
     each = array_metrics.geometry(frame, which)
     groups = frame.groupby("condition", sort=False)["key"]
     return {c: mantel.square(np.mean([each[k] for k in keys], axis=0)) for c, keys in groups}
@@ -49,27 +37,25 @@ def class_order(similarity: Float[np.ndarray, "C C"], superclass: Sequence[int] 
     return leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=len(distance) <= 300))
 
 
-def heatmaps(best: pd.DataFrame, tables: Tables, name: str, which: int = 0) -> Figure:
-    """Class similarities of one data set: its teachers and the students of `SHOWN`, averaged over seeds."""
-    frame = with_teachers(best, tables, name)
-    frame = frame[frame["condition"].isin([TEACHER, *SHOWN])]
-    if frame.empty:
-        return nothing(f"none of the conditions shown is among the runs of {name}")
-    every, known = similarities(frame, which), ask.classes(name, frame)
+def heatmaps(experiment: Experiment, part: str = "at_kd") -> Figure:
+    """Class similarities of one bed: KD's teachers and the students of `SHOWN` in a part, averaged over seeds."""
+    students, teachers = (experiment.tables[name] for name in (part, "teachers"))
+    frame = students[students["condition"].isin(SHOWN)]
+    heard = teachers[teachers["condition"] == TREATMENT].assign(condition=TEACHER)
+    every, known = similarities(pd.concat([heard, frame])), array_metrics.classes(frame)
     if len(known.names) < 3:
-        return nothing(f"{name} has {len(known.names)} classes, hence one pair: there is no structure to see")
+        return nothing(f"{experiment.name}: {len(known.names)} classes are one pair, there is no structure to see")
     kinds = [c for c in (TEACHER, *SHOWN) if c in every]
-    at = class_order(every[kinds[0]], known.superclass)
+    at = class_order(every[TEACHER], known.superclass)
     top = strongest(np.concatenate([mantel.upper(every[c]) for c in kinds]), 0.99, least=0.05)
     figure, axes = panels([condition_name(c) for c in kinds], height=2.35, wide=3)
     for i, (c, ax) in enumerate(zip(kinds, axes.values())):
         image = heat(ax, pd.DataFrame(every[c][np.ix_(at, at)]), top, colours=LIKENESS, ticks=False)
         ax.set_aspect("equal")
         name_classes(ax, known, at, named=i % 3 == 0)
-    kept = frame[frame["condition"] != TEACHER]
-    sorted_by = "super-class" if known.superclass is not None else f"clustering of the {kinds[0]}'s"
-    note = f"means over seeds · classes by {sorted_by} · each student at its setting best on validation"
-    return colour_bar(finish(figure, kept if len(kept) else frame, note), image, "cosine similarity of two classes")
+    sorted_by = "super-class" if known.superclass is not None else "clustering of the teacher's"
+    note = f"means over seeds · classes by {sorted_by} · every student at KD's setting"
+    return colour_bar(finish(figure, frame, note), image, "cosine similarity of two classes")
 
 
 def superclass_edges(ax: Axes, groups: Integer[np.ndarray, " C"]) -> Float[np.ndarray, " E"]:
@@ -81,7 +67,7 @@ def superclass_edges(ax: Axes, groups: Integer[np.ndarray, " C"]) -> Float[np.nd
     return edges
 
 
-def name_classes(ax: Axes, known: ask.Classes, at: Integer[np.ndarray, " C"], named: bool) -> None:
+def name_classes(ax: Axes, known: Classes, at: Integer[np.ndarray, " C"], named: bool) -> None:
     """Boundaries of the super-classes; names of classes, or else of super-classes, where there is room for them."""
     places, names = np.arange(len(at)), [known.names[k] for k in at]
     if known.superclass is not None:
@@ -93,52 +79,3 @@ def name_classes(ax: Axes, known: ask.Classes, at: Integer[np.ndarray, " C"], na
     shown = named and len(names) <= ROOM
     short = [n.replace("_", " ") if len(n) <= 20 else n[:19].replace("_", " ") + "…" for n in names]
     ax.set_yticks(places if shown else [], short if shown else [], fontsize=7)
-
-
-def mantel_table(best: pd.DataFrame, tables: Tables, permutations: int = 999) -> pd.DataFrame:
-    """Mantel tests of every student's logit layer against its teacher's and, teachers too, against the super-classes.
-
-    Medians over seeds of rank correlation and p. With very many classes there are fewer permutations.
-    """
-    rows = []
-    for name in in_order(best["dataset"]):
-        frame, groups = with_teachers(best, tables, name), ask.classes(name, best).superclass
-        each = {k: mantel.square(v) for k, v in array_metrics.geometry(frame).items()}
-        teacher = dict(zip(frame["key"], array_metrics.teacher_keys(frame)))
-        blocks = None if groups is None else mantel.blocks(np.array(groups))
-        for condition, keys in frame.groupby("condition", sort=False)["key"]:
-            other = {"teacher": {k: each.get(teacher[k]) if condition != TEACHER else None for k in keys},
-                     "siblings": dict.fromkeys(keys, blocks)}  # fmt: skip
-            found = [_medians(what, [(b, each[k]) for k, b in both.items() if b is not None], permutations)
-                     for what, both in other.items()]  # fmt: skip
-            if any(found):
-                rows.append({"dataset": name, "condition": condition} | found[0] | found[1])
-    columns = ["dataset", "condition", *(f"{v}, {w}" for w in ("teacher", "siblings") for v in "rp")]
-    return pd.DataFrame(rows, columns=[*columns, "n", "permutations"]).dropna(axis=1, how="all")
-
-
-def _medians(what: str, pairs: Sequence[tuple], permutations: int) -> dict[str, float | int]:
-    """Median correlation and p of Mantel tests of pairs of matrices; nothing if none can be compared."""
-    able = [(a, b) for a, b in pairs if mantel.comparable(a, b)]
-    if not able:
-        return {}
-    size = mantel.upper(able[0][0]).size
-    tests = [mantel.mantel(a, b, max(99, min(permutations, WORK // size))) for a, b in able]
-    middle = {f"r, {what}": np.median([t.correlation for t in tests]), f"p, {what}": np.median([t.p for t in tests])}
-    return middle | {"n": len(tests), "permutations": tests[0].permutations}
-
-
-def siblings(best: pd.DataFrame, tables: Tables) -> pd.DataFrame:
-    """Mean cosine similarity of classes within and across super-classes, of rows and of class means, by condition."""
-    rows = []
-    for name in in_order(best["dataset"]):
-        if (groups := ask.classes(name, best).superclass) is None:
-            continue
-        same = mantel.upper(mantel.blocks(np.array(groups))) == 1
-        frame = with_teachers(best, tables, name)
-        seen = {"rows": similarities(frame), "means": similarities(frame, 1)}
-        for c in seen["rows"]:
-            cells = {f"{what} {side}": float(mantel.upper(m[c])[chosen].mean()) if chosen.any() else np.nan
-                     for what, m in seen.items() for side, chosen in (("within", same), ("across", ~same))}  # fmt: skip
-            rows.append({"dataset": name, "condition": c} | cells | {"n": int((frame["condition"] == c).sum())})
-    return pd.DataFrame(rows)
