@@ -1,105 +1,64 @@
-"""The temperature chapter: what each level gives along τ, who fails at the hot end, what a search hides."""
+"""The temperature chapter: what KD gains at each temperature, by the width of students, and what a fixed one costs."""
 
-from collections.abc import Sequence
+import re
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdstudy.figures.primitives import lines
-from kdstudy.figures.shared.effects import effect_lines, level_effects
-from kdstudy.figures.style import ramp
-from kdstudy.figures.tables import complete, in_order, with_hard
-from kdstudy.stats import factorial, paired
-from kdstudy.study import theory
+from kdstudy.figures.shared.series import Pairs, differences, series
+from kdstudy.figures.style import Look, ramp
+from kdstudy.study import claims
+from kdstudy.study.experiment import BASELINE, TREATMENT, Experiment, Study
 
-SHOWN = ("label_smoothing_matched", "class_matched", "kd_pt", "kd")
-HALF = 0.005  # half a point of accuracy
+FIXED = re.compile(r"(?P<units>\d+ units )?τ (?P<tau>\S+):kd")
+WHY = "no bed has KD at a fixed temperature"
 
 
-def gain_shares(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """`factorial.shares` of test accuracy at each temperature; the intervals of a data set hold together."""
-    frame, rows = with_hard(table, alpha), []
-    taus = sorted(frame["tau"].unique())
-    for tau, group in frame.groupby("tau"):
-        whole = complete(group, in_order(factorial.LEVELS.values()))
-        if len(whole):
-            found = factorial.shares(whole, "test_accuracy", level=1 - 0.05 / len(taus))
-            rows.append(found.assign(tau=tau))
-    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["dataset", "tau", "level"])
+def temperatures(experiment: Experiment) -> dict[str, tuple[int, float]]:
+    """The sides at fixed temperatures: hidden units of the student, and the temperature."""
+    found = {n: m for n in experiment.choices if (m := FIXED.fullmatch(n))}
+    return {n: (experiment.design.sides[n].bed.student.hidden[0], float(m["tau"])) for n, m in found.items()}
 
 
-def effects(fixed: pd.DataFrame, alpha: float) -> Figure:
-    """What each level is worth at each temperature, of a table as `with_hard` gives it."""
-    note = f"bars: 95 % paired t intervals, jointly over each line and all data sets · α = {alpha:g}"
-    return effect_lines(level_effects(fixed, ["dataset", "tau"]), fixed, "tau", note)
+def _group(side: str) -> str:
+    """The students that a side is of, as the names of their other sides begin."""
+    return f"{match['units'].strip()}:" if (match := FIXED.fullmatch(side)) and match["units"] else ""
 
 
-def shares(table: pd.DataFrame, alpha: float) -> Figure:
-    """Each level's share of KD's gain at each temperature."""
-    note = f"bars: 95 % paired t intervals, jointly over a panel · α = {alpha:g}"
-    rows = gain_shares(table, alpha)
-    return effect_lines(rows, with_hard(table, alpha), "tau", note, difference="share of KD's gain in")
+def pairs(experiment: Experiment, control: str) -> Pairs:
+    """Each side at a fixed temperature, and the control of students as wide: "hard", or "kd" at a searched one."""
+    return {(f"{units} units", tau): (side, _group(side) + control)
+            for side, (units, tau) in temperatures(experiment).items()}  # fmt: skip
 
 
-def collapses(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """`theory.collapses` in words: a row for each combination of `by`, a column a temperature."""
-    rows = theory.collapses(table, by)
-    cells = [f"{r.step:.2g}" + (f", {r.collapsed} of {r.n} collapsed" if r.collapsed else "")
-             for r in rows.itertuples()]  # fmt: skip
-    wide = pd.Series(cells, rows.index, dtype=object).unstack("tau")[
-        sorted(in_order(rows.index.get_level_values("tau")))
-    ]
-    wide = wide.loc[in_order(i[:-1] if len(i) > 2 else i[0] for i in rows.index)]
-    return wide.rename(columns=lambda t: f"τ = {t:g}").rename_axis(columns=None)
+def against_control(study: Study, control: str, part: str = "practical") -> pd.DataFrame:
+    """What KD at each fixed temperature gains over the control, by hidden units of the student."""
+    return pd.concat([differences(Study([e]), pairs(e, control), "tau", part) for e in study.experiments],
+                     ignore_index=True)  # fmt: skip
 
 
-def plateau(table: pd.DataFrame, alpha: float, conditions: Sequence[str] = SHOWN) -> pd.DataFrame:
-    """For each data set and condition at this weight: the temperature best on validation, and the range of those whose
-    mean test accuracy is at most half a point below it, the mean mass off the label there, and test accuracy at the
-    lowest temperature, the best and the highest.
-    """
-    rows, frame = [], with_hard(table, alpha)
-    frame = frame[frame["condition"].isin(conditions)]
-    for (dataset, condition), group in frame.groupby(["dataset", "condition"], sort=False):
-        mean = group.groupby("tau")[["test_accuracy", "target_mass"]].mean()
-        best = paired.tuned(group)["tau"].iloc[0]
-        near = mean[mean["test_accuracy"] >= mean["test_accuracy"][best] - HALF]
-        rows.append({
-            "dataset": dataset, "condition": condition, "best τ": best,
-            "τ near it": _span(near.index.to_numpy(), "g"), "mass": _span(near["target_mass"], ".2g"),
-            "lowest τ": mean["test_accuracy"].iloc[0], "at best": mean["test_accuracy"][best],
-            "highest τ": mean["test_accuracy"].iloc[-1],
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+def widths(rows: pd.DataFrame) -> dict[str, Look]:
+    """How students of each width are drawn."""
+    units = {name: int(name.split()[0]) for name in rows["line"]} if len(rows) else {}
+    ramped = ramp(units.values(), "{:g} hidden units")
+    return {name: ramped[n] for name, n in sorted(units.items(), key=lambda u: u[1])}
 
 
-def _span(values: paired.Values, form: str) -> str:
-    """The smallest and the largest value in words."""
-    return "–".join(dict.fromkeys((f"{min(values):{form}}", f"{max(values):{form}}")))
+def gains(study: Study) -> Figure:
+    """What KD gains over hard labels at each temperature, all else searched."""
+    rows = against_control(study, BASELINE)
+    return series(study, rows, "tau", widths(rows), WHY)
 
 
-def widths(wide: pd.DataFrame) -> Figure:
-    """Test accuracy of KD against the temperature, a line for each width of the student over the least."""
-    rows, note = wide, ""
-    if len(wide):
-        units = wide["hidden"].map(lambda h: sum(map(int, h.split("x"))) if h[0].isdigit() else 1)
-        width = units / units.groupby(wide["dataset"]).transform("min")
-        rows = paired.summary(wide.assign(width=width), "test_accuracy", ["dataset", "width", "tau"])
-        note = f"bars: 95 % t intervals over seeds · α = {wide['alpha'].iloc[0]:g}"
-    looks = ramp(rows.get("width", ()), "student's width × {:g}")
-    return lines(rows, wide, "tau", looks, by="width", note=note, why="KD is not among the runs")
+def costs(study: Study) -> Figure:
+    """What a fixed temperature costs against the searched one, nothing else searched again: all at KD's setting."""
+    rows = against_control(study, TREATMENT, "at_kd")
+    return series(study, rows, "tau", widths(rows), WHY, "at_kd")
 
 
-def reach(table: pd.DataFrame) -> pd.DataFrame:
-    """`level_effects` with every condition at its best within a search of τ that ends at `top`, for each end."""
-    ends = sorted(table["tau"].dropna().unique()) if "tau" in table else []
-    best = [paired.tuned(table[table["tau"].isna() | (table["tau"] <= top)]).assign(top=top) for top in ends]
-    if not best:
-        return pd.DataFrame(columns=["dataset", "top", "level"])
-    return level_effects(pd.concat(best), ["dataset", "top"])
-
-
-def reached(table: pd.DataFrame) -> Figure:
-    """What each level is worth against the highest temperature searched."""
-    note = "each condition at its setting best on validation · bars: 95 % paired t intervals, jointly over each line"
-    return effect_lines(reach(table), table, "top", f"{note} and all data sets")
+def weights(study: Study) -> pd.DataFrame:
+    """What KD gains over hard labels at each fixed weight, and at a searched one: a row for each bed and weight."""
+    sides = dict.fromkeys(n for e in study.experiments for n in e.choices if n.startswith("α ") or n == TREATMENT)
+    found = [claims.described(study, {side: 1, BASELINE: -1}).assign(weight=side.removesuffix(":kd")) for side in sides]
+    columns = ["dataset", "weight", "effect", "low", "high", "n"]
+    return pd.concat(found, ignore_index=True)[columns].replace({"weight": {TREATMENT: "searched"}})

@@ -22,6 +22,8 @@ TAUS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 ALPHAS = (0.1, 0.5, 0.9, 1.0)
 WIDTHS = (8, 256)
 
+ARRAYS = {"teachers": {"right": None, "per_class": None, "anatomy": None}}  # read by claims and tables
+
 
 def named(what: str, bed: Bed, taught: Iterable[str] = (TREATMENT,), **fixed: float) -> dict[str, Side]:
     """Conditions on a bed as sides "what:condition", parameters that are `fixed` not searched."""
@@ -48,7 +50,7 @@ def assistant(bed: Bed) -> Bed:
     )
 
 
-@plan
+@plan(arrays=ARRAYS)
 def smoothed_teacher(
     epsilon: float = EPSILON, doses: Several[float] = DOSES, tau: Several[float] = ENDS, **where: object
 ) -> list[Design]:
@@ -68,7 +70,7 @@ def smoothed_teacher(
     return [design(bed) for bed in asked(**{"among": BEDS} | where)]
 
 
-@plan
+@plan(arrays=ARRAYS)
 def too_good_teacher(
     size: Several[float] = (0.25,), length: Several[float] = (0.1, 0.3), largest: tuple[float, float] = LARGEST,
     **where: object,
@@ -91,7 +93,7 @@ def too_good_teacher(
     return [design(bed) for bed in asked(**{"among": BEDS} | where)]
 
 
-@plan
+@plan(arrays=ARRAYS)
 def temperature(
     tau: Several[float] = TAUS, alpha: Several[float] = ALPHAS, width: Several[int] = WIDTHS, **where: object
 ) -> list[Design]:
