@@ -1,11 +1,11 @@
 """Runs of tiny networks on tiny pictures, for tests."""
 
 import torch
+from conftest import teacher_of
 
 from kdstudy.core.spec import Data, Recipe, Run
 from kdstudy.data.dataset import Dataset, Images
 from kdstudy.distill import conditions
-from kdstudy.study.recipes import teacher_of
 from kdstudy.train import cnn
 
 PICTURES = Data("pictures")

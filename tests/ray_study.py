@@ -8,7 +8,7 @@ from pathlib import Path
 
 import ray_hooks
 import typer
-from conftest import TINY
+from conftest import tiny_run
 
 from kdstudy.cli.console import plainly
 from kdstudy.core.spec import Run
@@ -16,14 +16,13 @@ from kdstudy.engine import ask, stacks
 from kdstudy.engine import ray as ray_executor
 from kdstudy.store.published import Published
 from kdstudy.store.working import Store
-from kdstudy.study import plans
 
 WIDTH = 2  # many small stacks
 
 
 def study() -> list[Run]:
     """A small universe study: 3 stacks of teachers, 12 of students."""
-    return plans.study(TINY, plans.UNIVERSE, tau=2.0, alpha=0.9, epsilon=0.1, weight_decay=1e-3, seeds=6, epochs=2)
+    return [tiny_run(n, s) for n in ("hard", "label_smoothing", "label_smoothing_matched", "kd") for s in range(6)]
 
 
 def main(address: str, store: str, hook: str, mark: str) -> None:

@@ -94,7 +94,7 @@ def activated(words: list[str], shell, monkeypatch) -> None:
 
 WAYS = {
     "make ": told, "source ": activated, "papermill ": prepared, "kdstudy run ": planned, "kdstudy diagnose ": done,
-    "kdstudy diagnose": helped, "kdstudy claims": helped, "kdstudy runs": done, "kdstudy migrate": done,
+    "kdstudy diagnose": helped, "kdstudy claims": helped, "kdstudy runs": done,
     "kdstudy conditions": done,
 }  # fmt: skip
 

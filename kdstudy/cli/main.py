@@ -11,7 +11,6 @@ from kdstudy.cli import claims, conditions, console, diagnose, run, stored
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.command()(run.run)
 app.command(name="runs")(stored.list_runs)
-app.command()(stored.migrate)
 app.command(name="claims")(claims.list_claims)
 app.command(name="conditions")(conditions.list_conditions)
 app.command()(diagnose.diagnose)

@@ -87,16 +87,3 @@ def remove(frame: "pd.DataFrame", yes: bool) -> None:
             raise ValueError("--forget: found no yes, so nothing is forgotten; answer y, or add --yes") from None
     store.forget(going["key"])
     out.print(f"{len(going)} runs forgotten in the working store; published results stay")
-
-
-def migrate() -> None:
-    """Give runs stored by version 0.4 the digests of this version, if their code was valid then."""
-    with plainly():
-        from kdstudy.store.provenance import migrated
-        from kdstudy.store.working import Store
-
-        store = Store()
-        rows = store.rows()
-        codes = {key: code for key, row in rows.items() if (code := migrated(row))}
-        store.restamp(codes)
-        out.print(f"{len(codes)} of {len(rows)} runs of {store.path} have new digests; the others stay as they are")

@@ -166,14 +166,14 @@ def columns(data: Dataset, first: int) -> Dataset:
 
 
 @TRANSFORMS.register(restricts=True)
-def labels(data: Dataset, few: tuple[int, int]) -> Dataset:
-    """`few` = (n, draw): n training examples of each class and no others (`drawn`)."""
+def labels(data: Dataset, few: int | tuple[int, int]) -> Dataset:
+    """`few` = (n, draw), or n of draw 0: n training examples of each class and no others (`drawn`)."""
     each, draw = few_labels("labels", few)
     return replace(_subset(data, drawn(data.train.y, each, draw)), digest=digest_of(data.digest, "labels", each, draw))
 
 
 @TRANSFORMS.register(restricts=True)
-def transfer(data: Dataset, few: tuple[int, int]) -> Dataset:
+def transfer(data: Dataset, few: int | tuple[int, int]) -> Dataset:
     """`few` = (n, draw): labels of n training examples of each class, those `labels` keeps; the others are unlabelled.
 
     extra["train"]["labelled"] (N,) says which: a student is taught the teacher's choice as the label of the others.

@@ -109,11 +109,11 @@ class Asker:
             self.store.put([Record(self.store.rows([run.key])[run.key], {name: array})])
 
     def _keep(self, records: Sequence[Record], array: str) -> list[str]:
-        """Store these results; returns the keys of those that diverged, which are kept without arrays, or not at all
-        if it is for the sake of one.
+        """Store these results; returns the keys of those that diverged, of which what is finite is kept, or nothing
+        if they were trained for the sake of an array.
         """
         lost = [r.key for r in records if not np.isfinite(_numbers(r.row)).all()]
-        kept = [Record(_finite(r.row), {}) if r.key in lost else r for r in records if not (array and r.key in lost)]
+        kept = [_finite(r) if r.key in lost else r for r in records if not (array and r.key in lost)]
         for r in kept:
             r.row["code"] = code(r.row)
         if self.refresh:
@@ -127,9 +127,10 @@ def _numbers(row: Mapping[str, object]) -> list[float]:
     return [v for v in row.values() if isinstance(v, float)]
 
 
-def _finite(row: Mapping[str, object]) -> dict[str, object]:
-    """The row of a run that diverged: what is no finite number is left out."""
-    return {k: v for k, v in row.items() if not isinstance(v, float) or np.isfinite(v)} | {"diverged": 1}
+def _finite(record: Record) -> Record:
+    """What a run that diverged leaves: numbers and arrays that are not finite are left out."""
+    row = {k: v for k, v in record.row.items() if not isinstance(v, float) or np.isfinite(v)}
+    return Record(row | {"diverged": 1}, {k: a for k, a in record.arrays.items() if np.isfinite(a).all()})
 
 
 def refuse(runs: Sequence[Run], lost: Collection[str]) -> None:

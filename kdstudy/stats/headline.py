@@ -124,5 +124,7 @@ def expected_best(
 def _finite(values: Float[np.ndarray, "S *N"]) -> Float[np.ndarray, "S *N"]:
     x = np.asarray(values, float)
     if x.size == 0 or not np.isfinite(x).all():
-        raise ValueError(f"an estimate needs finite values, found {x.size}, of which {int(np.isfinite(x).sum())} finite")
+        raise ValueError(
+            f"an estimate needs finite values, found {x.size}, of which {int(np.isfinite(x).sum())} finite"
+        )
     return x

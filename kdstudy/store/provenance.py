@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from importlib import resources
 from itertools import chain, compress, repeat
 
 import pandas as pd
@@ -27,7 +26,6 @@ TRAINING = {"mlp": "kdstudy.train.mlp:train", "images": "kdstudy.train.cnn:train
 OWN_DATA = "kdstudy.data.custom:parts"
 MEASURES = ("measure", "measure with teacher")
 KINDS = ("condition", "network", "data set", "transform", "composed teacher", *MEASURES)
-MIGRATION = "migration.json"
 
 
 @cache
@@ -117,17 +115,3 @@ def current() -> dict[str, str]:
     names = [f"{kind}:{name}" for kind in KINDS for name in _registered(kind)]
     every = [*names, *(f"training:{kind}" for kind in TRAINING), "data set:own"]
     return {root: str(SOURCES.digest(str(_entry(*root.split(":", 1))))) for root in sorted(every)}
-
-
-def migrated(row: Mapping[str, object]) -> str | None:
-    """The digest by meaning for a row stamped before there was one, if its code was valid then; else None."""
-    known = _migration()
-    if row["code"] not in known["before"]:
-        return None
-    return _together(roots(row), known["after"].get)
-
-
-@cache
-def _migration() -> dict:
-    """`before`: the digests that were valid when digests by meaning came; `after`: the roots' digests at that time."""
-    return json.loads(resources.files(__package__).joinpath(MIGRATION).read_text("utf-8"))

@@ -7,7 +7,7 @@ nothing half-written.
 import io
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,10 +113,3 @@ class Store:
             for key in keys:
                 db.execute("DELETE FROM runs WHERE key = ?", (key,))
                 db.execute("DELETE FROM arrays WHERE key = ?", (key,))
-
-    def restamp(self, codes: Mapping[str, str]) -> None:
-        """Write another digest of code to the rows of these keys, all or none."""
-        rows = self.rows(codes)
-        with self._open() as db:
-            changed = [(json.dumps(row | {"code": codes[key]}), key) for key, row in rows.items()]
-            db.executemany("UPDATE runs SET row = ? WHERE key = ?", changed)

@@ -15,7 +15,18 @@ from kdstudy.study.experiment import BASELINE, TEACHER, TREATMENT, Experiment, S
 
 ADVANTAGE, CONVERGED = 0.02, 0.003
 MEASURE = "test_accuracy"
-COLUMNS = ["dataset", "hard", "teacher − hard", "epochs doubled", "KD − hard", "low", "high", "n", "admitted", "why not"]
+COLUMNS = [
+    "dataset",
+    "hard",
+    "teacher − hard",
+    "epochs doubled",
+    "KD − hard",
+    "low",
+    "high",
+    "n",
+    "admitted",
+    "why not",
+]
 
 
 def of(experiment: Experiment) -> dict[str, object]:
@@ -32,7 +43,18 @@ def of(experiment: Experiment) -> dict[str, object]:
         "KD has no sure gain": gain.low <= 0,
     }
     why = "; ".join(reason for reason, holds in refused.items() if holds)
-    row = [experiment.name, float(by[BASELINE].mean()), ahead, moved, gain.mean, gain.low, gain.high, gain.n, not why, why]
+    row = [
+        experiment.name,
+        float(by[BASELINE].mean()),
+        ahead,
+        moved,
+        gain.mean,
+        gain.low,
+        gain.high,
+        gain.n,
+        not why,
+        why,
+    ]
     return dict(zip(COLUMNS, row))
 
 

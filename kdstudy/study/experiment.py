@@ -99,7 +99,9 @@ class Study:
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables of all beds by part, below each other."""
         names = dict.fromkeys(part for e in self.experiments for part in e.tables)
-        return {n: pd.concat([e.tables[n] for e in self.experiments if n in e.tables], ignore_index=True) for n in names}
+        return {
+            n: pd.concat([e.tables[n] for e in self.experiments if n in e.tables], ignore_index=True) for n in names
+        }
 
     @property
     def runs(self) -> list[Run]:
@@ -133,7 +135,9 @@ class Laboratory:
         self, sides: Sides, points: Iterable[Mapping[str, float]], seeds: Iterable[int], part: str
     ) -> pd.DataFrame:
         """Every side at every point and seed."""
-        settings = {n: dict.fromkeys(search.at(s.condition, {**p, **dict(s.fixed)}) for p in points) for n, s in sides.items()}
+        settings = {
+            n: dict.fromkeys(search.at(s.condition, {**p, **dict(s.fixed)}) for p in points) for n, s in sides.items()
+        }
         asked = [(n, s.run(x, seed)) for n, s in sides.items() for x, seed in product(settings[n], seeds)]
         return self.table(asked, part)
 
@@ -221,7 +225,7 @@ def alike(choices: Mapping[str, Choice], whose: str, sides: Sides) -> dict[str, 
 
 
 def perform(
-    design: Design, protocol: Protocol = Protocol(), executor: str = "local", evaluate: bool = True
+    design: Design, protocol: Protocol = search.DEFAULT, executor: str = "local", evaluate: bool = True
 ) -> Experiment:
     """The experiment of a design; without `evaluate` it ends when settings are chosen."""
     lab = Laboratory(design, protocol, executor)
@@ -231,6 +235,6 @@ def perform(
     return Experiment(design, protocol, choices, tables)
 
 
-def study(designs: Iterable[Design], protocol: Protocol = Protocol(), executor: str = "local") -> Study:
+def study(designs: Iterable[Design], protocol: Protocol = search.DEFAULT, executor: str = "local") -> Study:
     """The experiments of all designs."""
     return Study([perform(d, protocol, executor) for d in designs])

@@ -56,6 +56,9 @@ class Protocol:
         return list(range(first, first + getattr(self, role)))
 
 
+DEFAULT = Protocol()
+
+
 @dataclass(frozen=True)
 class Setting:
     """A condition with its parameters, learning rate and weight decay."""
@@ -118,10 +121,14 @@ def setting(run: Run) -> Setting:
 
 
 def scores(table: pd.DataFrame, measure: str = "validation_accuracy") -> dict[str, pd.DataFrame]:
-    """By side: a row for each setting in the order asked, a column for each tuning seed."""
+    """By side: a row for each setting in the order asked, a column for each tuning seed; NaN for runs that diverged."""
     frame = table.assign(setting=[setting(r) for r in table["run"]])
+    if "diverged" in table:
+        frame[measure] = table[measure].mask(table["diverged"] == 1)
     groups = frame.groupby("condition", sort=False)
-    return {str(n): g.pivot(index="setting", columns="seed", values=measure).loc[g["setting"].unique()] for n, g in groups}
+    return {
+        str(n): g.pivot(index="setting", columns="seed", values=measure).loc[g["setting"].unique()] for n, g in groups
+    }
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,9 @@ def _choice(wide: pd.DataFrame) -> Choice:
     return Choice(wide.index[best], tuple(_edges(list(wide.index), values, best)), instead)
 
 
-def _edges(tried: Sequence[Setting], values: Float[np.ndarray, "settings seeds"], best: int) -> Iterable[tuple[str, int]]:
+def _edges(
+    tried: Sequence[Setting], values: Float[np.ndarray, "settings seeds"], best: int
+) -> Iterable[tuple[str, int]]:
     for name in tried[best].values:
         column = np.array([s.values[name] for s in tried])
         for side in (-1, 1):

@@ -59,7 +59,8 @@ class Trainer(ABC):
     """R runs on their way, side by side. A subclass has the networks: how they take a step, what they answer.
 
     `gradients` holds the loss's gradient coefficients (K, N, ...), one row for each distinct (condition, teacher), and
-    `label` (K, N) the labels taught: the teacher's choice for examples that have none of their own. `kind` and `seat` (R,) point each run to its row and to its seed's place in `seeds`.
+    `label` (K, N) the labels taught: the teacher's choice for examples that have none of their own. `kind` and `seat`
+    (R,) point each run to its row and to its seed's place in `seeds`.
     """
 
     examples: tuple[str, int]  # what it trains on, and of how many dimensions that is
@@ -91,14 +92,14 @@ class Trainer(ABC):
             raise ValueError(f"net {net!r} on {data.name!r}: found examples of shape {found}, allowed: {allowed}")
 
     def labels(self, condition: Condition, teacher: Run | None) -> Int[Tensor, " N"]:
-        """The labels that students are taught. ValueError if some examples have none, and there is no teacher to ask."""
+        """The labels that students are taught. ValueError if some examples have none and there is no teacher to ask."""
         y, known = self.data.train.y, self.data.extra.get("train", {}).get("labelled")
         if known is None:
             return y
         if teacher is None:
             raise ValueError(
-                f"condition {condition.name!r} on {self.data.name!r}: found {int((~known).sum())} unlabelled examples and "
-                "no teacher to label them, allowed: a condition that listens to one, or the option `labels`"
+                f"condition {condition.name!r} on {self.data.name!r}: found {int((~known).sum())} unlabelled examples "
+                "and no teacher to label them, allowed: a condition that listens to one, or the option `labels`"
             )
         return torch.where(known, y, self.teachers[teacher.key]["train"].argmax(-1))
 

@@ -10,7 +10,6 @@ from command import shell, small_book
 from conftest import tiny_run
 
 from kdstudy.engine import ask
-from kdstudy.store import provenance
 from kdstudy.store.published import Published
 from kdstudy.store.working import Record, Store
 
@@ -116,7 +115,9 @@ def test_forget_keeps_teachers_of_published_students(kdstudy, three):
 
 def test_stale_runs_are_listed(kdstudy, last, three):
     store, key = Store(), three[0].key
-    store.restamp({key: "0" * 12})
+    row = store.rows([key])[key]
+    store.forget([key])
+    store.put([Record(row | {"code": "0" * 12}, {})])
     assert last() == "4 runs, 1 stale" and last("--stale") == "1 runs, 1 stale"
     assert key in kdstudy("runs", "--stale")[1]
 
@@ -126,14 +127,3 @@ def test_a_long_list_is_cut_and_says_so(kdstudy, monkeypatch):
     out = kdstudy("runs")[1]
     assert out.count("synthetic") == 40
     assert out.splitlines()[-1] == "45 runs, 0 stale, the first 40 shown; --export FILE writes them all"
-
-
-def test_runs_stamped_before_are_migrated_if_their_code_was_valid_then(kdstudy, three):
-    rows, store = Store().rows(), Store()
-    old, other, *_ = rows
-    valid = provenance._migration()["before"][0]
-    store.restamp({old: valid, other: "0" * 12})
-    code, out, _ = kdstudy("migrate")
-    assert code == 0 and out.startswith("1 of 4 runs of ")
-    found = {key: row["code"] for key, row in store.rows().items()}
-    assert found == {key: row["code"] for key, row in rows.items()} | {other: "0" * 12}

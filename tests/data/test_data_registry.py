@@ -22,7 +22,7 @@ def test_names_and_options():
 
 
 OWN = "or a path to your own (a .csv file of texts, a folder of images)"
-TRANSFORMS = "merge, imbalance, noise, fold, crossfit"
+TRANSFORMS = ", ".join(registry.TRANSFORMS)
 
 
 @pytest.mark.parametrize("ask", [registry.load, registry.check, registry.named])
@@ -33,7 +33,7 @@ TRANSFORMS = "merge, imbalance, noise, fold, crossfit"
         (Data("x"), f"data set 'x' is unknown; there are: {NAMES}, {OWN}"),
         (registry.variant("digits", sede=0),
          f"data set 'digits' has no option 'sede'; it has: seed, {TRANSFORMS}; did you mean 'seed'?"),
-        (Data("digits", (("train", 5),)), f"data set 'digits' has no option 'train'; it has: seed, {TRANSFORMS}"),
+        (Data("digits", (("x", 5),)), f"data set 'digits' has no option 'x'; it has: seed, {TRANSFORMS}"),
     ],
 )  # fmt: skip
 def test_unknown_names_are_refused(ask, data, message):

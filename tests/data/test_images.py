@@ -37,7 +37,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 from torchvision.transforms.functional import pil_to_tensor
 
 from kdstudy.core.random import generator
-from kdstudy.data import download, images, registry
+from kdstudy.data import download, images
 from kdstudy.data.dataset import Dataset, Images
 from kdstudy.data.download import DataError
 
@@ -314,10 +314,10 @@ def test_any_of_the_archives_is_enough(archive, monkeypatch):
     assert download.at_hand("tiny_imagenet")
 
 
-TREATED = {"merge": 2, "noise": 0.5, "imbalance": 4.0, "fold": 1, "crossfit": 1}
+TREATED = {"merge": 2, "noise": 0.5, "imbalance": 4.0, "fold": 1, "crossfit": 1, "labels": (1, 0), "transfer": (1, 0)}
 
 
-@pytest.mark.parametrize("treatment", registry.TRANSFORMS)
+@pytest.mark.parametrize("treatment", TREATED)
 def test_treatments_leave_images_images(archive, treatment):
     whole, data = load("tiny_imagenet"), load("tiny_imagenet", **{treatment: TREATED[treatment]})
     there = {x.numpy().tobytes() for s in ("train", "validation") for x in getattr(whole, s).x}
@@ -326,6 +326,11 @@ def test_treatments_leave_images_images(archive, treatment):
         assert isinstance(found, Images) and len(found.x) == len(found.y)
     assert {x.numpy().tobytes() for x in data.train.x} <= there
     assert data.digest != whole.digest
+
+
+def test_images_have_no_columns(archive):
+    with pytest.raises(ValueError, match="^columns: found 2, allowed: a whole number from 1 to 3, of features$"):
+        load("tiny_imagenet", columns=2)
 
 
 def test_100_classes_are_in_20_groups_of_5():

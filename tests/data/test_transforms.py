@@ -11,6 +11,7 @@ from kdstudy.data.dataset import Dataset
 
 LABEL = torch.arange(6000) % 6
 FOLDS = range(transforms.FOLDS)
+FEW = "labels of each class, a whole number of at least 1, and a draw of at least 0"
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.2, 0.6, 1.0])
@@ -76,6 +77,12 @@ def test_merged_classes_have_names(names, name):
         *(("imbalance", value, "a finite number of at least 1") for value in (0.5, float("inf"))),
         *(("merge", value, "a whole number from 2 to 10, the number of classes") for value in (1, 11, 2.0)),
         *(("fold", value, "a whole number from 0 to 4") for value in (-1, 5, 1.0, "2", (0,))),
+        *(("columns", value, "a whole number from 1 to 64, of features") for value in (0, 65, 2.0)),
+        *(
+            (n, value, FEW)
+            for n in ("labels", "transfer")
+            for value in (0, 2.0, (0, 0), (1, -1), (1, 2, 3), "5", (5, 0.5))
+        ),
     ],
 )
 def test_a_value_out_of_range_is_refused(name, value, allowed, monkeypatch):
@@ -121,7 +128,9 @@ def test_merging_goes_before_thinning_and_drawing():
     part = load("digits", merge=2, noise=1.0, imbalance=2.0)
     counts = load("digits", merge=2, imbalance=2.0).train.y.bincount()
     assert part.train.y.max() == 1 and counts.max() == pytest.approx(2 * counts.min(), abs=30)
-    assert [*registry.TRANSFORMS] == ["merge", "imbalance", "noise", "fold", "crossfit"]
+    names = ["merge", "imbalance", "noise", "fold", "crossfit", "columns", "labels", "transfer"]
+    assert [*registry.TRANSFORMS] == names
+    assert [getattr(f, "restricts", False) for f in registry.TRANSFORMS.values()] == [False] * 5 + [True] * 3
 
 
 def test_merged_labels_are_the_groups_of_the_old_ones():
@@ -140,6 +149,66 @@ def test_a_crossfit_validates_on_the_fold_and_then_on_its_own_split():
     assert torch.equal(part.validation.y, torch.cat([fold.validation.y, whole.validation.y]))
     assert torch.equal(part.validation.x, torch.cat([fold.validation.x, whole.validation.x]))
     assert part.digest not in (fold.digest, whole.digest)
+
+
+# ---------------------------------------------------------------- what students see
+
+
+def drawn_one_by_one(label: list[int], each: int, draw: int) -> list[int]:
+    """The first `each` examples of every class in an order drawn at random."""
+    kept, order = [], torch.randperm(len(label), generator=transforms.generator(draw, "labels")).tolist()
+    for i in order:
+        if sum(label[j] == label[i] for j in kept) < each:
+            kept.append(i)
+    return sorted(kept)
+
+
+@pytest.mark.parametrize("each, draw", [(1, 0), (3, 7), (40, 1)])
+def test_as_many_examples_of_each_class_are_drawn_as_are_asked_or_there_are(each, draw):
+    label = torch.tensor([0, 2, 2, 5] * 9 + [7])
+    assert transforms.drawn(label, each, draw).tolist() == drawn_one_by_one(label.tolist(), each, draw)
+
+
+def test_another_draw_has_other_examples_and_more_labels_keep_those_of_fewer():
+    few, more, other = (set(transforms.drawn(LABEL, *how).tolist()) for how in ((10, 0), (30, 0), (10, 1)))
+    assert few < more and len(few) == len(other) == 60
+    assert len(few & other) < 5  # 0.6 by chance
+
+
+def test_few_labels_leave_those_examples_and_what_is_known_of_them():
+    whole, part = load("synthetic", **SMALL), load("synthetic", **SMALL, labels=(3, 4))
+    kept = transforms.drawn(whole.train.y, 3, 4)
+    assert torch.equal(part.train.x, whole.train.x[kept]) and torch.equal(part.train.y, whole.train.y[kept])
+    assert part.train.y.bincount().tolist() == [3] * 6
+    assert all(torch.equal(part.extra["train"][k], v[kept]) for k, v in whole.extra["train"].items())
+    assert torch.equal(part.validation.x, whole.validation.x) and torch.equal(part.test.x, whole.test.x)
+    digests = {load("synthetic", **SMALL, labels=few).digest for few in (3, (3, 0), (3, 1), (4, 0))}
+    assert len(digests) == 3 and not digests & {whole.digest, part.digest}
+    well_formed(part)
+
+
+def test_a_transfer_set_keeps_all_examples_and_says_which_have_labels():
+    whole, part = load("synthetic", **SMALL), load("synthetic", **SMALL, transfer=(3, 4))
+    assert torch.equal(part.train.x, whole.train.x)
+    known = part.extra["train"]["labelled"]
+    assert known.nonzero().flatten().tolist() == transforms.drawn(whole.train.y, 3, 4).tolist()
+    assert part.extra["train"].keys() == whole.extra["train"].keys() | {"labelled"}
+    others = (
+        whole.digest,
+        load("synthetic", **SMALL, transfer=(3, 5)).digest,
+        load("synthetic", **SMALL, labels=(3, 4)).digest,
+    )
+    assert part.digest not in others
+    well_formed(part)
+
+
+def test_the_first_columns_are_left_of_every_split():
+    whole, part = load("synthetic", **SMALL), load("synthetic", **SMALL, columns=5)
+    for split in ("train", "validation", "test"):
+        assert torch.equal(getattr(part, split).x, getattr(whole, split).x[:, :5])
+        assert torch.equal(getattr(part, split).y, getattr(whole, split).y)
+    assert len({part.digest, whole.digest, load("synthetic", **SMALL, columns=4).digest}) == 3
+    well_formed(part)
 
 
 # ---------------------------------------------------------------- folds

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from kdstudy.distill import conditions, levels
-from kdstudy.study import plans
+from kdstudy.study.plans import levels as levels_plan
 
 SEEDS = st.integers(0, 10**6)
 
@@ -33,7 +33,7 @@ def random_rows(lesson: tuple, seed: int) -> tuple:
 
 
 def test_the_twins_cover_the_grid_of_the_plans():
-    assert tuple(slow.GRID) == plans.GRID
+    assert tuple(slow.GRID) == levels_plan.GRID
 
 
 @pytest.mark.parametrize("name", slow.GRID)

@@ -114,19 +114,33 @@ def test_an_unknown_executor_is_refused_before_anything_is_trained(trained):
 def test_diverged_runs_are_reported_and_the_others_kept(trained):
     fine, wild = tiny_run(seed=1), tiny_run("label_smoothing", 2, lr=1e6, weight_decay=1.0)
     student = replace(fine, condition=conditions.make("kd"), teacher=tiny_run(seed=7, lr=1e6, weight_decay=1.0))
+    named = "synthetic, label_smoothing (epsilon 0.1), seed 2"
     for asked, handed, count, lost in (
-        ([fine, wild], [fine, wild], 2, "synthetic, label_smoothing (epsilon 0.1), seed 2"),
+        ([fine, wild], [fine, wild], 2, named),
+        ([fine, wild], None, 2, named),
         ([student], [student.teacher], 1, "synthetic, hard, seed 7"),
     ):
         trained.clear()
-        message = f"1 of {count} runs diverged (a metric is not finite) and are not stored: {lost}. Lower `lr` and ask"
+        message = f"1 of {count} runs diverged (a metric is not finite): {lost}. Lower `lr` and ask"
         with pytest.raises(ask.Diverged, match=f"^{re.escape(message)} again; the others are kept.$"):
             ask.ask(asked)
-        assert trained == [handed]
+        assert trained == [handed] * (handed is not None)
     rows = Store().rows()
-    assert set(rows) == {fine.key} == Store().has([fine.key, wild.key], "curves")
-    assert np.isfinite([v for v in rows[fine.key].values() if isinstance(v, float)]).all()
-    assert list(ask.ask([fine])["source"]) == ["store"]
+    assert set(rows) == {fine.key, wild.key} and Store().has(rows, "curves") == {fine.key}
+    assert Store().has(rows, "right") == set(rows)  # what is finite
+    assert all(np.isfinite([v for v in row.values() if isinstance(v, float)]).all() for row in rows.values())
+
+
+def test_diverged_runs_are_kept_as_rows_that_lack_what_is_not_finite(trained):
+    fine, wild = tiny_run(seed=1), tiny_run(seed=2, lr=1e6, weight_decay=1.0)
+    for source in ("trained", "store"):
+        frame = ask.ask([fine, wild], diverged="keep")
+        assert list(frame["source"]) == [source] * 2 and list(frame["diverged"].fillna(0)) == [0, 1]
+        assert list(frame["test_nll"].isna()) == [False, True]
+    assert len(trained) == 1
+    assert "diverged" not in ask.ask([fine], diverged="keep")
+    with pytest.raises(ValueError, match="^diverged: found 'drop', allowed: 'raise', 'keep'$"):
+        ask.ask([fine], diverged="drop")
 
 
 def test_neither_width_nor_order_of_stacks_changes_a_bit(tmp_path, monkeypatch):

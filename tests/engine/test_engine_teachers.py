@@ -13,7 +13,6 @@ from kdstudy.distill import conditions
 from kdstudy.engine import ask
 from kdstudy.engine import teachers as composed
 from kdstudy.store.working import Store
-from kdstudy.study import plans
 from kdstudy.train import metrics
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
@@ -68,8 +67,8 @@ def test_the_exact_teacher_tells_the_law():
 
 
 def test_what_cannot_be_composed_is_refused():
-    digits = plans.study("digits", "kd", tau=1.0, alpha=0.5, seeds=1, epochs=1)[0]
-    lawless = replace(digits, teacher=composed.of(digits.teacher, "exact"))
+    digits = replace(STUDENT, data=Data("digits"))
+    lawless = replace(digits, teacher=composed.of(replace(TEACHER, data=Data("digits")), "exact"))
     without_rows = replace(taught("crossfitted"), condition=conditions.make("kd_sim"))
     for student, message in (
         (lawless, "an exact teacher of 'digits': found no posterior, allowed: a data set that knows P.y . x.$"),

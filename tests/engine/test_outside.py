@@ -49,12 +49,16 @@ def silent(run, left, data):
     return {s: torch.zeros(len(getattr(data, s).y), len(data.classes)) for s in ("train", "validation", "test")}
 """
 ASK = """
+from dataclasses import replace
+from kdstudy.core.spec import Recipe
+from kdstudy.distill.conditions import make
 from kdstudy.engine import ask as runs
-from kdstudy.engine import teachers
-from kdstudy.study.plans import study, under
+from kdstudy.study.beds import bed
 
-asked = study("rings", "hard, kd, mine", tau=2.0, alpha=0.9, weight_decay=0.0, seeds=2, epochs=2)
-frame = runs.ask(asked + under(asked, lambda t: teachers.of(t, "silent")))
+plain = replace(bed("rings", "same_labels"), student=Recipe((4,), 2), teacher=Recipe((4,), 2))
+quiet = replace(plain, composed="silent")
+asked = [plain.run(make(name), seed) for name in ("hard", "kd", "mine") for seed in range(2)]
+frame = runs.ask(asked + [quiet.run(make(name), seed) for name in ("kd", "mine") for seed in range(2)])
 print(*frame["source"], len(frame), frame["test_boldness"].notna().all(), runs.ask(asked)["stale"].any())
 """
 
@@ -74,18 +78,18 @@ def script(tmp_path):
 
 
 def test_what_a_script_registers_trains_with_two_workers(script):
-    assert script(MINE + ASK) == ["trained"] * 8 + ["8", "True", "False"]
+    assert script(MINE + ASK) == ["trained"] * 10 + ["10", "True", "False"]
 
 
 def test_what_an_imported_module_registers_does_too(script, tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
-    assert script("import mine\n" + ASK)[-3:] == ["8", "True", "False"]
+    assert script("import mine\n" + ASK)[-3:] == ["10", "True", "False"]
 
 
 def test_plugins_are_imported_with_the_engine(script, tmp_path):
     (tmp_path / "plug.py").write_text(MINE)
-    assert script(ASK, KDSTUDY_PLUGINS="plug.py")[-3:] == ["8", "True", "False"]
-    assert script(ASK, KDSTUDY_PLUGINS="plug")[:8] == ["store"] * 8
+    assert script(ASK, KDSTUDY_PLUGINS="plug.py")[-3:] == ["10", "True", "False"]
+    assert script(ASK, KDSTUDY_PLUGINS="plug")[:10] == ["store"] * 10
 
 
 def test_a_plugin_that_fails_is_named_with_its_error(monkeypatch):
@@ -97,10 +101,11 @@ def test_a_plugin_that_fails_is_named_with_its_error(monkeypatch):
 def test_a_condition_without_source_is_refused_before_anything_is_trained(script):
     source = f"""
 from kdstudy.engine import ask as runs
-from kdstudy.study.plans import study
+from kdstudy.distill.conditions import make
+from kdstudy.study.beds import bed
 exec(compile({MINE!r}, "<prompt>", "exec"))
 try:
-    runs.ask(study("digits", "mine", seeds=1, epochs=1))
+    runs.ask([bed("digits").run(make("mine"), 0)])
 except ValueError as error:
     print(error)
 """

@@ -73,10 +73,10 @@ def test_teacher_logits_follow_the_example_not_the_batch(data):
     assert shifted["train_accuracy"] < 0.7 * aligned["train_accuracy"]
 
 
-def test_the_last_epoch_is_reported(data):
-    result = mlp.train([tiny_run(epochs=3)], data, {})[0]
+def test_the_watched_epochs_are_reported_up_to_the_last(data):
+    result = mlp.train([tiny_run(epochs=30)], data, {})[0]
     curves = result.arrays["curves"]
-    assert curves.shape == (3, 2)
+    assert curves.shape == (5, 2)
     assert curves[-1, 0] == pytest.approx(result.metrics["validation_accuracy"])
     assert curves[-1, 1] == pytest.approx(result.metrics["validation_nll"], rel=1e-6)
 

@@ -97,9 +97,10 @@ def test_arrays_by_hand():
     labels = {"train": LABEL, "validation": LABEL[:2], "test": LABEL[1:]}
     taught, layer = torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.eye(3, dtype=F64)
     found = probe.probe_arrays(logits, labels, layer, taught, tau=2.0)
-    assert list(found) == ["similarity", "per_class", "mass", "miss"]
+    assert list(found) == ["similarity", "per_class", "right", "mass", "miss"]
     assert found["similarity"][0].tolist() == pytest.approx([-0.5] * 3, abs=HALF)
     assert found["per_class"].tolist() == [[0, 1, 0], [1, 2, 0]]
+    assert np.unpackbits(found["right"])[:3].tolist() == [0, 1, 0] and len(found["right"]) == 1
     at = probe.probe_examples(4)
     assert sorted(at.tolist()) == [0, 1, 2, 3]
     learnt = [1 - torch.softmax(z / 2, 0)[t] for z, t in zip(LOGITS[at], LABEL[at])]
