@@ -33,8 +33,9 @@ def pairs(experiment: Experiment, control: str) -> Pairs:
 
 def against_control(study: Study, control: str, part: str = "practical") -> pd.DataFrame:
     """What KD at each fixed temperature gains over the control, by hidden units of the student."""
-    return pd.concat([differences(Study([e]), pairs(e, control), "tau", part) for e in study.experiments],
-                     ignore_index=True)  # fmt: skip
+    compared = {e.name: (Study([e]), pairs(e, control)) for e in study.experiments}
+    found = [differences(one, some, "tau", part) for one, some in compared.values() if some]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def widths(rows: pd.DataFrame) -> dict[str, Look]:
