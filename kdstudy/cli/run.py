@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from kdstudy.book import build, notebooks
 from kdstudy.cli.console import out, plainly
@@ -16,8 +17,7 @@ from kdstudy.core.registry import unknown
 if TYPE_CHECKING:
     from kdstudy.core.spec import Run
 
-QUICK = {"dataset": "synthetic, digits", "tau": [1.0, 4.0], "alpha": [0.9], "epsilon": [0.1, 0.4],
-         "weight_decay": [0.0, 1e-3], "seeds": 5, "images": []}  # fmt: skip
+QUICK = {"dataset": "digits, synthetic", "settings": 8, "tuning": 2, "seeds": 5, "admission": 5}
 OPTION = re.compile(r"--?[a-zA-Z]")
 Where = Annotated[str | None, typer.Option("--executor", help="Where to train: local, or ray for a Ray cluster.")]
 Address = Annotated[str | None, typer.Option(help="Of the Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT.")]
@@ -42,40 +42,60 @@ def run(
             raise ValueError(f"-o: found {str(output)!r}, allowed: the name of a notebook, which ends in .ipynb")
         if target == notebook(chapter).resolve():
             raise ValueError(f"-o: found {str(target)!r}, allowed: another notebook than the one that is executed")
-        _train(needed(chapter, values), str(values.get("executor", "local")))
+        perform(chapter, values)
         execute(chapter, target, values)
 
 
 def quick(executor: Where = None, address: Address = None) -> None:
-    """Train a small universe study from nothing and render its chapter."""
+    """Train a small universe study from nothing and render its chapter: digits with few labels, and a soft truth."""
     with plainly():
         began, folder = time.perf_counter(), paths.output_folder() / "quick"
         (folder / "runs.sqlite").unlink(missing_ok=True)
         os.environ |= {"KDSTUDY_STORE": str(folder / "runs.sqlite"), "KDSTUDY_RESULTS": str(folder / "none")}
-        frame = _train(needed("universe", QUICK), chosen(executor, address))
+        asked = perform("universe", QUICK | {"executor": chosen(executor, address)})
         execute("universe", folder / "universe.ipynb", QUICK)
-        minutes = (time.perf_counter() - began) / 60
-        out.print(f"{(frame['source'] == 'trained').sum()} students trained; {minutes:.1f} minutes")
+        out.print(f"{len(asked)} runs; {(time.perf_counter() - began) / 60:.1f} minutes")
 
 
 def full(
-    missing: Annotated[bool, typer.Option("--missing", help="Train only what is not published either.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print runs and core-hours by chapter; train none.")] = False,
     executor: Where = None,
     address: Address = None,
 ) -> None:
-    """Train every published run that the working store lacks, publish all, build the book."""
+    """Perform every chapter's study, training what is neither stored nor published; publish all, build the book."""
     with plainly():
+        where = chosen(executor, address)
+        if dry_run:
+            return show_costs()
         if paths.SHIPPED in paths.results_folder().parents:
             raise ValueError("what is installed is not written to: set KDSTUDY_RESULTS to a folder, or KDSTUDY_ROOT "
                              "to a checkout")  # fmt: skip
         from kdstudy.book import example_teacher, publish
-        from kdstudy.store.published import Published
 
-        for path in publish.everything(chosen(executor, address), Published() if missing else None):
+        for path in publish.everything(where):
             out.print(f"published {path}", soft_wrap=True)
         out.print(f"picture {publish.picture()}", soft_wrap=True)
         out.print(f"example {example_teacher.write()}", soft_wrap=True)
         build.build()
+
+
+def show_costs() -> None:
+    """The runs of every chapter and what they cost, before any is trained."""
+    from kdstudy.store.published import Published
+    from kdstudy.study import cost
+    from kdstudy.study.search import Protocol
+
+    known = cost.seconds(Published().frame())
+    frame = cost.table(Protocol(), known)
+    grid = Table(*cost.COLUMNS)
+    for row in frame.itertuples(index=False):
+        grid.add_row(row[0], *map(str, row[1:3]), f"{row[3]:.2f}")
+    out.print(grid)
+    out.print(
+        f"{frame['more'].sum()} runs, {frame['core-hours'].sum():.1f} core-hours, by the seconds that published runs of "
+        f"the same data set and role took ({cost.GUESS:g} s where there is none). Where hard labels, KD or a teacher "
+        "choose an edge of a range, tuning costs a quarter more."
+    )
 
 
 def chosen(executor: str | None, address: str | None) -> str:
@@ -117,21 +137,14 @@ def notebook(chapter: str) -> Path:
     return known[chapter]
 
 
-def needed(chapter: str, values: dict[str, object]) -> list["Run"]:
-    """The runs a chapter needs with these parameters: those of the plan of its notebook's name, if there is one."""
+def perform(chapter: str, values: dict[str, object]) -> list["Run"]:
+    """All runs of a chapter with these parameters, by the plan of its notebook's name; what is missing is trained."""
     from kdstudy.study import plans
 
     plugins.load()
     source = notebook(chapter)
     defaults = {name: p.default for name, p in notebooks.parameters(source).items()}
     return plans.every(source.stem, **(defaults | values))
-
-
-def _train(wanted: list["Run"], executor: str) -> object:
-    """The table of these runs; what is missing is trained."""
-    from kdstudy.engine import ask
-
-    return ask.ask(wanted, executor=executor)
 
 
 def execute(chapter: str, target: Path, values: dict[str, object]) -> None:
