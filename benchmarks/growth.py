@@ -9,10 +9,9 @@ from collections.abc import Callable
 
 from benchmarks import common, engine, stacked
 from benchmarks.common import Row
-from kdstudy.core.spec import Data, Recipe, Run, pairs
+from kdstudy.core.spec import Run
 from kdstudy.data import registry
 from kdstudy.distill.conditions import make
-from kdstudy.study import recipes
 from kdstudy.train import mlp
 
 TAUS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
@@ -20,9 +19,7 @@ TAUS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 
 def perceptrons(runs: int = 8, conditions: int = 2, epochs: int = 10) -> list[Run]:
     """`runs` seeds of so many conditions."""
-    data, batch = Data("synthetic", pairs(stacked.SHAPE)), 64
-    own = recipes.Setup(Recipe((256,), 3, batch), Recipe((12,), epochs, batch))
-    return recipes.students(data, own, [make("kd", tau=t, alpha=0.9) for t in TAUS[:conditions]], range(runs))
+    return stacked.students([make("kd", tau=t, alpha=0.9) for t in TAUS[:conditions]], runs, 64, epochs)
 
 
 def convolutional(runs: int = 2, conditions: int = 1, epochs: int = 1) -> list[Run]:

@@ -15,7 +15,7 @@ spends less of its time on calls. Sides alternate. On a machine with a GPU, too,
 """
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,11 @@ from torch.nn import functional as F
 
 from benchmarks import common
 from benchmarks.common import Row
-from kdstudy.core.spec import Data, Recipe, Run, pairs
+from kdstudy.core.spec import Condition, Data, Recipe, Run, pairs
 from kdstudy.data import registry
 from kdstudy.data.dataset import Dataset
 from kdstudy.distill import conditions
-from kdstudy.study import plans, recipes
+from kdstudy.study.beds import TEACHER_SEED
 from kdstudy.train import mlp, trainer
 
 SHAPE = {"classes": 150, "features": 256, "superclasses": 10, "train": 768, "validation": 154, "test": 230}
@@ -41,11 +41,15 @@ CONDITIONS = [
 Logits = Mapping[str, Mapping[str, Tensor]]
 
 
-def students(r: int, batch: int) -> list[Run]:
-    """R students: every condition for each seed."""
-    data = Data("synthetic", pairs(SHAPE))
-    own = recipes.Setup(Recipe((256,), 3, batch), Recipe((12,), EPOCHS, batch))
-    return plans.students(data, own, CONDITIONS, range(-(-r // len(CONDITIONS))))[:r]
+def students(taught: Sequence[Condition], seeds: int, batch: int, epochs: int) -> list[Run]:
+    """Every condition for each seed, with a teacher for each seed."""
+    data, recipe, hard = Data("synthetic", pairs(SHAPE)), Recipe((12,), epochs, batch), conditions.make("hard")
+    by_seed = [Run(data, Recipe((256,), 3, batch), hard, TEACHER_SEED + seed) for seed in range(seeds)]
+    return [
+        Run(data, recipe, c, seed, teacher if conditions.listens(c.name) else None)
+        for c in taught
+        for seed, teacher in enumerate(by_seed)
+    ]
 
 
 def teach(runs: list[Run], data: Dataset) -> Logits:
@@ -131,7 +135,7 @@ def measure(device: str, quick: bool) -> dict[str, list[Row]]:
 
 def compared(batch: int, r: int) -> list[Row]:
     """Timings of R students, and the mean test accuracy of each side."""
-    runs = students(r, batch)
+    runs = students(CONDITIONS, -(-r // len(CONDITIONS)), batch, EPOCHS)[:r]
     data = registry.load(runs[0].data)
     taught, steps = teach(runs, data), r * trainer.steps(runs[0], len(data.train.y))
     what = {"r": r, "batch": batch, "steps": steps, "threads": 1}

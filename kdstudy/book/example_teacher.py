@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from kdstudy.core import paths
-from kdstudy.core.spec import Run
+from kdstudy.core.spec import Data, Recipe, Run
 from kdstudy.data.registry import load
 from kdstudy.diagnosis.api import diagnose
+from kdstudy.distill import conditions
 from kdstudy.store.working import Store
-from kdstudy.study import plans
+from kdstudy.study.beds import TEACHER_SEED
 from kdstudy.study.calibration.table import logits
 from kdstudy.study.calibration.teachers import CORRUPTIONS, EXPECTED
 
@@ -20,7 +21,9 @@ EXAMPLE = paths.ROOT / "data/results/example_teacher.npz"
 
 def student() -> Run:
     """The KD student of seed 0 on the synthetic task at tau = 2, alpha = 0.9, and with it its teacher."""
-    return plans.universe(dataset="synthetic", conditions="kd", tau=2.0, alpha=0.9, seeds=1)["study"][0]
+    data, kd = Data("synthetic"), conditions.make("kd", tau=2.0, alpha=0.9)
+    teacher = Run(data, Recipe((256,), 20, lr=0.03), conditions.make("hard"), TEACHER_SEED)
+    return Run(data, Recipe((16,), 30, lr=0.2), kd, 0, teacher)
 
 
 def write(path: Path = EXAMPLE, run: Run | None = None, store: Store | None = None) -> Path:

@@ -7,29 +7,33 @@ import numpy as np
 import pandas as pd
 
 from kdstudy.core import paths
+from kdstudy.core.spec import Data
 from kdstudy.data.registry import load
 from kdstudy.engine import ask
 from kdstudy.figures import use_style
+from kdstudy.figures.shared import gains
+from kdstudy.store.provenance import code, stale
 from kdstudy.store.published import Classes, Published
 from kdstudy.store.results import Results
 from kdstudy.store.working import Record
 from kdstudy.study import plans
 from kdstudy.study.experiment import Study
+from kdstudy.study.plans import levels
 
-FIGURE = paths.ROOT / "book/_static/ladder.png"  # the README's
+FIGURE = paths.ROOT / "book/_static/gains.png"  # the README's
 TUNING = ("teacher_tuning", "tuning", "instead")  # parts of which a choice and the curve of budgets are all that is read
 SPLITS = ("train", "validation", "test")
 
 
 def everything(executor: str = "local") -> Iterator[Path]:
-    """Publish every chapter's study at its default parameters; what is neither stored nor published is trained first."""
-    done: set[str] = set()
-    data = {}
-    for chapter in plans.PLANS:
-        study = plans.study(chapter, executor=executor)
-        data |= {r.data.name: r.data for r in study.runs if not r.data.options}
+    """Publish every chapter's study at its default parameters, once all are performed: what is neither stored nor
+    published is trained first.
+    """
+    studies, done = {chapter: plans.study(chapter, executor=executor) for chapter in plans.PLANS}, set()
+    names = {r.data.name for study in studies.values() for r in study.runs}
+    for chapter, study in studies.items():
         yield one(chapter, study, done)
-    Published().publish_classes({name: Classes.of(load(d)) for name, d in data.items()})
+    Published().publish_classes({name: Classes.of(load(Data(name))) for name in sorted(names)})
 
 
 def one(chapter: str, study: Study, done: set[str]) -> Path:
@@ -48,9 +52,12 @@ def one(chapter: str, study: Study, done: set[str]) -> Path:
 
 
 def brief(row: Mapping[str, object]) -> dict[str, object]:
-    """A row without measures other than the accuracies, by which settings are chosen and budgets compared."""
+    """A row without measures other than the accuracies, by which settings are chosen and budgets compared; its digest
+    of code is that of what is left.
+    """
     measures = {n for n in row if n.startswith((*(f"{s}_" for s in SPLITS), "target_", "student_"))}
-    return {n: v for n, v in row.items() if n not in measures or n.endswith("_accuracy")}
+    kept = {n: v for n, v in row.items() if n not in measures or n.endswith("_accuracy")}
+    return kept if stale(row) else kept | {"code": code(kept)}
 
 
 def _first(table: pd.DataFrame, seeds: int | None) -> pd.DataFrame:
@@ -62,5 +69,5 @@ def _first(table: pd.DataFrame, seeds: int | None) -> pd.DataFrame:
 def picture() -> Path:
     """The README's figure, from the published results."""
     use_style()
-    gains.gains(plans.study("decomposition")).savefig(FIGURE, dpi=150, facecolor="white")
+    gains.gains(plans.study("decomposition"), levels.GRID).savefig(FIGURE, dpi=150, facecolor="white")
     return FIGURE

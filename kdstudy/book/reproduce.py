@@ -8,10 +8,8 @@ import pandas as pd
 import torch
 
 from kdstudy.book import build, notebooks
-from kdstudy.core.spec import Run
 from kdstudy.data.download import at_hand
 from kdstudy.engine import ask, stacks
-from kdstudy.stats import paired
 from kdstudy.store.provenance import stale_rows
 from kdstudy.store.published import Published
 from kdstudy.store.working import Store
@@ -20,28 +18,32 @@ from kdstudy.study import plans
 METRICS = ("train_", "validation_", "test_", "target_", "student_")  # how their names begin
 
 
-def candidates(chapter: str, published: Published) -> tuple[list[Run], list[str]]:
-    """The chapter's published perceptrons that can be trained here, and the data sets left out."""
+def candidates(chapter: str, published: Published) -> tuple[pd.DataFrame, list[str]]:
+    """The chapter's published choices that can be trained here, on evaluation seeds, and the data sets left out.
+
+    Only perceptrons: convolutional networks train for minutes.
+    """
     defaults = {k: p.default for k, p in notebooks.parameters(build.chapters()[chapter]).items()}
-    asked = [r for r in plans.every(chapter, **defaults) if r.recipe.net == "mlp"]
-    known = published.rows([r.key for r in asked])
-    here = {name: at_hand(name) for name in {r.data.name for r in asked}}
-    kept = [r for r in asked if r.key in known and here[r.data.name]]
+    table = plans.study(chapter, **defaults).tables["practical"].drop_duplicates("key")
+    known, names = published.rows(table["key"]), [r.data.name for r in table["run"]]
+    here = {name: at_hand(name) for name in names}
+    perceptrons = [r.recipe.net == "mlp" for r in table["run"]]
+    kept = table[table["key"].isin(known) & pd.Series(names, table.index).map(here) & perceptrons]
     return kept, sorted(name for name, ok in here.items() if not ok)
 
 
 def sample(chapter: str, size: int, draw: int = 0) -> pd.DataFrame:
-    """Train a random sample of a chapter's published runs anew; one row for each run and metric.
+    """Train a random sample of a chapter's published choices anew; one row for each run and metric.
 
-    To keep teachers few, one seed is drawn for each data set, then runs of that seed. Stored results are not touched.
+    To keep teachers few, one seed is drawn for each bed, then runs of that seed. Stored results are not touched.
     """
     published = Published()
     pool, absent = candidates(chapter, published)
-    rng, chosen, names = random.Random(draw), [], sorted({r.data.name for r in pool})
-    for i, name in enumerate(names):
-        seed = rng.choice(sorted({r.seed for r in pool if r.data.name == name}))
-        of_seed = [r for r in pool if (r.data.name, r.seed) == (name, seed)]
-        share = size // len(names) + (i < size % len(names))
+    rng, chosen, beds = random.Random(draw), [], sorted(pool["dataset"].unique())
+    for i, name in enumerate(beds):
+        of_bed = pool[pool["dataset"] == name]
+        of_seed = list(of_bed.loc[of_bed["seed"] == rng.choice(sorted(of_bed["seed"].unique())), "run"])
+        share = size // len(beds) + (i < size % len(beds))
         chosen += rng.sample(of_seed, min(share, len(of_seed)))
     with tempfile.TemporaryDirectory() as folder:
         fresh = ask.ask(chosen, store=Store(Path(folder) / "runs.sqlite"), published=Published(Path(folder) / "none"))
@@ -50,26 +52,21 @@ def sample(chapter: str, size: int, draw: int = 0) -> pd.DataFrame:
     return frame
 
 
-def compare(fresh: pd.DataFrame, pool: list[Run], published: Published) -> pd.DataFrame:
-    """One row for each run and metric: stored, retrained, difference, and the spread over seeds."""
-    stored = pd.DataFrame([*published.rows([r.key for r in pool]).values()]).set_index("key")
-    setting = ["dataset", "options", "hidden", "epochs", "condition", *paired.searched(stored)]
+def compare(fresh: pd.DataFrame, pool: pd.DataFrame, published: Published) -> pd.DataFrame:
+    """One row for each run and metric: stored, retrained, difference, and the spread over the seeds of a side."""
+    named = pool.set_index("key")[["dataset", "condition"]]
+    stored = pd.DataFrame([*published.rows(named.index).values()]).set_index("key")
     metrics = [c for c in stored.select_dtypes("float") if c.startswith(METRICS)]
-    spread = stored.groupby(setting, dropna=False)[metrics].transform("std")
+    spread = stored[metrics].groupby([named.loc[stored.index, c] for c in named]).transform("std")
     again = fresh.set_index("key")
     each = {"stored": stored.loc[again.index], "again": again, "spread": spread.loc[again.index]}
     columns = {name: side[metrics].stack(future_stack=True) for name, side in each.items()}
     frame = pd.DataFrame(columns).dropna(subset="stored").rename_axis(["key", "metric"]).reset_index()
-    runs = {row["key"]: label(row) for row in fresh.to_dict("records")}
+    seeds = again["seed"]
+    runs = {key: f"{named.loc[key, 'dataset']}, {named.loc[key, 'condition']}, seed {seeds[key]}" for key in again.index}
     alike = each["stored"]["digest"] == again["digest"]
     difference = (frame["again"] - frame["stored"]).abs()
     return frame.assign(run=frame["key"].map(runs), difference=difference, **{"same data": frame["key"].map(alike)})
-
-
-def label(row: dict[str, object]) -> str:
-    """A run in one line."""
-    params = [f"{k} {row[k]:g}" for k in paired.SETTING if not pd.isna(row.get(k, float("nan")))]
-    return f"{row['dataset']}, {row['condition']}, {', '.join(params)}, seed {row['seed']}"
 
 
 def sentence(frame: pd.DataFrame) -> str:

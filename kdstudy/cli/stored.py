@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from kdstudy.cli.console import out, plainly
+from kdstudy.core.registry import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,12 +30,16 @@ def list_runs(
     with plainly():
         filters = {"dataset": dataset, "condition": condition, "seed": seed, "stale": stale or None}
         filters = {column: value for column, value in filters.items() if value is not None}
+        if odd := [word for word, given in {"--all": everything, "--yes": yes}.items() if given and not forget]:
+            raise ValueError(f"{odd[0]}: found no --forget, allowed: {odd[0]} together with --forget")
         if forget and not filters and not everything:
             raise ValueError("--forget: found no filter, allowed: --dataset, --condition, --seed, --stale, or --all")
         if export and export.suffix.lower() != ".csv":
             raise ValueError(f"--export: found {str(export)!r}, allowed: the name of a file that ends in .csv")
         frame = stored()
         for column, value in filters.items():
+            if isinstance(value, str) and len(frame) and value not in (there := sorted(frame[column].unique())):
+                raise unknown(f"--{column}: found {value!r}, of which no run is stored; there are", value, there)
             frame = frame[frame[column] == value]
         if export:
             frame.to_csv(export, index=False)

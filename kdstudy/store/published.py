@@ -37,9 +37,21 @@ def _read(path: Path) -> pd.DataFrame:
     return _parsed(path, there.st_mtime_ns, there.st_size)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def _parsed(path: Path, *_: int) -> pd.DataFrame:
-    return pq.read_table(path).to_pandas()
+    return _table(path).to_pandas()
+
+
+def _table(path: Path, **options: object) -> pa.Table:
+    """A file as a table; OSError with a remedy if it is damaged."""
+    try:
+        return pq.read_table(path, **options)
+    except pa.ArrowInvalid as error:
+        why = str(error).splitlines()[0]
+        raise OSError(
+            f"{path}: found no Parquet that can be read ({why}); get it anew (git checkout {path.name}), or remove it "
+            "with the other of its chapter: its runs are trained again when asked for"
+        ) from error
 
 
 def _atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -116,7 +128,7 @@ class Published:
         wanted, found = [("key", "in", set(keys)), ("name", "in", set(names))], {}
         for path in (self.folder / f"{stem}{ARRAYS}" for stem in self._tables):
             if path.exists() and wanted[0][2] and wanted[1][2]:
-                for row in pq.read_table(path, filters=wanted).to_pylist():
+                for row in _table(path, filters=wanted).to_pylist():
                     array = np.frombuffer(row["data"], row["dtype"]).reshape(row["shape"])
                     found.setdefault(row["key"], {})[row["name"]] = array
         return found

@@ -9,7 +9,7 @@ from kdstudy import figures
 from kdstudy.figures import primitives, style
 from kdstudy.figures.chapters import universe
 from kdstudy.stats import paired
-from kdstudy.study import recipes
+from kdstudy.study.beds import TEACHER_SEED
 
 
 def table(seeds: int) -> pd.DataFrame:
@@ -75,7 +75,7 @@ def test_a_heat_map_leaves_empty_cells_empty_and_frames_one():
 
 def test_a_teacher_is_of_its_students_seed():
     students = table(3)
-    both = pd.concat([students, students.assign(seed=students["seed"] + recipes.TEACHER_SEED)])
+    both = pd.concat([students, students.assign(seed=students["seed"] + TEACHER_SEED)])
     assert style.facts(both) == style.facts(students) and "n = 3 seeds" in style.facts(both)
 
 

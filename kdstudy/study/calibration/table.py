@@ -12,8 +12,8 @@ from kdstudy.diagnosis.rules import RULES, findings
 from kdstudy.diagnosis.statistics.all import compute_statistics
 from kdstudy.engine import ask
 from kdstudy.store.working import Store
-from kdstudy.study import plans
 from kdstudy.study.calibration.teachers import CORRUPTIONS, NOISE, Case, cases
+from kdstudy.study.experiment import Study
 
 DIGITS = 6  # of statistics in the table
 
@@ -32,15 +32,15 @@ def collect(store: Store | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def temperatures() -> pd.DataFrame:
-    """Of the study's KD students with alpha = 0.9, at each temperature: seeds, mean mass, validation accuracy.
+def temperatures(study: Study) -> pd.DataFrame:
+    """Of the KD students of the chapter `temperature`, whose tau alone was fixed: seeds, mean mass, validation accuracy.
 
     The mass is 1 - p^tau_t over its limit for tau -> infinity, 1 - 1 / C. Table `temperatures.csv`.
     """
-    frame = ask.ask(plans.study(conditions="kd", alpha=0.9, weight_decay=()))
-    most = {d: 1 - 1 / len(ask.classes(d, frame).names) for d in frame["dataset"].unique()}
-    frame = frame.assign(share=frame["target_mass"] / frame["dataset"].map(most))
-    groups = frame.groupby(["dataset", "tau"])
+    frame = study.tables["practical"]
+    frame = frame[frame["condition"].str.startswith("τ ")]
+    most = pd.Series([1 - 1 / len(load(run.data).classes) for run in frame["run"]], frame.index)
+    groups = frame.assign(share=frame["target_mass"] / most).groupby(["dataset", "tau"])
     found = groups.agg(n=("seed", "nunique"), mass=("share", "mean"), accuracy=("validation_accuracy", "mean"))
     return found.round(DIGITS).reset_index()
 
