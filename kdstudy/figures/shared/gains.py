@@ -43,7 +43,7 @@ def gains(
     used = used[used["dataset"].isin(rows["dataset"]) & used["condition"].isin([control, *rows["condition"]])]
 
     def how(row: Mapping[str, object]) -> Look:
-        found = look(str(row["condition"]))._replace(filled=bool(row["admitted"]), name="")
+        found = look(str(row["condition"]).rpartition(":")[2])._replace(filled=bool(row["admitted"]), name="")
         return found._replace(colour=_paler(found.colour)) if parts.index(row["part"]) else found
 
     what = " · ".join(f"{'below' if i else 'above'}, {PARTS[p]}" for i, p in enumerate(parts))
