@@ -123,12 +123,9 @@ def _ramped(values: Sequence[float], places: Iterable[float], name: str) -> dict
 
 SETTINGS = {  # column -> what an axis of it says, whether it is logarithmic
     "tau": ("temperature τ", True),
-    "top": ("highest τ searched", True),
     "epsilon": ("ε", True),
     "hidden_units": ("hidden units", True),
     "classes": ("classes", True),
-    "size": ("teacher's width × own", True),
-    "length": ("teacher's epochs × own", True),
     "teacher_epsilon": ("teacher's label smoothing ε", False),
     "alpha": ("weight α of the distillation term", False),
     "noise": ("training labels drawn anew (%)", False),

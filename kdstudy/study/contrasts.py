@@ -1,4 +1,4 @@
-"""Differences of conditions at equal settings, or of students of two teachers, paired by seed: tables of intervals."""
+"""Differences of conditions at equal settings, paired by seed: tables of intervals."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -37,24 +37,6 @@ def contrasts(
                   for key, group in part.groupby(list(by), sort=False)
                   if {*weights} <= {*group["condition"]}}  # fmt: skip
     return _intervals(found, [*by, name], jointly)
-
-
-def changes(
-    frame: pd.DataFrame, baseline: pd.DataFrame, by: Sequence[str], shared: Sequence[str] = ("dataset",),
-    jointly: Sequence[str] = ("dataset",), measure: str = "test_accuracy",
-) -> pd.DataFrame:  # fmt: skip
-    """Runs at each combination of `by` minus the runs of `baseline` alike in `shared`, paired by seed.
-
-    Columns as `contrasts` has them. A run in both tables is not compared with itself. Raises ValueError if there is
-    no such baseline, or if seeds differ.
-    """
-    found = {}
-    for key, group in frame[~frame["key"].isin(baseline["key"])].groupby(list(by), sort=False):
-        cell = dict(zip(by, key))
-        control = paired.where(baseline, **{c: cell[c] for c in shared})
-        both = pd.concat([group.assign(condition="changed"), control.assign(condition="baseline")])
-        found[key] = paired.contrast(both, {"changed": 1, "baseline": -1}, measure)
-    return _intervals(found, by, jointly)
 
 
 def _intervals(found: Mapping[tuple, pd.Series], names: Sequence[str], jointly: Sequence[str]) -> pd.DataFrame:

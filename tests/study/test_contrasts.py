@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from kdstudy.stats import paired
-from kdstudy.study.contrasts import against, changes, contrasts, minus
+from kdstudy.study.contrasts import against, contrasts, minus
 
 SEEDS = 4
 GAIN = {"hard": 0.0, "kd": 0.03, "kd_pt": -0.01}
@@ -47,16 +47,3 @@ def test_sums_may_weigh_more_than_two_conditions_and_are_called_as_named():
 def test_without_the_conditions_there_are_no_rows():
     for frame in (table()[:0], table()[lambda t: t["condition"] == "kd"]):
         assert contrasts(frame, against(["kd"], "hard"), jointly=["dataset"]).empty
-
-
-def test_changes_are_from_the_baseline_of_the_same_cell_and_leave_it_out():
-    frame = table(taus=(1.0, 2.0, 4.0))
-    kd = frame[frame["condition"] == "kd"]
-    rows = changes(kd, kd[kd["tau"] == 1], ["dataset", "tau"])
-    assert sorted(set(rows["tau"])) == [2, 4] and len(rows) == 4
-    wide = kd[kd["dataset"] == "b"].pivot(index="seed", columns="tau", values="test_accuracy")
-    expected = paired.interval(wide[4.0] - wide[1.0], family=2)  # two temperatures in a data set
-    row = rows[(rows["dataset"] == "b") & (rows["tau"] == 4)].iloc[0]
-    assert (row["difference"], row["low"], row["high"]) == pytest.approx((expected.mean, expected.low, expected.high))
-    with pytest.raises(ValueError, match=r"not paired: seeds \[0\]"):
-        changes(kd[kd["tau"] == 4], kd[(kd["tau"] == 1) & (kd["seed"] > 0)], ["dataset", "tau"])
