@@ -1,4 +1,4 @@
-"""`kdstudy conditions`: what a student can be taught, read from the sources, which are not imported."""
+"""`kdstudy conditions`: what a student can be taught, read from the sources of the package and of plugins."""
 
 import ast
 
@@ -21,6 +21,7 @@ def list_conditions() -> None:
 
 def found() -> list[ast.FunctionDef]:
     """Every condition: of this package, then of the plugins in $KDSTUDY_PLUGINS."""
+    plugins.load()  # one that is broken says so
     plugged = {path.stem: path.read_text("utf-8") for path in plugins.sources()}
     sources = Sources(Sources.of(PACKAGE).texts | plugged)
     return [sources.definition(reference) for reference in sources.registered("condition").values()]

@@ -38,7 +38,8 @@ def list_runs(
             raise ValueError(f"--export: found {str(export)!r}, allowed: the name of a file that ends in .csv")
         frame = stored()
         for column, value in filters.items():
-            if isinstance(value, str) and len(frame) and value not in (there := sorted(frame[column].unique())):
+            there = sorted(frame[column].dropna().unique())
+            if isinstance(value, str) and there and value not in there:
                 raise unknown(f"--{column}: found {value!r}, of which no run is stored; there are", value, there)
             frame = frame[frame[column] == value]
         if export:

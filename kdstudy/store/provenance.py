@@ -24,6 +24,7 @@ IGNORED = frozenset(  # what a run is has a version of its own (`spec`); the oth
 SOURCES = Sources.of(paths.PACKAGE, IGNORED)  # read now: a file edited meanwhile is not what runs
 TRAINING = {"mlp": "kdstudy.train.mlp:train", "images": "kdstudy.train.cnn:train"}
 OWN_DATA = "kdstudy.data.custom:parts"
+FIELDS = ("code", "condition", "dataset", "options")
 MEASURES = ("measure", "measure with teacher")
 KINDS = ("condition", "network", "data set", "transform", "composed teacher", *MEASURES)
 
@@ -95,6 +96,11 @@ def code(row: Mapping[str, object]) -> str | None:
     return _together(roots(row), root_digest)
 
 
+def _ours(*fields: object) -> bool:
+    """Whether a row has the fields that this package writes; one that has not is stale."""
+    return all(isinstance(f, str) for f in fields) and fields[-1].startswith("{")
+
+
 def stale(row: Mapping[str, object]) -> bool:
     """Whether a stored row was computed by code that has changed its meaning since."""
     return row["code"] != code(row)
@@ -105,8 +111,9 @@ def stale_rows(frame: pd.DataFrame) -> pd.Series:
     measured = frame[[c for c in frame if _measures(c)]].notna()
     nets = frame["net"].fillna("mlp") if "net" in frame else repeat("mlp")
     valid = cache(lambda *what, held: _together(_all_roots(*what, compress(measured, held)), root_digest))
-    rows = zip(frame["code"], frame["condition"], nets, frame["dataset"], frame["options"])
-    found = [code != valid(*what, held=bytes(held)) for (code, *what), held in zip(rows, measured.to_numpy())]
+    known, condition, dataset, options = (frame[c] if c in frame else repeat(None, len(frame)) for c in FIELDS)
+    rows = zip(known, zip(condition, nets, dataset, options), measured.to_numpy())
+    found = [not _ours(c, *what) or c != valid(*what, held=bytes(held)) for c, what, held in rows]
     return pd.Series(found, frame.index, dtype=bool)
 
 
