@@ -37,6 +37,8 @@ CONDITIONS = {  # no two share both colour and marker
     "hard": Look(DARK, "s", "hard labels"),
     "label_smoothing": Look(SKY, "o", "label smoothing"),
     "label_smoothing_matched": Look(BLUE, "D", "matched smoothing"),
+    "pseudo_label": Look(DARK, "p", "pseudo-labels"),
+    "pseudo_smoothing": Look(SKY, "p", "smoothed pseudo-labels"),
     "class_matched": Look(GREEN, "^", "class shape"),
     "instance_matched": Look(YELLOW, "v", "instance shape"),
     "kd_pt": Look(PURPLE, "P", "KD-pt"),

@@ -77,13 +77,13 @@ def _compared(bed: Bed, conditions: Several[str]) -> Design:
     return Design(bed, sides(bed, dict.fromkeys(names + list(PSEUDO) * (bed.regime == "transfer_set"))))
 
 
-@plan
+@plan(arrays={"practical": {"reliability": None}})
 def universe(conditions: Several[str] = UNIVERSE, **where: object) -> list[Design]:
     """What smoothing alone gives."""
     return [_compared(bed, conditions) for bed in asked(**where)]
 
 
-@plan
+@plan(arrays={part: {"similarity": None} for part in ("at_kd", "at_hard", "teachers")})
 def domain(
     conditions: Several[str] = DOMAIN, similarity: Several[float] = SIMILARITIES, **where: object
 ) -> list[Design]:
