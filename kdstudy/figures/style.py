@@ -128,6 +128,7 @@ SETTINGS = {  # column -> what an axis of it says, whether it is logarithmic
     "epsilon": ("ε", True),
     "hidden_units": ("hidden units", True),
     "classes": ("classes", True),
+    "budget": ("settings that each side may try", True),
     "teacher_epsilon": ("teacher's label smoothing ε", False),
     "alpha": ("weight α of the distillation term", False),
     "noise": ("training labels drawn anew (%)", False),

@@ -4,37 +4,27 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from conftest import SMALL
 from IPython.core.pylabtools import print_figure
+from small_study import folder, perform  # noqa: F401  fixtures
 
-from kdstudy.core.spec import Data, pairs
 from kdstudy.figures.chapters import regimes as drawn
-from kdstudy.study import admission, beds, budget, plans, search
-
-QUICK = {"settings": 3, "tuning": 2, "seeds": 2, "admission": 2}
-TINY = Data("synthetic", pairs(SMALL | {"softness": 1.0}))
+from kdstudy.study import admission, budget, search
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """Beds of a few steps."""
-    monkeypatch.setattr(beds, "STEPS", {"teacher": 6, "student": 4})
-    monkeypatch.setattr(beds, "EPOCHS", 1)
+def mapped(perform):  # noqa: F811
+    return perform("regimes", regime=None, labels=[2, 8, 99])
 
 
 @pytest.fixture
-def mapped(quick):
-    return plans.study("regimes", dataset=TINY, labels=[2, 8, 99], **QUICK)
-
-
-@pytest.fixture
-def searched(quick):
-    return plans.study("admission", dataset=TINY, regime="soft_truth, same_labels", **QUICK)
+def searched(perform):  # noqa: F811
+    return perform("admission", regime="soft_truth, same_labels")
 
 
 def test_a_cell_is_kd_minus_hard_labels_of_its_students(mapped):
     found, table = drawn.cells(mapped), mapped.tables["practical"]
     assert len(found) == 2 * 3 + 1 and set(found["labels"]) == {0, 2, 8}, "no class has 99 examples"
+    assert len(drawn.cell_table(mapped)) == len(found)
     right = table.groupby("condition")["test_accuracy"].mean()
     for row in found.to_dict("records"):
         cell = f"{row['saw']} {row['labels']}"
@@ -65,9 +55,9 @@ def test_budget_curves_are_the_mean_over_all_subsets_of_settings(searched):
         table = experiment.tables["tuning"]
         valid, test = (search.scores(table, f"{s}_accuracy") for s in ("validation", "test"))
         for side, curve in budget.curves(experiment).items():
-            v, t = valid[side].to_numpy()[:3], test[side].to_numpy()[:3]  # 3 settings before any beyond an edge
-            for b, seed in ((b, s) for b in (1, 2, 3) for s in (0, 1)):
-                kept = [t[max(few, key=lambda i: (v[i, seed], -i)), seed] for few in combinations(range(3), b)]
+            v, t = valid[side].to_numpy()[:2], test[side].to_numpy()[:2]  # 2 settings before any beyond an edge
+            for b, seed in ((b, s) for b in (1, 2) for s in (0, 1)):
+                kept = [t[max(few, key=lambda i: (v[i, seed], -i)), seed] for few in combinations(range(2), b)]
                 assert curve.loc[b, seed] == pytest.approx(np.mean(kept))
 
 
@@ -76,7 +66,7 @@ def test_gains_by_budget_are_against_equal_and_against_full(searched):
     hard, kd = budget.curves(one).values()
     mine = rows[(rows["dataset"] == one.name) & (rows["budget"] == 1)].set_index("line")
     assert mine.loc[budget.EQUAL, "mean"] == pytest.approx((kd.loc[1] - hard.loc[1]).mean())
-    assert mine.loc[budget.FULL, "low"] == pytest.approx((kd.loc[1] - hard.loc[3]).min())
+    assert mine.loc[budget.FULL, "low"] == pytest.approx((kd.loc[1] - hard.loc[2]).min())
     assert budget.doubling(24) == [1, 2, 4, 8, 16, 24] and budget.doubling(1) == [1]
     saved = budget.saved(searched).set_index("dataset").loc[one.name]
     assert saved["gain with 1"] - saved["gain with all"] == pytest.approx(saved["saved search"])
@@ -106,5 +96,6 @@ def test_pages_draw_and_say_which_beds_are_refused(searched):
     assert [len(ax.containers) for f in figures for ax in f.axes if ax.get_visible()] == [2, 2, 6]
     assert all("svg" in print_figure(f, "svg") for f in figures)
     table, said = admission.table(searched), drawn.refusals(searched)
+    assert list(drawn.described(searched)["students: labelled"]) == [6 * 6] * 2
     assert said.count("- **") == (~table["admitted"].astype(bool)).sum() > 0
     assert drawn.search_share(searched).count("points over hard labels without a search") == 2

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
+from kdstudy.data import registry
 from kdstudy.figures.primitives import colour_bar, dots, heat, lines, strongest
 from kdstudy.figures.style import BLUE, DARK, ORANGE, RED, Look, finish, nothing, panels
-from kdstudy.figures.tables import bullets, in_order, sign
+from kdstudy.figures.tables import bullets, in_order, points, sign
 from kdstudy.study import admission, budget, claims
 from kdstudy.study.experiment import Study
 
@@ -34,28 +37,56 @@ def cells(study: Study) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["dataset", "labels", "saw", *EFFECT])
 
 
+def cell_table(study: Study) -> pd.DataFrame:
+    """`cells` for a page: test accuracy of both sides in percent, and what KD gains in points."""
+    means = study.tables["practical"].groupby(["dataset", "condition"])["test_accuracy"].mean()
+    rows = []
+    for r in cells(study).to_dict("records"):
+        hard, kd = (means[r["dataset"], f"{r['saw']} {r['labels']}:{c}"] for c in ("hard", "kd"))
+        gain = points(r["effect"], r["low"], r["high"])
+        rows.append(
+            (r["dataset"], str(r["labels"] or ALL), _column(r["saw"]), f"{100 * hard:.1f}", f"{100 * kd:.1f}", gain)
+        )
+    names = ["bed", "labels of each class", "the teacher saw", "hard labels (%)", "KD (%)", "KD − hard"]
+    return pd.DataFrame(rows, columns=names)
+
+
 def regime_map(study: Study) -> Figure:
     """`cells` as a heat map for each data set; in brackets where the interval contains 0."""
     rows = cells(study)
     if rows.empty:
         return nothing("no data set has a map")
-    counts = sorted(set(rows["labels"]) - {0}) + [0] * bool((rows["labels"] == 0).any())
+    counts = sorted(rows["labels"].unique(), key=lambda n: n or float("inf"))
     figure, axes = panels(in_order(rows["dataset"]), 1.1 + 0.42 * len(counts), 3, sharey=True)
-    top = strongest(100 * rows["effect"], 0.9)
-    for name, ax in axes.items():
-        mine = rows[rows["dataset"] == name].assign(text=lambda t: [_cell(r) for r in t.to_dict("records")])
-        wide = {v: mine.pivot(index="labels", columns="saw", values=v).reindex(counts, columns=list(SAW)) for v in ("effect", "text")}
-        table = (100 * wide["effect"].astype(float)).set_axis([str(c or ALL) for c in counts]).set_axis(list(SAW.values()), axis=1)
-        image = heat(ax, table, top, text=wide["text"], fontsize=8)
-        ax.set(xlabel="what the teacher saw")
-        ax.tick_params(axis="x", labelsize=6.5)
-    next(iter(axes.values())).set_ylabel("labels of each class\nthat the students have")
+    top = strongest(100 * rows["effect"], 0.9, 0.1)
+    images = [_drawn(ax, rows[rows["dataset"] == name], counts, top) for name, ax in axes.items()]
+    next(iter(axes.values())).set_ylabel("labels of each class\nthat students have", fontsize=8)
     runs = study.tables["practical"]
-    note = "KD − hard labels, each at its own choice · (in brackets): the 95 % interval over seeds and examples contains 0"
-    return colour_bar(finish(figure, runs[runs["condition"].str.contains(":")], note), image, "KD − hard labels (points)")
+    note = (
+        "KD − hard labels, each at its own choice · (in brackets): the 95 % interval over seeds and examples contains 0"
+    )
+    finished = finish(figure, runs[runs["condition"].str.contains(":")], note)
+    return colour_bar(finished, images[0], "KD − hard labels (points)")
 
 
-def _cell(row: Mapping[str, object]) -> str:
+def _drawn(ax: Axes, rows: pd.DataFrame, counts: list[int], top: float) -> AxesImage:
+    """One data set's cells."""
+    rows = rows.assign(points=100 * rows["effect"], text=[_written(r) for r in rows.to_dict("records")])
+    wide = rows.pivot(index="labels", columns="saw").reindex(counts)
+    numbers, text = (wide[value].reindex(columns=list(SAW)) for value in ("points", "text"))
+    image = heat(
+        ax, numbers.set_axis([str(c or ALL) for c in counts]).set_axis(list(SAW.values()), axis=1), top, text=text
+    )
+    ax.set_xlabel("what the teacher saw", fontsize=8)
+    ax.tick_params(axis="x", labelsize=6.5)
+    return image
+
+
+def _column(regime: str) -> str:
+    return SAW[regime].replace("\n", " ")
+
+
+def _written(row: Mapping[str, object]) -> str:
     text = f"{100 * row['effect']:+.1f}".replace("-", "−")
     return f"({text})" if sign(row) == "contains" else text
 
@@ -80,7 +111,9 @@ def budget_curves(study: Study) -> Figure:
 
 def searched(study: Study) -> pd.DataFrame:
     """KD minus hard labels on each bed, with and without a search: the comparisons of `SEARCHED`."""
-    found = [claims.described(study, {one: 1, other: -1}).assign(search=name) for name, ((one, other), _) in SEARCHED.items()]
+    found = [
+        claims.described(study, {one: 1, other: -1}).assign(search=name) for name, ((one, other), _) in SEARCHED.items()
+    ]
     rows, order = pd.concat(found, ignore_index=True), [e.name for e in study.experiments]
     return rows.sort_values("dataset", key=lambda d: d.map(order.index), kind="stable", ignore_index=True)
 
@@ -91,6 +124,12 @@ def searched_dots(study: Study) -> Figure:
     note = "untuned: learning rate 0.1, no weight decay, τ = 4, α = 0.9 · bars: 95 % intervals over seeds and examples"
     return dots(rows, runs[runs["dataset"].isin(rows["dataset"])], "dataset", lambda row: SEARCHED[row["search"]][1],
                 panel="panel", side_by_side="search", named=True, wide=1, note=note)  # fmt: skip
+
+
+def saved(study: Study) -> pd.DataFrame:
+    """`budget.saved` in points."""
+    rows = budget.saved(study).rename(columns={"dataset": "bed"})
+    return rows.assign(**{c: rows[c].map(points) for c in rows.columns[2:]})
 
 
 def search_share(study: Study) -> str:
@@ -105,16 +144,38 @@ def search_share(study: Study) -> str:
     return bullets(said, "No bed has these sides.")
 
 
-# ---------------------------------------------------------------- beds that give nothing
+# ---------------------------------------------------------------- beds
+
+
+def described(study: Study) -> pd.DataFrame:
+    """What each bed is: how many examples its teacher saw, how many its students see with labels and without, of how
+    many features and classes, and for how many epochs both are trained.
+    """
+    rows = []
+    for bed in (e.design.bed for e in study.experiments):
+        school, own, more = (
+            registry.load(d) for d in (bed.school().seen("hard", 0), bed.seen("hard", 0), bed.seen("kd", 0))
+        )
+        n, labelled, every = (len(d.train.y) for d in (school, own, more))
+        features = [d.train.x.shape[1] for d in (school, own)]
+        rows.append((bed.name, len(own.classes), " → ".join(map(str, dict.fromkeys(features))), n, labelled,
+                     every - labelled, f"{bed.teacher.epochs}, {bed.student.epochs}"))  # fmt: skip
+    names = [
+        "bed",
+        "classes",
+        "features",
+        "teacher saw",
+        "students: labelled",
+        "unlabelled",
+        "epochs of teacher, student",
+    ]
+    return pd.DataFrame(rows, columns=names)
 
 
 def refusals(study: Study) -> str:
     """Markdown: each bed that is not admitted, why, and what KD gains there."""
     rows = admission.table(study)
     rows = rows[~rows["admitted"].astype(bool)]
-    said = {
-        r["dataset"]: f"{r['why not']} (KD − hard labels {100 * r['KD − hard']:+.1f} points, 95 % interval "
-        f"{100 * r['low']:+.1f} to {100 * r['high']:+.1f})".replace("-", "−")
-        for r in rows.to_dict("records")
-    }
+    said = {r["dataset"]: f"{r['why not']}. KD − hard labels: {points(r['KD − hard'], r['low'], r['high'])} points"
+            for r in rows.to_dict("records")}  # fmt: skip
     return bullets(said, "Every bed is admitted.")

@@ -116,7 +116,9 @@ def decomposition(conditions: Several[str] = DECOMPOSITION, **where: object) -> 
 
 
 @plan
-def regimes(dataset: Several[str | Data] = MAPPED, labels: Several[int] = LABELS, hidden: int | None = None) -> list[Design]:
+def regimes(
+    dataset: Several[str | Data] = MAPPED, labels: Several[int] = LABELS, hidden: int | None = None
+) -> list[Design]:
     """Hard labels and KD by labels of each class and by what the teacher saw: the same, all of them, and its students
     all examples besides. Sides are "regime labels:condition", as "all_labels 10:kd": students see 10 labels of each
     class, the teacher all; 0 labels: all.
