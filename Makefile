@@ -32,7 +32,7 @@ format: $(READY)  ## fix what the linter can fix
 quick: $(READY)  ## train a small universe study from nothing and render it, in minutes
 	@$(BIN)/kdstudy quick
 
-full: $(READY)  ## train every run of the study that the store lacks, publish, build the book
+full: $(READY)  ## perform every chapter's study, publish, build the book
 	@$(BIN)/kdstudy full
 
 bench: $(READY)  ## measure speed on this machine, some 45 minutes with nothing else running; ARGS="--only distil"

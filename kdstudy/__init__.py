@@ -1,9 +1,10 @@
 """A reproducible study of why knowledge distillation works and when it fails.
 
-    from kdstudy import ask, difference, interval
-    from kdstudy.study.plans import universe
+    from kdstudy import difference, interval
+    from kdstudy.study import plans
 
-    table = ask(universe(dataset="digits", seeds=5)["study"])
+    study = plans.study("universe", dataset="digits", settings=4, tuning=2, seeds=3, admission=2)
+    table = study.tables["practical"]  # each condition at its own choice, on fresh seeds
     print(interval(difference(table, {"condition": "kd"}, {"condition": "hard"}, "test_accuracy")))
 
 Each name below is imported when it is first used, so that `import kdstudy` costs nothing.

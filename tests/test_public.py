@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -35,8 +36,13 @@ def test_importing_the_package_loads_nothing_else():
     assert loaded("import kdstudy; kdstudy.__version__") == set()
 
 
-def test_the_docstring_s_import_works():
-    exec(re.search(r"(?m)^ +(from kdstudy import .*)$", kdstudy.__doc__)[1])
+def test_the_docstring_s_example_runs(monkeypatch, capsys):
+    from kdstudy.study import beds
+
+    monkeypatch.setattr(beds, "STEPS", {"teacher": 20, "student": 20})
+    monkeypatch.setattr(beds, "EPOCHS", 1)
+    exec(textwrap.dedent("\n".join(re.findall(r"(?m)^    .*$", kdstudy.__doc__))), {})
+    assert re.fullmatch(r"[+-]?0\.\d+ \[.*\], n = 3\n", capsys.readouterr().out)
 
 
 def test_what_registers_itself_is_there_whatever_is_imported_first():

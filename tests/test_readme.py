@@ -1,7 +1,7 @@
 """Every command and snippet of README.md, word for word.
 
 What takes long is run up to where the work would begin, and says so in `WAYS`: `kdstudy run` reads its words, checks
-them against the chapter and plans its runs, but trains none; papermill writes its notebook with the parameters in it;
+them against the chapter and plans its designs, but trains none; papermill writes its notebook with the parameters in it;
 `make` says what it would do. `make book`, `test`, `lint` and `quick` themselves are run by `.ci/run`.
 A Ray cluster's address cannot be tried here: `tests/engine/test_ray.py` starts one of its own.
 """
@@ -20,7 +20,7 @@ from PIL import Image
 
 from kdstudy.cli import main, run
 from kdstudy.core.paths import CHECKOUT
-from kdstudy.engine import ask
+from kdstudy.study import experiment
 
 TEXT = (CHECKOUT / "README.md").read_text("utf-8")
 FENCED = re.findall(r"(?ms)^```(\w+)\n(.*?)^```", TEXT)
@@ -57,11 +57,12 @@ def shell(monkeypatch, tmp_path):
 def planned(words: list[str], shell, monkeypatch) -> None:
     """`kdstudy run`, up to the training of what is missing."""
     asked = []
-    monkeypatch.setattr(ask, "ask", lambda wanted, **options: asked.append((wanted, options)))
+    monkeypatch.setattr(experiment, "study", lambda *given: asked.append(given) or experiment.Study([]))
     monkeypatch.setattr(run, "execute", lambda *given: None)
     shell(words)
-    [(wanted, options)] = asked
-    assert wanted and options == {"executor": "ray:auto" if "ray" in words else "local"}
+    [(designs, protocol, executor)] = asked
+    assert designs and executor == ("ray:auto" if "ray" in words else "local")
+    assert protocol.evaluation == (12 if "seeds" in words else 20)
 
 
 def done(words: list[str], shell, monkeypatch) -> None:
@@ -94,7 +95,7 @@ def activated(words: list[str], shell, monkeypatch) -> None:
 
 WAYS = {
     "make ": told, "source ": activated, "papermill ": prepared, "kdstudy run ": planned, "kdstudy diagnose ": done,
-    "kdstudy diagnose": helped, "kdstudy claims": helped, "kdstudy runs": done,
+    "kdstudy diagnose": helped, "kdstudy claims": helped, "kdstudy runs": done, "kdstudy full": helped,
     "kdstudy conditions": done,
 }  # fmt: skip
 

@@ -29,15 +29,18 @@ def everything(executor: str = "local") -> Iterator[Path]:
     """Publish every chapter's study at its default parameters, once all are performed: what is neither stored nor
     published is trained first.
     """
-    studies, done = {chapter: plans.study(chapter, executor=executor) for chapter in plans.PLANS}, set()
+    studies, done = {chapter: plans.study(chapter, executor=executor) for chapter in plans.PLANS}, {}
     names = {r.data.name for study in studies.values() for r in study.runs}
     for chapter, study in studies.items():
         yield one(chapter, study, done)
     Published().publish_classes({name: Classes.of(load(Data(name))) for name in sorted(names)})
 
 
-def one(chapter: str, study: Study, done: set[str]) -> Path:
-    """Publish a chapter: rows as they are stored, of runs that no chapter before it has, and the arrays it reads."""
+def one(chapter: str, study: Study, done: dict[str, set[str]]) -> Path:
+    """Publish a chapter: rows as they are stored, and the arrays it reads, without those of chapters before it.
+
+    `done` holds the names of arrays by key, of all runs that are published.
+    """
     results, rows, arrays = Results(), {}, {}
     for part in sorted(study.tables, key=TUNING.__contains__):  # whole rows come first
         table = study.tables[part]
@@ -45,9 +48,11 @@ def one(chapter: str, study: Study, done: set[str]) -> Path:
             rows.setdefault(key, brief(row) if part in TUNING else row)
         for name, seeds in plans.shown(chapter).get(part, {}).items():
             for key, array in ask.arrays(_first(table, seeds), name).items():
-                arrays.setdefault(key, {})[name] = array
+                if name not in done.get(key, ()):
+                    arrays.setdefault(key, {})[name] = array
+    held = {key: set(by_name) for key, by_name in arrays.items()}
     new = [Record(row, arrays.pop(key, {})) for key, row in rows.items() if key not in done]
-    done.update(rows)
+    done |= {key: done.get(key, set()) | held.get(key, set()) for key in rows}
     return Published().publish(chapter, new, arrays)
 
 

@@ -152,7 +152,8 @@ class Published:
         Logits, which are large, stay in the working store.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        frame = pd.DataFrame([r.row for r in records]).sort_values(ORDER, kind="stable")
+        rows = pd.DataFrame([r.row for r in records], columns=None if records else ORDER)
+        frame = rows.sort_values(ORDER, kind="stable")
         arrays = {r.key: r.arrays for r in records} | dict(more or {})
         keys = [*frame["key"], *sorted(arrays.keys() - set(frame["key"]))]
         kept = {key: {n: a for n, a in arrays[key].items() if not n.startswith("logits")} for key in keys}

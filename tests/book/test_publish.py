@@ -1,79 +1,87 @@
-"""What `kdstudy full` writes: every chapter's runs once, the arrays that chapters show, the names of classes."""
+"""What `kdstudy full` writes: every chapter's runs once, the arrays that chapters read, the names of classes."""
 
 import json
 
+import pandas as pd
 import pytest
-from conftest import tiny_run
+from conftest import TINY, tiny_run
+from small_study import folder, perform  # noqa: F401  fixtures
 
 from kdstudy.book import publish
-from kdstudy.core.spec import Data, Run
 from kdstudy.engine import ask
+from kdstudy.store.provenance import stale_rows
 from kdstudy.store.published import Classes, Published
 from kdstudy.store.working import Store
 from kdstudy.study import plans
 
-FIRST = [tiny_run("hard", s) for s in range(2)] + [
-    tiny_run("class_mean", s, tau=t) for s in range(2) for t in (1.0, 4.0)
-]
-SECOND = [*FIRST[2:], *(tiny_run("kd_pt", s) for s in range(2))]
-FOLDS = [Run(Data(r.data.name, (*r.data.options, ("fold", 1))), r.recipe, r.condition, r.seed) for r in FIRST[:1]]
+WHERE = {"conditions": "hard, kd"}
 
 
 @pytest.fixture
-def chapters(monkeypatch) -> list:
-    """Two small chapters that share runs."""
-    known = {
-        "domain": lambda: {"study": FIRST, "teachers": plans.teachers(FIRST)},
-        "instance": lambda: {"study": SECOND, "folds": FOLDS},
-    }
-    monkeypatch.setattr(plans, "PLANS", known)
-    return list(publish.everything())
+def study(perform):  # noqa: F811
+    return perform("universe", **WHERE)
 
 
-def test_each_run_is_published_once_by_the_first_chapter_that_has_it(chapters):
-    assert [p.name for p in chapters] == ["domain.parquet", "instance.parquet"]
-    held = {p.stem: {r["key"] for r in Published()._tables[p.stem].to_dict("records")} for p in chapters}
-    teachers = {r.key for r in plans.teachers(FIRST)}
-    assert held["domain"] == {r.key for r in FIRST} | teachers
-    assert held["instance"] == {r.key for r in SECOND + FOLDS} - held["domain"]
-
-
-def test_published_runs_answer_without_training(chapters, trained):
-    Store().forget(Store().rows())
+def test_a_published_study_answers_without_training_and_chooses_the_same(study, perform, trained, monkeypatch):  # noqa: F811
+    publish.one("universe", study, {})
+    monkeypatch.setenv("KDSTUDY_STORE", str(Published().folder / "empty.sqlite"))
     trained.clear()
-    asked = [*FIRST, *SECOND, *FOLDS, *plans.teachers(FIRST)]
-    assert set(ask.ask(asked)["source"]) == {"published"} and not trained
-
-
-def test_arrays_are_those_that_chapters_show(chapters):
-    best = ask.ask(FIRST)
-    best = best[publish.best(best)]
-    assert len(best) == 4
-    everything = [r.key for r in [*FIRST, *SECOND, *FOLDS, *plans.teachers(FIRST)]]
-    held = Published().arrays(everything, ["similarity", "w", "mass", "miss", "curves", "logits_train", "per_class"])
-    by_name = {n: {k for k, v in held.items() if n in v} for n in ("similarity", "miss", "curves", "per_class")}
-    assert by_name["similarity"] == {*best["key"], *(r.key for r in plans.teachers(FIRST))}
-    assert by_name["miss"] == {FOLDS[0].key}
-    assert not by_name["curves"] | by_name["per_class"]
-    shown = ask.ask(SECOND)
-    shown = shown[publish.best(shown) | (shown["condition"] == "kd_pt")]
-    assert {k for k, v in held.items() if {"w", "mass"} <= v.keys()} == set(shown["key"]) and len(shown) == 4
-
-
-def test_an_array_that_was_not_published_is_trained_again(chapters, trained):
-    other = next(
-        r
-        for r in FIRST
-        if r.condition.name == "class_mean" and r.key not in Published().arrays([r.key], ["similarity"])
-    )
-    before = Store().arrays([other.key], ["similarity"])[other.key]["similarity"]
-    Store().forget(Store().rows())
-    trained.clear()
-    frame = ask.ask([other])
+    again = perform("universe", **WHERE)
     assert not trained
-    found = ask.arrays(frame, "similarity")[other.key]
-    assert {r.key for stack in trained for r in stack} == {other.key, other.teacher.key}
-    assert (found == before).all()
+    assert [e.choices for e in again.experiments] == [e.choices for e in study.experiments]
+    for part in ("practical", "at_kd", "at_hard", "admission", "doubled", "teachers"):
+        columns = study.tables[part].columns.difference(["source"])
+        pd.testing.assert_frame_equal(again.tables[part][columns], study.tables[part][columns], check_dtype=False)
+    frame = Published().frame()
+    assert not stale_rows(frame).any() and set(frame["key"]) == {run.key for run in study.runs}
+
+
+def test_rows_of_the_search_hold_accuracies_and_no_other_measure(study):
+    publish.one("universe", study, {})
+    rows = Published().rows()
+    tried, chosen = ({*study.tables[part]["key"]} for part in ("tuning", "practical"))
+    assert all({"validation_accuracy", "test_accuracy", "seconds", "lr", "code"} <= rows[k].keys() for k in tried)
+    assert not any("test_nll" in rows[k] or "target_mass" in rows[k] for k in tried)
+    assert all("test_nll" in rows[k] and "target_mass" in rows[k] for k in chosen)
+
+
+def test_arrays_are_those_that_the_plan_declares(study):
+    publish.one("universe", study, {})
+    names = ["right", "per_class", "reliability", "similarity", "logits_train", "w"]
+    held = {k: {*v} for k, v in Published().arrays([r.key for r in study.runs], names).items()}
+    by_part = {part: {*table["key"]} for part, table in study.tables.items()}
+    alike = by_part["at_kd"] | by_part["at_hard"]
+    assert held == {k: {"right", "per_class"} for k in alike} | {
+        k: {"right", "per_class", "reliability"} for k in by_part["practical"]
+    }
+
+
+def test_an_array_of_few_seeds_and_none_of_runs_that_diverged(study, monkeypatch):
+    monkeypatch.setattr(plans.PLANS["universe"], "arrays", {"doubled": {"similarity": 1}}, raising=False)
+    table = study.tables["doubled"].sort_values("seed")
+    assert plans.shown("universe")["doubled"] == {"similarity": 1}
+    assert set(publish._first(table, 1)["seed"]) == {2000} and len(publish._first(table, None)) == 2
+    assert list(publish._first(table.assign(diverged=[1, None]), None)["seed"]) == [2001]
+
+
+def test_each_run_is_published_once_by_the_first_chapter_that_has_it(perform, monkeypatch):  # noqa: F811
+    known = {name: plans.PLANS[name] for name in ("universe", "instance")}
+    monkeypatch.setattr(plans, "PLANS", known)
+    monkeypatch.setattr(plans, "study", lambda name, executor: perform(name, conditions="hard, kd"))
+    assert [path.name for path in publish.everything()] == ["universe.parquet", "instance.parquet"]
+    first, second = (set(Published().frame(name)["key"]) for name in known)
+    assert first == set(Published().frame()["key"]) and not second
+    assert list(Published().classes()) == ["synthetic"]
+
+
+def test_an_array_that_was_not_published_is_trained_again(trained):
+    run = tiny_run("kd")
+    frame = ask.ask([run])
+    before = ask.arrays(frame, "similarity")[run.key]
+    Store().forget(Store().rows())
+    trained.clear()
+    assert (ask.arrays(frame, "similarity")[run.key] == before).all()
+    assert {r for stack in trained for r in stack} == {run, run.teacher}
 
 
 def test_classes_are_published_by_data_set():
@@ -86,10 +94,17 @@ def test_classes_are_published_by_data_set():
 
 
 def test_classes_of_data_that_are_not_published_are_those_of_the_data():
-    frame = ask.ask(FIRST[:1])
-    found = ask.classes("synthetic", frame)
+    frame = ask.ask([tiny_run()])
+    found = ask.classes(TINY.name, frame)
     assert found.names == tuple(f"c{i}" for i in range(6)) and found.superclass == (0, 0, 0, 1, 1, 1)
     with pytest.raises(
         ValueError, match="^classes of data set 'other': found none published, and no run of it in the table$"
     ):
         ask.classes("other", frame)
+
+
+def test_a_damaged_file_names_itself_and_the_remedy():
+    Published().folder.mkdir()
+    (Published().folder / "universe.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(OSError, match=r"universe.parquet: found no Parquet that can be read \(.*\); get it anew"):
+        Published()

@@ -11,13 +11,14 @@ from kdstudy.book import build
 from kdstudy.cli import claims, conditions, console, main, run, stored
 
 PARAMETERS = """\
-dataset: str | list[str] = "synthetic"  # data sets
+dataset: str | list[str] | None = "synthetic"  # data sets
+regime: str | list[str] | None = None  # regimes
 conditions: Several[str] = ["hard"]  # conditions
-tau: float | list[float] = [2.0]  # temperature
-weight_decay: list[float] = [0.0]  # of the baseline
-seeds: int | list[int] = 1  # a count, or a list
-hidden: int | None = 2  # units
-epochs: int | None = 1  # of teacher and student
+labels: int | None = 5  # of each class
+settings: int = 2  # that each side tries
+tuning: int = 2  # seeds
+seeds: int = 2  # seeds
+admission: int = 2  # seeds
 executor: str = "local"  # where to train
 """
 

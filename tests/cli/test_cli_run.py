@@ -11,18 +11,23 @@ from command import shell, small_book
 
 from kdstudy import __version__
 from kdstudy.cli import run
+from kdstudy.core import paths
 from kdstudy.distill import conditions
-from kdstudy.engine import ask
+from kdstudy.engine.local import chosen
+from kdstudy.study import cost, experiment, plans
+from kdstudy.study.experiment import Design, Study
+from kdstudy.study.search import Protocol
 
 chapters = pytest.fixture(autouse=True)(small_book)
 kdstudy = pytest.fixture(shell)
 
 
 @pytest.fixture
-def asked(monkeypatch) -> list[tuple[list[ask.Run], dict]]:
-    """What `run` asks for, without training or executing."""
+def asked(monkeypatch) -> list[tuple[str, Protocol, list[Design]]]:
+    """What `run` performs: executor, protocol and designs, without training or executing."""
     calls = []
-    monkeypatch.setattr(ask, "ask", lambda wanted, **options: calls.append((wanted, options)))
+    monkeypatch.setattr(experiment, "study", lambda designs, protocol, executor: calls.append(
+        (chosen(executor) and executor, protocol, designs)) or Study([]))  # fmt: skip
     monkeypatch.setattr(run, "execute", lambda chapter, target, values: print(chapter, target, values))
     return calls
 
@@ -59,7 +64,7 @@ def test_conditions_of_plugins_are_listed_too(kdstudy, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "words", ["", "--help", "--version", "conditions", "run univers", "run universe -p seed=3", "runs --forget",
-              "run universe -p tau=hot", "runs --seed first", "diagnose a.npz --tau warm"],
+              "run universe -p labels=few", "runs --seed first", "diagnose a.npz --tau warm"],
 )  # fmt: skip
 def test_help_and_argument_errors_load_nothing_heavy(words):
     code = (
@@ -74,16 +79,14 @@ def test_the_version(kdstudy):
     assert kdstudy("--version") == (0, f"kdstudy {__version__}\n", "")
 
 
-def test_run_asks_for_the_runs_of_these_parameters(kdstudy, asked, tmp_path):
-    values = ("-p", "seeds=[3, 4]", "-p", "conditions", "kd")
+def test_run_performs_the_study_of_these_parameters(kdstudy, asked, tmp_path):
+    values = ("-p", "seeds=3", "-p", "conditions", "kd_pt", "-p", "regime", "few_labels")
     code, out, _ = kdstudy("run", "universe", *values, "-o", tmp_path / "a.ipynb")
     assert code == 0
-    [(wanted, options)] = asked
-    assert [(r.condition.name, r.condition.tau, r.recipe.hidden, r.seed) for r in wanted] == [
-        ("kd", 2.0, (2,), seed) for _ in range(2) for seed in (3, 4)
-    ]  # for both values of alpha, which the chapter leaves to the plan
-    assert options == {"executor": "local"}
-    assert out.strip() == f"universe {tmp_path / 'a.ipynb'} {{'seeds': [3, 4], 'conditions': 'kd'}}"
+    [(executor, protocol, [design])] = asked
+    assert (executor, protocol, design.bed.name) == ("local", Protocol(2, 2, 3, 2), "synthetic, few labels (5)")
+    assert list(design.sides) == ["hard", "kd_pt", "kd"]
+    assert out.strip().endswith("a.ipynb {'seeds': 3, 'conditions': 'kd_pt', 'regime': 'few_labels'}")
 
 
 def test_a_path_of_ones_own_is_taken_from_the_folder_one_is_in(kdstudy, asked, tmp_path, monkeypatch):
@@ -92,27 +95,44 @@ def test_a_path_of_ones_own_is_taken_from_the_folder_one_is_in(kdstudy, asked, t
     Path("my texts.csv").write_text("text,label\n" + "good day,a\nbad day,b\n" * 9, "utf-8")
     code, out, _ = kdstudy("run", "universe", "--dataset", "my texts.csv", "-o", tmp_path / "a.ipynb")
     assert code == 0
-    [(wanted, _)] = asked
-    path = tmp_path / "mine" / "my texts.csv"
-    assert {(r.data.name, r.data.label) for r in wanted} == {(str(path), "my texts.csv")}
+    path, [(_, _, [design])] = tmp_path / "mine" / "my texts.csv", asked
+    assert (design.bed.data.name, design.bed.name) == (str(path), "my texts.csv, few labels (5)")
     assert out.strip() == f"universe {tmp_path / 'a.ipynb'} {{'dataset': [{str(path)!r}]}}"
 
 
-def test_a_chapter_without_a_plan_asks_for_nothing(kdstudy, asked, tmp_path):
+def test_a_chapter_without_a_plan_performs_nothing(kdstudy, asked, tmp_path):
     assert kdstudy("run", "notes", "-o", tmp_path / "a.ipynb")[0] == 0
-    assert asked == [([], {"executor": "local"})]
+    assert asked == []
 
 
-NAMES = "dataset, conditions, tau, weight_decay, seeds, hidden, epochs, executor"
+def test_quick_is_a_small_study_of_two_beds(kdstudy, asked, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "output_folder", lambda: tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    assert kdstudy("quick")[0] == 0
+    [(_, protocol, designs)] = asked
+    assert (protocol.settings, protocol.tuning) == (8, 2)
+    assert [d.bed.regime for d in designs] == ["few_labels", "soft_truth"]
+
+
+def test_a_dry_run_prints_costs_and_trains_nothing(kdstudy, monkeypatch, trained):
+    [design] = plans.levels.universe(dataset="synthetic", conditions="kd")
+    monkeypatch.setattr(plans, "PLANS", {"universe": lambda: [design]})
+    code, out, _ = kdstudy("full", "--dry-run")
+    runs = len(cost.runs(design, Protocol()))
+    assert code == 0 and not trained and f"{runs} runs, {runs * cost.GUESS / 3600:.1f} core-hours" in out
+
+
+NAMES = "dataset, regime, conditions, labels, settings, tuning, seeds, admission, executor"
 REFUSED = [
     (
         "run univers",
         "chapter 'univers' is unknown; there are: universe, notes, or the path of a notebook; did you mean 'universe'?",
     ),
     ("-p seed=3", f"chapter universe: found parameter 'seed' (did you mean 'seeds'?), allowed: {NAMES}"),
-    ("-p tau=hot", "chapter universe: parameter tau: found 'hot', allowed: float | list[float], such as [2.0]"),
-    ("-p conditions=kd -p tau=0", "tau of condition 'kd': found 0, allowed: a number above 0"),
-    ("-p tau=[1", "parameter tau: found '[1', allowed: YAML such as 3, 0.5, kd or [1, 2]"),
+    ("-p labels=few", "chapter universe: parameter labels: found 'few', allowed: int | None, such as 5"),
+    ("-p conditions=kdd", "condition 'kdd' is unknown; there are: "),
+    ("-p regime=few", "regime 'few' is unknown; there are: "),
+    ("-p labels=[1", "parameter labels: found '[1', allowed: YAML such as 3, 0.5, kd or [1, 2]"),
     ("-p dataset=digit", "data set 'digit' is unknown; there are: "),
     ("--dataset absent/texts.csv", "absent/texts.csv"),
 ]
@@ -133,7 +153,7 @@ def test_an_interrupt_says_what_is_kept(kdstudy, monkeypatch):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ask, "ask", interrupt)
+    monkeypatch.setattr(experiment, "study", interrupt)
     kept = "interrupted: what was finished is kept; the same command goes on from there\n"
     assert kdstudy("run", "universe") == (130, "", kept)
 

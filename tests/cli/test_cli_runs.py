@@ -37,6 +37,25 @@ def last(kdstudy):
     return call
 
 
+def test_a_filter_that_names_nothing_stored_is_refused(kdstudy, three):
+    message = "error: --condition: found 'kdd', of which no run is stored; there are: hard, kd; did you mean 'kd'?\n"
+    assert kdstudy("runs", "--condition", "kdd") == (1, "", message)
+
+
+@pytest.mark.parametrize("word", ["--all", "--yes"])
+def test_what_goes_with_forget_is_refused_without_it(kdstudy, word):
+    message = f"error: {word}: found no --forget, allowed: {word} together with --forget\n"
+    assert kdstudy("runs", word) == (1, "", message)
+
+
+def test_rows_that_this_package_did_not_write_are_listed_as_stale(kdstudy):
+    foreign = {"key": "b", "code": "x", "condition": "hard", "dataset": "digits", "options": "none"}
+    Store().put([Record({"key": "a", "seed": 1}, {}), Record(foreign, {})])
+    code, out, _ = kdstudy("runs", "--stale")
+    assert code == 0 and out.splitlines()[-1] == "2 runs, 2 stale"
+    assert kdstudy("runs", "--dataset", "digits")[1].splitlines()[-1] == "1 runs, 1 stale"
+
+
 def test_an_empty_store_has_no_runs(last):
     assert last() == "0 runs, 0 stale"
 
@@ -66,7 +85,7 @@ def test_runs_are_listed_and_none_is_stale(kdstudy, three):
 
 
 FILTERS = {"--condition kd": 1, "--condition hard": 3, "--seed 0": 2, "--seed 0 --condition hard": 1,
-           "--dataset synthetic": 4, "--dataset digits": 0}  # fmt: skip
+           "--dataset synthetic": 4, "--seed 77": 0}  # fmt: skip
 
 
 def test_runs_are_filtered(last, three):

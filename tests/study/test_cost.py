@@ -1,0 +1,39 @@
+"""What a study costs, counted before it is performed, against the study performed."""
+
+import pandas as pd
+import pytest
+from small_study import folder, perform  # noqa: F401  fixtures
+
+from kdstudy.engine import teachers
+from kdstudy.store.working import Store
+from kdstudy.study import beds, cost
+from kdstudy.study.search import Protocol
+
+
+def test_as_many_runs_are_counted_as_are_trained_but_for_edges_and_other_choices(perform):  # noqa: F811
+    study = perform("universe", conditions="hard, kd")
+    [experiment] = study.experiments
+    counted = cost.runs(experiment.design, Protocol(2, 2, 2, 2))
+    assert len(set(counted)) == len(counted) and not any(teachers.kind(r) for r in counted)
+    stored = [r for r in Store().rows().values() if "composed" not in r["options"]]
+    by_role = [pd.Series([s >= beds.TEACHER_SEED for s in seeds]).value_counts()
+               for seeds in ([r.seed for r in counted], [r["seed"] for r in stored])]  # fmt: skip
+    tuned = {key for part in ("teacher_tuning", "tuning") for key in study.tables[part]["key"]}
+    assert abs(len(counted) - len(stored)) <= 8 and len(counted) >= len(tuned)
+    assert (by_role[0] > 0).all() and (by_role[1] > 0).all()
+
+
+def test_seconds_are_means_of_data_set_role_and_network():
+    rows = [("digits", 0, None, 1.0), ("digits", 1, None, 3.0), ("digits", 10_000, None, 9.0), ("digits", 0, "cnn4", 5.0)]
+    found = cost.seconds(pd.DataFrame(rows, columns=["dataset", "seed", "net", "seconds"]))
+    assert found == {("digits", "student", "mlp"): 2, ("digits", "teacher", "mlp"): 9, ("digits", "student", "cnn4"): 5}
+    assert cost.seconds(pd.DataFrame({"key": []})) == {}
+
+
+def test_what_chapters_share_is_paid_once(monkeypatch):
+    [design] = cost.plans.levels.universe(dataset="synthetic", regime="soft_truth", conditions="kd")
+    monkeypatch.setattr(cost.plans, "PLANS", {"a": lambda: [design], "b": lambda: [design, design]})
+    first, second = cost.table(Protocol(4, 2, 3, 2), {("synthetic", "student", "mlp"): 3600.0}).to_dict("records")
+    assert first["runs"] == first["more"] == second["runs"] and second["more"] == second["core-hours"] == 0
+    students = sum(r.seed < beds.TEACHER_SEED for r in cost.runs(design, Protocol(4, 2, 3, 2)))
+    assert first["core-hours"] == pytest.approx(students + (first["runs"] - students) * cost.GUESS / 3600)
