@@ -14,32 +14,38 @@ TEXT = (CHECKOUT / "CONTRIBUTING.md").read_text("utf-8")
 BLOCKS = re.findall(r"(?ms)^```(\w+)\n(.*?)^```", TEXT.partition("## Adding one thing")[2].partition("\n## ")[0])
 USES = {
     "trained": """
-from kdstudy import ask
-from kdstudy.study.plans import PLANS
-frame = ask(PLANS["floors"](dataset="stripes", conditions="hard, kd, kd_floor", seeds=1, tau=2.0, alpha=0.9)["study"])
+from dataclasses import replace
+from kdstudy import Data, Recipe, Run, ask
+from kdstudy.distill.conditions import make
+from kdstudy.study import beds
+
+data = Data("stripes")
+teacher = Run(data, Recipe((), 3, 16, net="flat16"), make("hard"), 10_000)
+taught = [make("kd_floor", tau=2.0, alpha=0.9, floor=f) for f in (0.0, 0.2)] + [make("kd", tau=2.0, alpha=0.9)]
+frame = ask(Run(data, Recipe((), 2, 16, net="flat4"), condition, 0, teacher) for condition in taught)
 assert set(frame["source"]) == {"trained"} and set(frame["hidden"]) == {"flat4"}, frame
-assert sorted(frame["floor"].dropna()) == [0.0, 0.2] and frame["test_lead"].gt(0).all()
-assert frame[frame["floor"] != 0.2].groupby("alpha")["test_nll"].nunique().max() == 1  # floor 0 is KD
-assert not ask(frame["run"])["stale"].any()
+assert frame["test_nll"][0] == frame["test_nll"][2] != frame["test_nll"][1]  # floor 0 is KD
+assert frame["test_lead"].gt(0).all() and not ask(frame["run"])["stale"].any()
 
-from kdstudy.study.plans import study
-frame = ask(study("digits", "kd_floor", tau=2.0, alpha=0.9, seeds=1, epochs=1), executor="patient")
-assert list(frame["source"]) == ["trained"]
+[row] = ask([replace(frame["run"][0], seed=1)], executor="patient").to_dict("records")
+assert row["source"] == "trained"
 
-from kdstudy import Data
-from kdstudy.engine import teachers
-from kdstudy.study.plans import under
-asked = study(Data("stripes", (("dimmed", 0.5),)), "kd", tau=2.0, alpha=0.9, seeds=1)
-[row] = ask(under(asked, lambda teacher: teachers.of(teacher, "ignorant"))).to_dict("records")
-assert row["options"] == '{"dimmed": 0.5}' and row["source"] == "trained"
+bed = beds.bed("digits", "dim", labels=50)
+bed = replace(bed, student=replace(bed.student, epochs=1), teacher=replace(bed.teacher, epochs=1))
+dim, ignorant = ask([b.run(make("kd"), 0) for b in (bed, replace(bed, composed="ignorant"))]).to_dict("records")
+assert dim["options"] == ignorant["options"] == '{"dimmed": 0.5}' and dim["test_nll"] != ignorant["test_nll"]
 """,
     "judged": """
-from kdstudy.engine.ask import answer
-from kdstudy.study import array_metrics, claims, measures, verdicts
-from kdstudy.study.plans import PLANS
-tables = answer(PLANS["floors"](dataset="digits", conditions="kd, kd_floor", tau=2.0, alpha=0.9, seeds=2, epochs=1))
-assert "**floor: " in verdicts.sentences(claims.chapter("floors", tables))
-own = array_metrics.measured(tables["study"], "overfit", tables)
+from kdstudy.study import array_metrics, beds, claims, measures, plans, verdicts
+
+beds.EPOCHS, beds.STEPS = 1, {"teacher": 20, "student": 20}
+study = plans.study("floors", dataset="digits", settings=2, tuning=2, seeds=2, admission=2)
+assert list(study.experiments[0].choices) == ["hard", "kd", "floor 0:kd", "floor 0.2:kd"]
+assert set(study.tables["practical"]["floor"].dropna()) == {0.0, 0.2}
+rows = claims.chapter("floors", study)
+assert list(rows["claim"]) == ["floor"] and "floor" in verdicts.sentences(rows)
+table = study.tables["practical"]
+own = array_metrics.measured(table, "overfit", study.tables)
 assert (own["overfit"] == own["train_accuracy"] - own["test_accuracy"]).all()
 assert measures.measure("test_lead").axis_label == "lead of the first class (nats)"
 
@@ -98,6 +104,9 @@ def test_what_the_guide_adds_is_listed(plugin):
 
 
 def test_a_chapter_of_ones_own_is_trained_and_drawn(plugin, tmp_path):
-    out = plugin("-c", COMMAND, "run", "floors.ipynb", "-p", "seeds=2", "-o", "out/floors.ipynb")
+    small = "from kdstudy.study import beds; beds.EPOCHS, beds.STEPS = 1, {'teacher': 20, 'student': 20}"
+    (tmp_path / "mine.py").write_text(f"{(tmp_path / 'mine.py').read_text('utf-8')}\n{small}\n", "utf-8")
+    given = [word for name in ("settings", "tuning", "seeds", "admission") for word in ("-p", f"{name}=2")]
+    out = plugin("-c", COMMAND, "run", "floors.ipynb", *given, "-o", "out/floors.ipynb")
     assert (tmp_path / "out/floors/index.html").is_file(), out
     assert "floor: " in (tmp_path / "out/floors.ipynb").read_text("utf-8")

@@ -9,11 +9,11 @@ import pytest
 import torch
 from conftest import tiny_run
 
-from kdstudy.core.paths import ROOT
 from kdstudy.diagnosis.rules import limits
 from kdstudy.store.working import Store
 from kdstudy.study.calibration import fit, table
 from kdstudy.study.calibration.teachers import CORRUPTIONS, EXPECTED, Case, cases
+from kdstudy.study.experiment import Experiment, Study
 from kdstudy.train.metrics import accuracy
 
 SOME = ("digits", "digits merge=2", "clinc150 variant=small", "fashion_mnist train=2000")
@@ -39,9 +39,15 @@ def test_the_committed_limits_are_fitted_on_the_committed_tables(teachers, limit
     assert json.loads((tmp_path / "limits.json").read_text("utf-8")) == limit
 
 
-def test_the_committed_temperatures_are_those_of_the_published_students(monkeypatch):
-    monkeypatch.setenv("KDSTUDY_RESULTS", str(ROOT / "data/results"))
-    pd.testing.assert_frame_equal(table.temperatures(), fit.students())
+def test_temperatures_are_those_of_kd_students_at_fixed_ones():
+    run, rows = tiny_run("kd"), [("τ 2:kd", 2.0, 0.25, 0.8), ("τ 2:kd", 2.0, 0.75, 0.6), ("kd", 2.0, 0.1, 0.1)]
+    frame = pd.DataFrame(rows, columns=["condition", "tau", "target_mass", "validation_accuracy"])
+    frame = frame.assign(dataset="bed", seed=range(3), run=run)
+    found = table.temperatures(Study([Experiment(None, None, {}, {"practical": frame})]))
+    most = 1 - 1 / 6
+    assert found.to_dict("records") == [
+        {"dataset": "bed", "tau": 2.0, "n": 2, "mass": round(0.5 / most, table.DIGITS), "accuracy": 0.7}
+    ]
 
 
 def test_every_case_of_the_plan_is_in_the_table(teachers):
