@@ -3,9 +3,9 @@
 What is drawn is computed in `stats`, `study` and `diagnosis`. Read `primitives` first.
 """
 
-from kdstudy.figures.shared.comparisons import forest, sweep
+from kdstudy.figures.shared.comparisons import forest
 from kdstudy.figures.shared.search import opening
 from kdstudy.figures.style import use_style
 from kdstudy.figures.tables import listing
 
-__all__ = ["forest", "listing", "opening", "sweep", "use_style"]
+__all__ = ["forest", "listing", "opening", "use_style"]

@@ -146,14 +146,6 @@ def _dodged(ax: Axes, values: pd.Series, every: pd.Series, i: int, n: int) -> pd
     return values + min(0.015, 0.06 / n) * step * (every.max() - every.min())
 
 
-def band(ax: Axes, values: paired.Values, how: Look) -> None:
-    """Mean and 95 % interval of what has no setting, as a horizontal line and band."""
-    i = paired.interval(values)
-    ax.axhline(i.mean, color=how.colour, lw=1.2, ls=":", label=how.name)
-    if np.isfinite([i.low, i.high]).all():  # one seed has no interval
-        ax.axhspan(i.low, i.high, color=how.colour, alpha=0.15, lw=0)
-
-
 # ---------------------------------------------------------------- dots
 
 

@@ -1,4 +1,4 @@
-"""From an answered table to a figure: a measure over a search, and the effects of claims."""
+"""The effects of claims, from their rows to a figure."""
 
 from collections.abc import Mapping
 
@@ -6,34 +6,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdstudy.figures.primitives import band, dots, lines, value_axis
-from kdstudy.figures.style import PALE, VERDICTS, Look, condition_name, look, nothing
+from kdstudy.figures.primitives import dots, value_axis
+from kdstudy.figures.style import PALE, VERDICTS, Look, condition_name, nothing
 from kdstudy.figures.tables import in_order
-from kdstudy.stats import paired
 from kdstudy.study import claims, verdicts
 from kdstudy.study.claims import Claim
 from kdstudy.study.experiment import Study
 
 BESIDE = "at_hard"  # the setting at which an effect is shown and gives no verdict
 JUDGED = "bars: 95 % intervals, shaded: too small to count"
-
-
-def sweep(frame: pd.DataFrame, x: str, measure: str, alpha: float | None = None) -> Figure:
-    """A measure against a setting (`epsilon` or `tau`), one panel a data set, hard labels as a band."""
-    if x not in frame or frame[x].isna().all():
-        return nothing(f"no condition among the runs has {x}")
-    varied = frame[frame[x].notna() & ((frame["alpha"] == alpha) if alpha is not None else True)]
-    rows = paired.summary(varied, measure, ["dataset", "condition", x])
-    hard = frame[frame["condition"] == "hard"]
-    hard = paired.tuned(hard) if len(hard) else hard
-
-    def baseline(ax: Axes, dataset: str) -> None:
-        if len(mine := hard[hard["dataset"] == dataset]):
-            band(ax, mine[measure], look("hard"))
-
-    setting = "hard labels at their best weight decay" + (f" · α = {alpha:g}" if alpha is not None else "")
-    note = f"bars and band: 95 % t intervals · {setting}"
-    return lines(rows, frame, x, measure=measure, decorate=baseline, dodge=False, note=note)
 
 
 def verdict_look(row: Mapping[str, object]) -> Look:
