@@ -1,7 +1,7 @@
 """Every command and snippet of README.md, word for word.
 
 What takes long is run up to where the work would begin, and says so in `WAYS`: `kdstudy run` reads its words, checks
-them against the chapter and plans its designs, but trains none; papermill writes its notebook with the parameters in it;
+them against the chapter and plans its designs, but trains none; papermill writes its notebook with the parameters;
 `make` says what it would do. `make book`, `test`, `lint` and `quick` themselves are run by `.ci/run`.
 A Ray cluster's address cannot be tried here: `tests/engine/test_ray.py` starts one of its own.
 """

@@ -21,7 +21,11 @@ from kdstudy.study.experiment import Study
 from kdstudy.study.plans import levels
 
 FIGURE = paths.ROOT / "book/_static/gains.png"  # the README's
-TUNING = ("teacher_tuning", "tuning", "instead")  # parts of which a choice and the curve of budgets are all that is read
+TUNING = (
+    "teacher_tuning",
+    "tuning",
+    "instead",
+)  # parts of which a choice and the curve of budgets are all that is read
 SPLITS = ("train", "validation", "test")
 
 

@@ -63,7 +63,9 @@ def compare(fresh: pd.DataFrame, pool: pd.DataFrame, published: Published) -> pd
     columns = {name: side[metrics].stack(future_stack=True) for name, side in each.items()}
     frame = pd.DataFrame(columns).dropna(subset="stored").rename_axis(["key", "metric"]).reset_index()
     seeds = again["seed"]
-    runs = {key: f"{named.loc[key, 'dataset']}, {named.loc[key, 'condition']}, seed {seeds[key]}" for key in again.index}
+    runs = {
+        key: f"{named.loc[key, 'dataset']}, {named.loc[key, 'condition']}, seed {seeds[key]}" for key in again.index
+    }
     alike = each["stored"]["digest"] == again["digest"]
     difference = (frame["again"] - frame["stored"]).abs()
     return frame.assign(run=frame["key"].map(runs), difference=difference, **{"same data": frame["key"].map(alike)})

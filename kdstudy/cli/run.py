@@ -58,7 +58,9 @@ def quick(executor: Where = None, address: Address = None) -> None:
 
 
 def full(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print runs and core-hours by chapter; train none.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print runs and core-hours by chapter; train none.")
+    ] = False,
     executor: Where = None,
     address: Address = None,
 ) -> None:
@@ -82,7 +84,7 @@ def full(
 def show_costs() -> None:
     """The runs of every chapter and what they cost, before any is trained."""
     from kdstudy.store.published import Published
-    from kdstudy.study import cost
+    from kdstudy.study.plans import cost
     from kdstudy.study.search import Protocol
 
     known = cost.seconds(Published().frame())
@@ -92,9 +94,9 @@ def show_costs() -> None:
         grid.add_row(row[0], *map(str, row[1:3]), f"{row[3]:.2f}")
     out.print(grid)
     out.print(
-        f"{frame['more'].sum()} runs, {frame['core-hours'].sum():.1f} core-hours, by the seconds that published runs of "
-        f"the same data set and role took ({cost.GUESS:g} s where there is none). Where hard labels, KD or a teacher "
-        "choose an edge of a range, tuning costs a quarter more."
+        f"{frame['more'].sum()} runs, {frame['core-hours'].sum():.1f} core-hours, by the seconds that published runs "
+        f"of the same data set and role took ({cost.GUESS:g} s where there is none). Where hard labels, KD or a "
+        "teacher choose an edge of a range, tuning costs a quarter more.", soft_wrap=True
     )
 
 

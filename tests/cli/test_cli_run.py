@@ -14,8 +14,9 @@ from kdstudy.cli import run
 from kdstudy.core import paths
 from kdstudy.distill import conditions
 from kdstudy.engine.local import chosen
-from kdstudy.study import cost, experiment, plans
+from kdstudy.study import experiment, plans
 from kdstudy.study.experiment import Design, Study
+from kdstudy.study.plans import cost
 from kdstudy.study.search import Protocol
 
 chapters = pytest.fixture(autouse=True)(small_book)

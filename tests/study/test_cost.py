@@ -6,7 +6,8 @@ from small_study import folder, perform  # noqa: F401  fixtures
 
 from kdstudy.engine import teachers
 from kdstudy.store.working import Store
-from kdstudy.study import beds, cost
+from kdstudy.study import beds
+from kdstudy.study.plans import cost
 from kdstudy.study.search import Protocol
 
 
@@ -24,7 +25,12 @@ def test_as_many_runs_are_counted_as_are_trained_but_for_edges_and_other_choices
 
 
 def test_seconds_are_means_of_data_set_role_and_network():
-    rows = [("digits", 0, None, 1.0), ("digits", 1, None, 3.0), ("digits", 10_000, None, 9.0), ("digits", 0, "cnn4", 5.0)]
+    rows = [
+        ("digits", 0, None, 1.0),
+        ("digits", 1, None, 3.0),
+        ("digits", 10_000, None, 9.0),
+        ("digits", 0, "cnn4", 5.0),
+    ]
     found = cost.seconds(pd.DataFrame(rows, columns=["dataset", "seed", "net", "seconds"]))
     assert found == {("digits", "student", "mlp"): 2, ("digits", "teacher", "mlp"): 9, ("digits", "student", "cnn4"): 5}
     assert cost.seconds(pd.DataFrame({"key": []})) == {}

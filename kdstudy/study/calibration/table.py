@@ -33,7 +33,7 @@ def collect(store: Store | None = None) -> pd.DataFrame:
 
 
 def temperatures(study: Study) -> pd.DataFrame:
-    """Of the KD students of the chapter `temperature`, whose tau alone was fixed: seeds, mean mass, validation accuracy.
+    """Of KD students of the chapter `temperature`, whose tau alone was fixed: seeds, mean mass, validation accuracy.
 
     The mass is 1 - p^tau_t over its limit for tau -> infinity, 1 - 1 / C. Table `temperatures.csv`.
     """
