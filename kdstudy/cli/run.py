@@ -113,7 +113,7 @@ def parsed(chapter: str, texts: list[tuple[str, str]]) -> dict[str, object]:
         raise ValueError(f"parameter {empty[0]}: found no value, allowed: -p {empty[0]}=VALUE or -p {empty[0]} VALUE")
     values = {name: notebooks.parse(name, text) for name, text in texts}
     notebooks.check(notebook(chapter), values)
-    if "dataset" in values:  # notebooks are executed in another folder
+    if values.get("dataset"):  # notebooks are executed in another folder
         values["dataset"] = _absolute(values["dataset"])
     if "path" in values:
         values["path"] = str(Path(str(values["path"])).expanduser().absolute())

@@ -1,6 +1,7 @@
 """What `kdstudy full` writes: every chapter's runs once, the arrays that chapters read, the names of classes."""
 
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -66,8 +67,8 @@ def test_an_array_of_few_seeds_and_none_of_runs_that_diverged(study, monkeypatch
 
 def test_each_run_is_published_once_by_the_first_chapter_that_has_it(perform, monkeypatch):  # noqa: F811
     known = {name: plans.PLANS[name] for name in ("universe", "instance")}
-    monkeypatch.setattr(plans, "PLANS", known)
-    monkeypatch.setattr(plans, "study", lambda name, executor: perform(name, conditions="hard, kd"))
+    asked = SimpleNamespace(PLANS=known, shown=plans.shown, study=lambda name, executor: perform(name, **WHERE))
+    monkeypatch.setattr(publish, "plans", asked)
     assert [path.name for path in publish.everything()] == ["universe.parquet", "instance.parquet"]
     first, second = (set(Published().frame(name)["key"]) for name in known)
     assert first == set(Published().frame()["key"]) and not second

@@ -1,5 +1,7 @@
 """Published choices trained again: the same numbers, and what is said where they are not."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 from small_study import folder, perform  # noqa: F401  fixtures
@@ -7,7 +9,6 @@ from tiny_notebooks import write
 
 from kdstudy.book import build, publish, reproduce
 from kdstudy.store.published import Published
-from kdstudy.study import plans
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def published(perform, tmp_path, monkeypatch) -> pd.DataFrame:  # noqa: F811
     """The choices of a small published study, whose chapter is a notebook with one parameter."""
     notebook = write(tmp_path / "universe.ipynb", 'conditions: str = "hard, kd"  # conditions')
     monkeypatch.setattr(build, "chapters", lambda: {"universe": notebook})
-    monkeypatch.setattr(plans, "study", perform)
+    monkeypatch.setattr(reproduce, "plans", SimpleNamespace(study=perform))
     study = perform("universe", conditions="hard, kd")
     publish.one("universe", study, {})
     return study.tables["practical"]
