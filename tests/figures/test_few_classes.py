@@ -18,12 +18,19 @@ def test_differences_are_those_of_the_sides_of_equal_classes(study):
     accuracy = study.tables["practical"].groupby("condition")["test_accuracy"].mean()
     found = few_classes.gains(study).set_index(["line", "classes"])["effect"]
     assert few_classes.left(study.experiments[0]) == [2, 3]
-    expected = {("KD − hard", 6.0): ("kd", "hard"), ("class − uniform", 6.0): ("class_matched", "label_smoothing_matched")}
+    expected = {
+        ("KD − hard", 6.0): ("kd", "hard"),
+        ("class − uniform", 6.0): ("class_matched", "label_smoothing_matched"),
+    }
+    expected["KD − matched", 6.0] = "kd", "label_smoothing_matched"
     for c in (2, 3):
+        expected["KD − matched", c] = f"{c} classes:kd", f"{c} classes:label_smoothing_matched"
         expected["KD − hard", c] = f"{c} classes:kd", f"{c} classes:hard"
         expected["finer − merged", c] = f"{c} classes finer:kd", f"{c} classes:kd"
     expected["class − uniform", 3.0] = "3 classes:class_matched", "3 classes:label_smoothing_matched"
-    assert found.to_dict() == pytest.approx({k: accuracy[one] - accuracy[other] for k, (one, other) in expected.items()})
+    assert found.to_dict() == pytest.approx(
+        {k: accuracy[one] - accuracy[other] for k, (one, other) in expected.items()}
+    )
 
 
 def test_differences_are_drawn_by_classes(study):

@@ -4,10 +4,10 @@ import pytest
 from IPython.core.pylabtools import print_figure
 from small_study import folder, perform  # noqa: F401  fixtures
 
+from kdstudy.data import registry
 from kdstudy.figures.chapters import noise
 from kdstudy.study import array_metrics
 from kdstudy.study.experiment import Study
-from kdstudy.data import registry
 
 
 @pytest.fixture
@@ -41,7 +41,11 @@ def test_teachers_are_those_that_each_side_heard(study):
     heard = study.tables["teachers"].groupby("condition")[["train_accuracy", "test_accuracy"]].mean()
     hard = study.tables["practical"].groupby("condition")["test_accuracy"].mean()
     assert set(found.index) == {s for s in heard.index if s.endswith("kd") and not s.startswith("imbalanced")}
-    for side, own in (("kd", "hard"), ("crossfitted:kd", "noisy:hard"), ("same labels noisy:kd", "same labels noisy:hard")):
+    for side, own in (
+        ("kd", "hard"),
+        ("crossfitted:kd", "noisy:hard"),
+        ("same labels noisy:kd", "same labels noisy:hard"),
+    ):
         row = found.loc[side]
         assert row["teacher, test"] == pytest.approx(heard.loc[side, "test_accuracy"])
         assert row["repeated by the teacher"] == pytest.approx(heard.loc[side, "train_accuracy"])

@@ -5,13 +5,14 @@ from matplotlib.figure import Figure
 
 from kdstudy.data import registry
 from kdstudy.figures.shared.series import differences, series
-from kdstudy.figures.style import BROWN, GREEN, Look, look
+from kdstudy.figures.style import BROWN, GREEN, SKY, Look, look
 from kdstudy.stats import paired
 from kdstudy.study import array_metrics
 from kdstudy.study.experiment import Experiment, Study
 
 LINES = {  # line -> (what is added to the name of the first side's data, its condition, that of the second), its look
     "KD − hard": (("", "kd", "hard"), Look(look("kd").colour, "o", "KD − hard labels")),
+    "KD − matched": (("", "kd", "label_smoothing_matched"), Look(SKY, "s", "KD − matched smoothing")),
     "class − uniform": (
         ("", "class_matched", "label_smoothing_matched"), Look(GREEN, "^", "class shape − uniform shape, mass constant")
     ),
@@ -49,8 +50,9 @@ def against_classes(study: Study) -> Figure:
 
 
 def taught(study: Study) -> pd.DataFrame:
-    """What KD's targets hold, all at the τ and α that KD chose with all classes, and their teachers' accuracy: means over
-    seeds, a row for each bed and teacher.
+    """What KD's targets hold, all at the τ and α that KD chose with all classes, and their teachers' accuracy.
+
+    Means over seeds, a row for each bed and teacher.
     """
     kd = study.tables["at_kd"]
     kd = kd[kd["condition"].str.fullmatch(r"(\d+ classes( finer)?:)?kd")]
