@@ -4,7 +4,6 @@ A derived measure is a function (a table of a `Study`, all its tables by part) -
 Claims and chapters name it like any other measure.
 """
 
-import json
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -13,13 +12,11 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 
 from kdstudy.core.registry import Registry, unknown
-from kdstudy.core.spec import Data, pairs
-from kdstudy.data import registry, transforms
 from kdstudy.engine import ask, teacher_statistics
-from kdstudy.stats import mantel, paired
+from kdstudy.stats import mantel
 from kdstudy.store.published import Classes
+from kdstudy.study import difficulty
 from kdstudy.study.beds import TEACHER_SEED
-from kdstudy.train import probe
 
 Tables = Mapping[str, pd.DataFrame]
 Derive = Callable[[pd.DataFrame, Tables], pd.Series]
@@ -100,52 +97,17 @@ def classes(frame: pd.DataFrame) -> Classes:
     return ask.classes(frame["run"].iloc[0].data.label, frame)
 
 
-def crossfitted(folds: pd.DataFrame) -> dict[str, Float[np.ndarray, " N"]]:
-    """The mean miss 1 - p_t of teachers that never saw a training example, by data set.
-
-    `folds` holds teachers each of which left one fold out, several for each fold.
-    """
-    found = {}
-    misses = ask.arrays(folds, "miss")
-    for name, group in folds.groupby("dataset", sort=False):
-        by_fold: dict[int, list[np.ndarray]] = {}
-        for key, text in zip(group["key"], group["options"]):
-            by_fold.setdefault(int(paired.option(text, "fold")), []).append(misses[key].astype(float))
-        found[name] = _joined({fold: np.mean(every, axis=0) for fold, every in by_fold.items()})
-    return found
-
-
-def _joined(parts: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Values of the left-out folds in the order of the training examples."""
-    fold = transforms.fold_of(sum(map(len, parts.values()))).numpy()
-    whole = np.empty(len(fold))
-    for k, values in parts.items():
-        whole[fold == k] = values
-    return whole
-
-
-def difficulty(tables: Tables) -> dict[str, Float[np.ndarray, " probe"]]:
-    """How hard each watched example is, by data set: its cross-fitted miss; on synthetic data minus its true margin."""
-    found, options = {}, tables["folds"].groupby("dataset")["options"].first()
-    for name, miss in crossfitted(tables["folds"]).items():
-        if name == "synthetic":
-            given = {k: v for k, v in json.loads(options[name]).items() if k != "fold"}
-            miss = -registry.load(Data(name, pairs(given))).extra["train"]["margin"].numpy()
-        found[name] = miss[probe.probe_examples(len(miss)).numpy()]
-    return found
-
-
 def _rank(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman correlation; NaN where either side is constant."""
     return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else np.nan
 
 
-@derive(needs="folds")
+@derive
 def weight_difficulty(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation of w with difficulty over the watched examples, averaged over the epochs looked at."""
-    hard, weights = difficulty(tables), ask.arrays(frame, "w")
-    pairs = zip(frame["key"], frame["dataset"])
-    return pd.Series([np.mean([_rank(w, hard[d]) for w in weights[k].astype(float)]) for k, d in pairs], frame.index)
+    weights = ask.arrays(frame, "w")
+    found = [[_rank(w, difficulty.watched(r)) for w in weights[r.key].astype(float)] for r in frame["run"]]
+    return pd.Series([np.mean(each) for each in found], frame.index)
 
 
 @derive

@@ -1,10 +1,13 @@
-"""The mass x shape grid: effects against their words, planted effects found, and intervals that hold."""
+"""The mass x shape grid: effects against their words, Shapley values by their axioms and their twin, classes that
+change, with few false discoveries.
+"""
 
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
 import pytest
+import reference_stats
 from conftest import says
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,21 +15,22 @@ from numpy.testing import assert_allclose
 from scipy import stats as scipy_stats
 
 from kdstudy.distill import conditions
-from kdstudy.stats import paired
-from kdstudy.stats.factorial import CELLS, CONDITIONS, EFFECTS, IDENTITY, cells, contrast, effects, ladder
+from kdstudy.stats.factorial import (
+    CELLS,
+    CONDITIONS,
+    EFFECTS,
+    IDENTITY,
+    LEVELS,
+    PLAYERS,
+    based_on,
+    per_class,
+    shapley,
+    shares,
+)
+from kdstudy.study import claims
 
 MASSES, SHAPES = ("constant", "instance"), ("uniform", "class", "instance")
 Means = dict[str, float]
-
-# ---------------------------------------------------------------- simulated tables
-
-
-def grid(means: Means, seeds: int, sd: float, rng: np.random.Generator, dataset: str = "digits") -> pd.DataFrame:
-    """Runs whose values are their condition's mean, the seed's own luck, ten times as large, and noise."""
-    luck = rng.normal(0, 10 * sd, seeds)
-    y = np.array(list(means.values()))[:, None] + luck + rng.normal(0, sd, (len(means), seeds))
-    where = {"condition": np.repeat(list(means), seeds), "seed": np.tile(range(seeds), len(means))}
-    return pd.DataFrame({"dataset": dataset} | where | {"score": y.ravel()})
 
 
 def in_words(m: Means) -> Means:
@@ -48,8 +52,9 @@ def in_words(m: Means) -> Means:
     }
 
 
-PLANTED = dict(zip(CONDITIONS, [0.70, 0.71, 0.73, 0.735, 0.72, 0.76, 0.80]))
-TABLE = grid(PLANTED, 5, 0.001, np.random.default_rng(0))
+def value(weights: Means, means: Means) -> float:
+    return sum(w * means[c] for c, w in weights.items())
+
 
 # ---------------------------------------------------------------- the grid and its effects
 
@@ -65,15 +70,14 @@ def test_effects_are_contrasts():
         assert sum(w for w in weights.values() if w > 0) == pytest.approx(2 if " x " in name else 1), name
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-10, 10), min_size=7, max_size=7))
 def test_effects_are_what_their_names_say_and_add_up_to_kd(values):
     means = dict(zip(CONDITIONS, values))
-    found = {k: float(contrast(pd.DataFrame(means, [0]), w)[0]) for k, w in EFFECTS.items()}
-    wanted = in_words(means)
+    found, wanted = {k: value(w, means) for k, w in EFFECTS.items()}, in_words(means)
     assert list(found) == list(wanted)
     assert_allclose(list(found.values()), list(wanted.values()), atol=1e-12)
-    assert sum(w * found[name] for name, w in IDENTITY.items()) == pytest.approx(found["KD"], abs=1e-12)
+    assert value(IDENTITY, found) == pytest.approx(found["KD"], abs=1e-12)
 
 
 def test_factorial_effects_are_orthogonal_but_for_neighbouring_steps():
@@ -92,113 +96,148 @@ def test_factorial_effects_are_orthogonal_but_for_neighbouring_steps():
     assert dots.loc["class shape", "instance shape"] == -0.5
 
 
-def test_planted_effects_lie_in_their_intervals():
-    found = effects(TABLE, "score").set_index("effect")
-    assert list(found.columns) == ["dataset", "mean", "low", "high", "n", "p"] and set(found["n"]) == {5}
-    for name, true in in_words(PLANTED).items():
-        assert found.loc[name, "low"] < true < found.loc[name, "high"], name
-        assert found.loc[name, "high"] - found.loc[name, "low"] < 0.02, name  # the seeds' luck cancels
-    assert found.loc[["universe", "class shape", "instance mass", "KD"], "p"].max() < 0.05
+def test_another_baseline_takes_the_place_of_hard_labels_alone():
+    moved = based_on("pseudo_label", EFFECTS)
+    assert moved["KD"] == {"pseudo_label": -1, "kd": 1} and moved["class shape"] == EFFECTS["class shape"]
 
 
-def test_all_effects_of_a_data_set_hold_together():
-    found = effects(TABLE, "score", level=0.9)
-    table = cells(TABLE, "score")
-    for row in found.itertuples():
-        i = paired.interval(contrast(table, EFFECTS[row.effect]), 0.9, family=7)
-        assert (row.mean, row.low, row.high, row.n, row.p) == (i.mean, i.low, i.high, i.n, i.p)
+# ---------------------------------------------------------------- Shapley values
 
 
-def test_each_data_set_has_its_effects_in_the_order_of_the_table():
-    other = grid(PLANTED, 3, 0.1, np.random.default_rng(1), "clinc150")
-    found = effects(pd.concat([TABLE, other]), "score")
-    assert found["dataset"].tolist() == ["digits"] * 7 + ["clinc150"] * 7
-    assert found["effect"].tolist() == list(EFFECTS) * 2
-    pd.testing.assert_frame_equal(found[7:].reset_index(drop=True), effects(other, "score"))
+def game(n: int, seed: int, seeds: int = 4) -> dict[frozenset[str], np.ndarray]:
+    """Random values, one for each seed, of all coalitions of n players."""
+    rng, players = np.random.default_rng(seed), "abcdef"[:n]
+    return {frozenset(s): rng.normal(size=seeds) for size in range(n + 1) for s in combinations(players, size)}
 
 
-def test_cells_that_are_equal_differ_by_nothing():
-    """Thirds of 0.9 do not add up to nothing by themselves, and would be significant."""
-    found = effects(TABLE.assign(score=0.9), "score")
-    assert (found[["mean", "low", "high"]] == 0).all(axis=None) and (found["p"] == 1).all()
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 5), st.integers(0, 999))
+def test_shapley_is_its_slow_twin_and_shares_out_everything(n, seed):
+    values = game(n, seed)
+    found, wanted = shapley(values), reference_stats.shapley(values)
+    assert found.keys() == wanted.keys()
+    for player in found:
+        assert_allclose(found[player], wanted[player], atol=1e-12)
+    everyone = frozenset("abcdef"[:n])
+    assert_allclose(sum(found.values()), values[everyone] - values[frozenset()], atol=1e-12)
 
 
-def test_intervals_hold_as_often_as_they_say():
-    """400 tables of 6 seeds. At level 1 - 7 x 0.05 each interval of a family of 7 is one of 95 %."""
-    rng, true = np.random.default_rng(11), in_words(PLANTED)
-    frame = pd.concat([grid(PLANTED, 6, 0.03, rng, f"set {i}") for i in range(400)])
-    low, high = scipy_stats.binom.ppf([0.001, 0.999], 400, 0.95)
-
-    def inside(level: float) -> pd.DataFrame:
-        found = effects(frame, "score", level)
-        wanted = found["effect"].map(true)
-        return found.assign(inside=(found["low"] <= wanted) & (wanted <= found["high"]))
-
-    alone, together = inside(0.65), inside(0.95)
-    counts = alone.groupby("effect")["inside"].sum()
-    assert counts.between(low, high).all(), counts
-    assert together.groupby("dataset")["inside"].all().sum() >= low
-    assert alone.groupby("dataset")["inside"].all().sum() < low  # why they are made to hold together
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 5), st.integers(0, 999))
+def test_shapley_axioms(n, seed):
+    """Symmetry: a and b add the same to every coalition. Dummy: z adds 2 to each. Additivity: of two games."""
+    one, two = game(n, seed), game(n, seed + 1000)
+    even = {s: one[s] + one[frozenset({"a": "b", "b": "a"}.get(p, p) for p in s)] for s in one}
+    assert_allclose(shapley(even)["a"], shapley(even)["b"], atol=1e-12)
+    dummy = one | {s | {"z"}: v + 2 for s, v in one.items()}
+    assert_allclose(shapley(dummy)["z"], 2, atol=1e-12)
+    assert_allclose(shapley(dummy)["a"], shapley(one)["a"], atol=1e-12)
+    both = {s: one[s] + two[s] for s in one}
+    assert_allclose(shapley(both)["a"], shapley(one)["a"] + shapley(two)["a"], atol=1e-12)
 
 
-# ---------------------------------------------------------------- rungs
+def test_shapley_by_hand():
+    """Gloves: l owns a left one, r and s right ones; a pair is worth 1. 2/3, 1/6 and 1/6."""
+    worth = {frozenset(c): np.array([float("l" in c and len(c) > 1)]) for n in range(4) for c in combinations("lrs", n)}
+    assert {p: pytest.approx(float(v[0])) for p, v in shapley(worth).items()} == {"l": 2 / 3, "r": 1 / 6, "s": 1 / 6}
+    assert shapley({frozenset(): np.ones(2)}) == {}
 
 
-def test_the_ladder_is_the_paired_gain_of_each_condition():
-    found = ladder(TABLE, "score")
-    assert list(found.columns) == ["dataset", "condition", "mean", "low", "high", "n"]
-    assert found["condition"].tolist() == list(CONDITIONS)
-    assert found.loc[0, ["mean", "low", "high"]].tolist() == [0, 0, 0]
-    for row in found[1:].itertuples():
-        d = paired.difference(TABLE, {"condition": row.condition}, {"condition": "hard"}, "score")
-        i = paired.interval(d, family=6)
-        assert (row.mean, row.low, row.high, row.n) == (i.mean, i.low, i.high, i.n)
-        assert row.low < PLANTED[row.condition] - PLANTED["hard"] < row.high
+def test_a_coalition_without_a_value_is_refused():
+    values = {k: v for k, v in game(3, 0).items() if k not in (frozenset(), frozenset("ac"))}
+    with pytest.raises(ValueError, match=says("3 players need the values of 8 coalitions; missing: {}, {a, c}")):
+        shapley(values)
+    with pytest.raises(ValueError, match=says("0 players need the values of 1 coalitions; missing: {}")):
+        shapley({})
 
 
-# ---------------------------------------------------------------- cells
+# ---------------------------------------------------------------- shares
 
 
-def test_cells_are_seeds_by_conditions_whatever_the_order_of_rows():
-    found = cells(TABLE.sample(frac=1, random_state=0), "score")
-    assert list(found.columns) == list(CONDITIONS) and list(found.index) == [0, 1, 2, 3, 4]
-    assert found.index.name == "seed"
-    for c in CONDITIONS:
-        assert found[c].tolist() == TABLE.loc[TABLE["condition"] == c, "score"].tolist()
-    other = TABLE.assign(condition="dkd", seed=9)
-    pd.testing.assert_frame_equal(cells(pd.concat([TABLE, other]), "score"), found)
+def test_every_coalition_has_its_condition():
+    """Without mass that leaves the label nothing else has anything to act on."""
+    assert LEVELS.keys() == {frozenset(s) for n in range(4) for s in combinations(PLAYERS, n)}
+    assert {s for s, c in LEVELS.items() if c == "hard"} == {s for s in LEVELS if "universe" not in s}
 
 
-KD = TABLE["condition"] == "kd"
-REFUSED = [
-    (
-        TABLE[~TABLE["condition"].isin(["kd", "kd_pt"])],
-        "no run of kd_pt, kd; there are: class_matched, hard, instance_matched, kd_pt_class, label_smoothing_matched",
-    ),
-    (pd.concat([TABLE, TABLE[KD][:2]]), "kd names 7 runs of 5 seeds: fix the setting too"),
-    (TABLE[~(KD & (TABLE["seed"] == 3))], "the conditions are not paired: kd lacks seeds [3]"),
-    (
-        TABLE.assign(seed=TABLE["seed"].mask(KD & (TABLE["seed"] == 0), 8))[lambda t: ~(KD & (t["seed"] == 2))],
-        "the conditions are not paired: "
-        + "".join(f"{c} lacks seeds [8], " for c in CONDITIONS[:-1])
-        + "kd lacks seeds [0, 2]",
-    ),
-]
+def test_shares_by_hand():
+    """hard 0, U 6, UD 12, UI 9, UDI 24.
+
+    domain: (12 - 6) / 6 + (24 - 9) / 3 = 6. instance: (9 - 6) / 6 + (24 - 12) / 3 = 4.5. universe: what is left, 13.5.
+    """
+    means = dict(zip(("hard", "label_smoothing_matched", "class_matched", "kd_pt", "kd"), (0, 6, 12, 9, 24)))
+    found = {level: value(weights, means) for level, weights in shares().items()}
+    assert found == pytest.approx({"universe": 13.5, "domain": 6, "instance": 4.5})
 
 
-@pytest.mark.parametrize("frame, message", REFUSED)
-def test_a_table_that_is_no_grid_is_refused(frame, message):
-    for ask in (cells, effects, ladder):
-        with pytest.raises(ValueError, match=says(message)):
-            ask(frame, "score")
+def test_shares_are_what_the_claims_ask_of_them():
+    asked = {c.id: c.contrast for c in claims.load()}
+    for level, weights in shares().items():
+        assert weights == pytest.approx(dict(asked[f"A2-{level}"])), level
 
 
-def test_cells_are_of_one_data_set():
-    two = pd.concat([TABLE, TABLE.assign(dataset="clinc150")])
-    with pytest.raises(ValueError, match=says("cells are of one data set, found clinc150, digits: choose one")):
-        cells(two, "score")
+# ---------------------------------------------------------------- classes
 
 
-def test_no_runs_are_refused():
-    with pytest.raises(ValueError, match=says("a table without runs has no effects: ask for the runs first")):
-        effects(TABLE[:0], "score")
+def runs(d: np.ndarray, seed: int = 0) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Runs of kd and hard whose values differ by d, a row for each seed; keys are not in the order of seeds."""
+    base = np.random.default_rng(seed).uniform(size=d.shape)
+    keys = [f"{c}-{len(d) - 1 - s}" for c in ("kd", "hard") for s in range(len(d))]
+    frame = pd.DataFrame({"key": keys, "condition": [k.split("-")[0] for k in keys], "seed": [*range(len(d))] * 2})
+    return frame.sample(frac=1, random_state=0), dict(zip(keys, [*(base + d), *base]))
+
+
+def test_classes_are_tested_by_paired_t_tests():
+    d = np.random.default_rng(2).normal([0, 0.5, 1, 3], 1, (7, 4))
+    found = per_class(*runs(d), "kd", "hard")
+    assert list(found.columns) == ["difference", "p", "q", "significant", "n"]
+    assert found.index.name == "class" and found.index.tolist() == [0, 1, 2, 3] and set(found["n"]) == {7}
+    assert_allclose(found["difference"], d.mean(0))
+    assert_allclose(found["p"], scipy_stats.ttest_1samp(d, 0).pvalue)
+    assert_allclose(found["q"], scipy_stats.false_discovery_control(found["p"]))
+    assert (found["significant"] == (found["q"] <= 0.05)).all() and found["significant"].nunique() == 2
+    turned = per_class(*runs(d), "hard", "kd")
+    assert_allclose(turned["difference"], -d.mean(0))
+
+
+def test_differences_that_are_all_equal():
+    """No t test: p is 1 where nothing changed, else that of n equal signs. 0.1 + 0.2 is not 0.3."""
+    d = np.array([[0, 0.25, 0.1], [0, 0.25, 0.1], [0, 0.25, 0.1], [0, 0.25, 0.3 - 0.2]])
+    assert per_class(*runs(d), "kd", "hard")["p"].tolist() == [1, 1 / 8, 1 / 8]
+    assert per_class(*runs(d[:1]), "kd", "hard")["p"].tolist() == [1, 1, 1]
+
+
+def test_few_classes_are_called_changed_by_chance():
+    """200 studies of 60 classes, 15 of them changed: false ones are 0.05 x 45 / 60 of those found, on average."""
+    rng, changed = np.random.default_rng(3), np.arange(60) < 15
+    false, true = [], []
+    for _ in range(200):
+        d = rng.normal(np.where(changed, 1.5, 0), 1, (10, 60))
+        hit = per_class(*runs(d), "kd", "hard")["significant"].to_numpy()
+        false.append((hit & ~changed).sum() / max(1, hit.sum()))
+        true.append((hit & changed).sum() / 15)
+    assert abs(np.mean(false) - 0.0375) < 3 * np.std(false) / 200**0.5
+    assert np.mean(true) > 0.8
+
+
+def test_classes_whose_few_examples_give_equal_differences_are_no_discoveries():
+    """Accuracies of 10 examples over 4 seeds: a t test would call every column of equal differences certain."""
+    rng, found = np.random.default_rng(4), []
+    for _ in range(50):
+        d = rng.choice([-0.1, 0, 0.1], (4, 50))
+        found.append(per_class(*runs(d), "kd", "hard")["significant"].any())
+    assert np.mean(found) <= 0.05
+
+
+def test_classes_need_paired_runs_and_their_values():
+    frame, values = runs(np.zeros((3, 2)))
+    message = "no values of each class for the runs nan: ask for their arrays"
+    with pytest.raises(ValueError, match=says(message)):
+        per_class(frame[frame["key"] != "kd-1"], values, "kd", "hard")
+    one = {k: v for k, v in values.items() if k != "kd-0"}
+    message = "no values of each class for the runs kd-0: ask for their arrays"
+    with pytest.raises(ValueError, match=says(message)):
+        per_class(frame, one, "kd", "hard")
+    message = "classes [1] have values that are not finite: a class without examples has no accuracy"
+    with pytest.raises(ValueError, match=says(message)):
+        per_class(frame, values | {"kd-0": np.array([0.5, np.nan])}, "kd", "hard")

@@ -8,43 +8,25 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from kdstudy.figures.primitives import legend, row_axis
-from kdstudy.figures.style import LEVELS, as_percent, finish, nothing, panels
-from kdstudy.figures.tables import at_weight, in_order
-from kdstudy.stats import factorial, paired
+from kdstudy.figures.style import LEVELS, as_percent, condition_name, finish, nothing, panels
+from kdstudy.figures.tables import in_order
 
 
-def by_temperature(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """The runs of KD at this alpha, with their temperature in words."""
-    frame = at_weight(table[table["condition"] == "kd"], alpha).sort_values("tau", kind="stable")
-    return frame.assign(temperature=[f"τ = {v:g}" for v in frame["tau"]])
-
-
-def at_kd_setting(table: pd.DataFrame) -> pd.DataFrame:
-    """Hard labels at their best, and the cells of the grid at the tau and alpha at which KD is best on validation."""
-    best, parts = paired.tuned(table), []
-    for dataset, group in table.groupby("dataset", sort=False):
-        chosen = best[(best["dataset"] == dataset) & (best["condition"] == "kd")]
-        baseline = best[(best["dataset"] == dataset) & (best["condition"] == factorial.BASELINE)]
-        cells = group[group["condition"].isin(factorial.CELLS.values())]
-        if len(chosen):
-            setting = (cells["tau"] == chosen["tau"].iloc[0]) & (cells["alpha"] == chosen["alpha"].iloc[0])
-            parts.append(pd.concat([baseline, cells[setting]]))
-    return pd.concat(parts) if parts else table.iloc[:0]
-
-
-def level_bars(frame: pd.DataFrame, by: str) -> Figure:
+def level_bars(frame: pd.DataFrame, by: str = "dataset", panel: str = "condition") -> Figure:
     """What was taught and what students made of it, split by level: stacked shares, a pair of bars for each `by`."""
     needed = [f"{who}_{level}" for who in ("target", "student") for level in LEVELS]
     if frame.empty or frame[needed].isna().all(axis=None):
         return nothing("no run of these conditions left the parts of its targets")
     names = in_order(frame[by])
-    figure, axes = panels(in_order(frame["dataset"]), height=0.7 + 0.34 * len(names), sharey=True)
-    for dataset, ax in axes.items():
-        means = frame[frame["dataset"] == dataset].groupby(by, sort=False)[needed].mean()
-        for name, row in means.iterrows():
+    figure, axes = panels(in_order(frame[panel]), height=0.9 + 0.34 * len(names), sharey=True)
+    for name, ax in axes.items():
+        means = frame[frame[panel] == name].groupby(by, sort=False)[needed].mean()
+        for row_name, row in means.iterrows():
             for offset, who in ((-0.2, "target"), (0.2, "student")):
-                _stacked(ax, names.index(name) + offset, [row[f"{who}_{level}"] for level in LEVELS], who == "target")
+                parts = [row[f"{who}_{level}"] for level in LEVELS]
+                _stacked(ax, names.index(row_name) + offset, parts, who == "target")
         row_axis(ax, names)
+        ax.set_title(condition_name(name))
         ax.set_xlim(0, 1.17)
         ax.set_xticks([0, 0.25, 0.5, 0.75, 1])
         ax.xaxis.set_major_formatter(as_percent)
