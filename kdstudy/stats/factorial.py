@@ -3,7 +3,7 @@
 A sum of weight x condition is linear, so the same weights serve accuracies by seed and answers by test example.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from math import factorial
 

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 
 from kdstudy.core.registry import Registry, unknown
+from kdstudy.core.spec import Data
+from kdstudy.data import registry
 from kdstudy.engine import ask, teacher_statistics
 from kdstudy.stats import mantel
 from kdstudy.store.published import Classes

@@ -19,9 +19,7 @@ from kdstudy.train import probe
 RIDGES = tuple(10.0**k for k in range(-4, 3))  # lambda, times the mean eigenvalue of X'X
 
 
-def left_out(
-    x: Float[np.ndarray, "N D"], label: Int[np.ndarray, " N"], classes: int
-) -> Float[np.ndarray, "N C"]:
+def left_out(x: Float[np.ndarray, "N D"], label: Int[np.ndarray, " N"], classes: int) -> Float[np.ndarray, "N C"]:
     """Ridge regression's prediction of each example without it, at the lambda of least squared error (PRESS)."""
     x, y = x - x.mean(0), np.eye(classes)[label]
     y = y - y.mean(0)

@@ -103,7 +103,7 @@ def _alike(design: Design, similarities: Sequence[float]) -> Design:
     return Design(bed, design.sides | more)
 
 
-@plan
+@plan(arrays={"at_kd": {"w": None, "mass": None}, "at_hard": {"w": None}})
 def instance(conditions: Several[str] = INSTANCE, **where: object) -> list[Design]:
     """What knowledge of examples adds."""
     return [_compared(bed, conditions) for bed in asked(**where)]
