@@ -2,26 +2,20 @@
 
 import numpy as np
 import pytest
-from conftest import TINY, says, tiny_run
+from conftest import says, tiny_run
 from scipy.stats import spearmanr
 
-from kdstudy.core.spec import Data, Recipe
-from kdstudy.data import registry, transforms
 from kdstudy.engine import ask
 from kdstudy.stats import mantel
-from kdstudy.study import array_metrics, plans
-from kdstudy.train import probe
+from kdstudy.study import array_metrics, difficulty
 
 TAUGHT = [tiny_run(name, s) for s in range(2) for name in ("hard", "kd", "random_teacher")]
 
 
 @pytest.fixture
 def tables() -> dict:
-    """A small chapter: three conditions, their teachers, and teachers by folds."""
-    recipe = Recipe((9,), 2, batch=16)
-    part = [(Data(TINY.name, (*TINY.options, ("fold", k))), s) for k in range(transforms.FOLDS) for s in range(2)]
-    folds = [plans.teacher_of(data, recipe, s) for data, s in part]
-    return ask.answer({"study": TAUGHT, "teachers": plans.teachers(TAUGHT), "folds": folds})
+    """A small chapter: three conditions and their teachers."""
+    return ask.answer({"study": TAUGHT, "teachers": list(dict.fromkeys(r.teacher for r in TAUGHT if r.teacher))})
 
 
 def test_geometry_is_compared_with_the_teacher_of_the_seed_for_those_without_one_too(tables):
@@ -50,30 +44,13 @@ def test_geometry_is_compared_with_the_blocks_of_super_classes(tables):
         assert value == pytest.approx(mantel.rank_correlation(mantel.square(held[0].astype(float)), blocks))
 
 
-def test_crossfitted_misses_come_from_the_fold_that_was_left_out(tables):
-    found = array_metrics.crossfitted(tables["folds"])["synthetic"]
-    fold = transforms.fold_of(96)
-    assert found.shape == (96,) and np.isfinite(found).all()
-    misses, options = ask.arrays(tables["folds"], "miss"), tables["folds"].set_index("key")["options"]
-    for k in range(transforms.FOLDS):
-        mine = [m.astype(float) for key, m in misses.items() if f'"fold": {k}' in options[key]]
-        assert len(mine) == 2
-        np.testing.assert_allclose(found[fold == k], np.mean(mine, axis=0))
-
-
-def test_difficulty_on_synthetic_data_is_the_true_margin_negated(tables):
-    margin = registry.load(TINY).extra["train"]["margin"]
-    hard = array_metrics.difficulty(tables)["synthetic"]
-    assert (hard == -margin[probe.probe_examples(96)].numpy()).all()
-
-
 def plant(monkeypatch, frame, **arrays) -> None:
     monkeypatch.setattr(ask, "arrays", lambda asked, name: dict.fromkeys(asked["key"], arrays[name]))
 
 
 def test_weights_that_fall_with_difficulty_have_correlation_minus_one(tables, monkeypatch):
     frame = tables["study"][:1]
-    monkeypatch.setattr(array_metrics, "difficulty", lambda tables: {"synthetic": np.arange(10.0)})
+    monkeypatch.setattr(difficulty, "watched", lambda run: np.arange(10.0))
     plant(monkeypatch, frame, w=np.stack([-(np.arange(10.0) ** 3), -6e4 * np.arange(10.0) / 9]).astype(np.float16))
     assert array_metrics.weight_difficulty(frame, tables).tolist() == pytest.approx([-1.0])
     plant(monkeypatch, frame, w=np.stack([-np.arange(10.0), np.arange(10.0)]).astype(np.float16))
