@@ -1,4 +1,4 @@
-"""The grid of mass x shape as weighted sums of conditions: effects, Shapley shares; and classes that change.
+"""The grid of mass x shape as weighted sums of conditions: effects and Shapley shares.
 
 A sum of weight x condition is linear, so the same weights serve accuracies by seed and answers by test example.
 """
@@ -8,9 +8,7 @@ from itertools import combinations
 from math import factorial
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
-from scipy import stats as scipy_stats
 
 Weights = dict[str, float]  # of conditions
 
@@ -90,40 +88,3 @@ def shares() -> dict[str, Weights]:
 def based_on(baseline: str, sums: Mapping[str, Weights]) -> dict[str, Weights]:
     """The same weighted sums with another condition in the place of hard labels."""
     return {name: {baseline if c == BASELINE else c: w for c, w in weights.items()} for name, weights in sums.items()}
-
-
-def per_class(
-    frame: pd.DataFrame,
-    values: Mapping[str, Float[np.ndarray, " C"]],
-    treatment: str,
-    control: str,
-    level: float = 0.05,
-) -> pd.DataFrame:
-    """Which classes a treatment changes: a row for each class, with difference, p, q, significant, n.
-
-    difference is the mean over seeds of values[treatment's run] - values[control's run], p that of a paired t test
-    and q its adjustment over classes: of the classes with q <= level a fraction of at most `level` is expected to
-    be unchanged (Benjamini and Hochberg 1995). Accuracies of a class take few values, so that its differences may
-    all be equal and the t test has nothing to divide by: p is then that of the sign test, 2^(1 - n), and 1 where
-    nothing changed. `frame` holds key, condition and seed of one data set's runs, `values` those of each class by
-    key. Raises ValueError naming the runs without values or the classes with none.
-    """
-    keys = frame.pivot(index="seed", columns="condition", values="key")[[treatment, control]]
-    if missing := [k for k in keys.to_numpy().ravel() if k not in values]:
-        raise ValueError(f"no values of each class for the runs {', '.join(map(str, missing))}: ask for their arrays")
-    d = np.stack([np.asarray(values[a], float) - values[b] for a, b in zip(keys[treatment], keys[control])])
-    if odd := np.flatnonzero(~np.isfinite(d).all(0)).tolist():
-        raise ValueError(f"classes {odd} have values that are not finite: a class without examples has no accuracy")
-    p = _paired(d)
-    q = scipy_stats.false_discovery_control(p)
-    found = {"difference": d.mean(0), "p": p, "q": q, "significant": q <= level, "n": len(d)}
-    return pd.DataFrame(found, index=pd.RangeIndex(d.shape[1], name="class"))
-
-
-def _paired(d: Float[np.ndarray, "S C"]) -> Float[np.ndarray, " C"]:
-    """Two-sided p of a mean difference of 0, for each column; where a column does not vary, of the sign test."""
-    n = len(d)
-    equal = np.ptp(d, axis=0) < 1e-6  # of single-precision accuracies; a test example weighs more
-    error = np.where(equal, 1, d.std(0, ddof=min(1, n - 1))) / n**0.5
-    t = 2 * scipy_stats.t.sf(np.abs(d.mean(0)) / error, max(1, n - 1))
-    return np.where(equal, np.where(np.abs(d).max(0) < 1e-6, 1.0, 0.5 ** (n - 1)), t)

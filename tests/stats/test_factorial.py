@@ -1,6 +1,4 @@
-"""The mass x shape grid: effects against their words, Shapley values by their axioms and their twin, classes that
-change, with few false discoveries.
-"""
+"""The mass x shape grid: effects against their words, Shapley values by their axioms and their twin."""
 
 from itertools import combinations, product
 
@@ -12,7 +10,6 @@ from conftest import says
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from scipy import stats as scipy_stats
 
 from kdstudy.distill import conditions
 from kdstudy.stats.factorial import (
@@ -23,7 +20,6 @@ from kdstudy.stats.factorial import (
     LEVELS,
     PLAYERS,
     based_on,
-    per_class,
     shapley,
     shares,
 )
@@ -174,70 +170,3 @@ def test_shares_are_what_the_claims_ask_of_them():
     asked = {c.id: c.contrast for c in claims.load()}
     for level, weights in shares().items():
         assert weights == pytest.approx(dict(asked[f"A2-{level}"])), level
-
-
-# ---------------------------------------------------------------- classes
-
-
-def runs(d: np.ndarray, seed: int = 0) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Runs of kd and hard whose values differ by d, a row for each seed; keys are not in the order of seeds."""
-    base = np.random.default_rng(seed).uniform(size=d.shape)
-    keys = [f"{c}-{len(d) - 1 - s}" for c in ("kd", "hard") for s in range(len(d))]
-    frame = pd.DataFrame({"key": keys, "condition": [k.split("-")[0] for k in keys], "seed": [*range(len(d))] * 2})
-    return frame.sample(frac=1, random_state=0), dict(zip(keys, [*(base + d), *base]))
-
-
-def test_classes_are_tested_by_paired_t_tests():
-    d = np.random.default_rng(2).normal([0, 0.5, 1, 3], 1, (7, 4))
-    found = per_class(*runs(d), "kd", "hard")
-    assert list(found.columns) == ["difference", "p", "q", "significant", "n"]
-    assert found.index.name == "class" and found.index.tolist() == [0, 1, 2, 3] and set(found["n"]) == {7}
-    assert_allclose(found["difference"], d.mean(0))
-    assert_allclose(found["p"], scipy_stats.ttest_1samp(d, 0).pvalue)
-    assert_allclose(found["q"], scipy_stats.false_discovery_control(found["p"]))
-    assert (found["significant"] == (found["q"] <= 0.05)).all() and found["significant"].nunique() == 2
-    turned = per_class(*runs(d), "hard", "kd")
-    assert_allclose(turned["difference"], -d.mean(0))
-
-
-def test_differences_that_are_all_equal():
-    """No t test: p is 1 where nothing changed, else that of n equal signs. 0.1 + 0.2 is not 0.3."""
-    d = np.array([[0, 0.25, 0.1], [0, 0.25, 0.1], [0, 0.25, 0.1], [0, 0.25, 0.3 - 0.2]])
-    assert per_class(*runs(d), "kd", "hard")["p"].tolist() == [1, 1 / 8, 1 / 8]
-    assert per_class(*runs(d[:1]), "kd", "hard")["p"].tolist() == [1, 1, 1]
-
-
-def test_few_classes_are_called_changed_by_chance():
-    """200 studies of 60 classes, 15 of them changed: false ones are 0.05 x 45 / 60 of those found, on average."""
-    rng, changed = np.random.default_rng(3), np.arange(60) < 15
-    false, true = [], []
-    for _ in range(200):
-        d = rng.normal(np.where(changed, 1.5, 0), 1, (10, 60))
-        hit = per_class(*runs(d), "kd", "hard")["significant"].to_numpy()
-        false.append((hit & ~changed).sum() / max(1, hit.sum()))
-        true.append((hit & changed).sum() / 15)
-    assert abs(np.mean(false) - 0.0375) < 3 * np.std(false) / 200**0.5
-    assert np.mean(true) > 0.8
-
-
-def test_classes_whose_few_examples_give_equal_differences_are_no_discoveries():
-    """Accuracies of 10 examples over 4 seeds: a t test would call every column of equal differences certain."""
-    rng, found = np.random.default_rng(4), []
-    for _ in range(50):
-        d = rng.choice([-0.1, 0, 0.1], (4, 50))
-        found.append(per_class(*runs(d), "kd", "hard")["significant"].any())
-    assert np.mean(found) <= 0.05
-
-
-def test_classes_need_paired_runs_and_their_values():
-    frame, values = runs(np.zeros((3, 2)))
-    message = "no values of each class for the runs nan: ask for their arrays"
-    with pytest.raises(ValueError, match=says(message)):
-        per_class(frame[frame["key"] != "kd-1"], values, "kd", "hard")
-    one = {k: v for k, v in values.items() if k != "kd-0"}
-    message = "no values of each class for the runs kd-0: ask for their arrays"
-    with pytest.raises(ValueError, match=says(message)):
-        per_class(frame, one, "kd", "hard")
-    message = "classes [1] have values that are not finite: a class without examples has no accuracy"
-    with pytest.raises(ValueError, match=says(message)):
-        per_class(frame, values | {"kd-0": np.array([0.5, np.nan])}, "kd", "hard")

@@ -93,7 +93,7 @@ def carriers(rows: pd.DataFrame) -> str:
         for level, g in at_kd.groupby("level", sort=False)
     ]
     other = [f"{d} ({_the(v)})" for d, v in at_hard["level"].items() if d in at_kd.index and v != at_kd["level"][d]]
-    turned = f"it is another's on {', '.join(other)}" if other else "it is the same level's on every bed"
+    turned = f"it is another's on {', '.join(other)}" if other else "it is the same level's wherever there is a gain"
     return (
         f"Of {len(at_kd)} admitted beds, the largest share of KD's gain at KD's setting is that of {'; '.join(told)}. "
         f"At hard labels' setting {turned}."
