@@ -96,7 +96,8 @@ def show_costs() -> None:
     out.print(
         f"{frame['more'].sum()} runs, {frame['core-hours'].sum():.1f} core-hours, by the seconds that published runs "
         f"of the same data set and role took ({cost.GUESS:g} s where there is none). Where hard labels, KD or a "
-        "teacher choose an edge of a range, tuning costs a quarter more.", soft_wrap=True
+        "teacher choose an edge of a range, tuning costs a quarter more.",
+        soft_wrap=True,
     )
 
 
