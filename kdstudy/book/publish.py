@@ -21,11 +21,7 @@ from kdstudy.study.experiment import Study
 from kdstudy.study.plans import levels
 
 FIGURE = paths.ROOT / "book/_static/gains.png"  # the README's
-TUNING = (
-    "teacher_tuning",
-    "tuning",
-    "instead",
-)  # parts of which a choice and the curve of budgets are all that is read
+BRIEF = ("teacher_tuning", "tuning", "admission", "doubled")  # parts of which accuracies are all that is read
 SPLITS = ("train", "validation", "test")
 
 
@@ -46,10 +42,10 @@ def one(chapter: str, study: Study, done: dict[str, set[str]]) -> Path:
     `done` holds the names of arrays by key, of all runs that are published.
     """
     results, rows, arrays = Results(), {}, {}
-    for part in sorted(study.tables, key=TUNING.__contains__):  # whole rows come first
+    for part in sorted(study.tables, key=BRIEF.__contains__):  # whole rows come first
         table = study.tables[part]
         for key, row in results.rows(table["key"]).items():
-            rows.setdefault(key, brief(row) if part in TUNING else row)
+            rows.setdefault(key, brief(row) if part in BRIEF else row)
         for name, seeds in plans.shown(chapter).get(part, {}).items():
             for key, array in ask.arrays(_first(table, seeds), name).items():
                 if name not in done.get(key, ()):
@@ -61,8 +57,8 @@ def one(chapter: str, study: Study, done: dict[str, set[str]]) -> Path:
 
 
 def brief(row: Mapping[str, object]) -> dict[str, object]:
-    """A row without measures other than the accuracies, by which settings are chosen and budgets compared; its digest
-    of code is that of what is left.
+    """A row without measures other than the accuracies, by which settings are chosen, budgets compared and beds
+    admitted; its digest of code is that of what is left.
     """
     measures = {n for n in row if n.startswith((*(f"{s}_" for s in SPLITS), "target_", "student_"))}
     kept = {n: v for n, v in row.items() if n not in measures or n.endswith("_accuracy")}
