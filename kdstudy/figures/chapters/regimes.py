@@ -62,9 +62,7 @@ def regime_map(study: Study) -> Figure:
     images = [_drawn(ax, rows[rows["dataset"] == name], counts, top) for name, ax in axes.items()]
     next(iter(axes.values())).set_ylabel("labels of each class\nthat students have", fontsize=8)
     runs = study.tables["practical"]
-    note = (
-        "KD − hard labels, each at its own choice · (in brackets): the 95 % interval over seeds and examples contains 0"
-    )
+    note = "each side at its own choice · (in brackets): the 95 % interval over seeds, examples and search contains 0"
     finished = finish(figure, runs[runs["condition"].str.contains(":")], note)
     return colour_bar(finished, images[0], "KD − hard labels (points)")
 
@@ -121,7 +119,7 @@ def searched(study: Study) -> pd.DataFrame:
 def searched_dots(study: Study) -> Figure:
     """`searched` drawn, the three comparisons of a bed below each other."""
     rows, runs = searched(study).assign(panel=""), study.tables["practical"]
-    note = "untuned: learning rate 0.1, no weight decay, τ = 4, α = 0.9 · bars: 95 % intervals over seeds and examples"
+    note = "untuned: learning rate 0.1, no weight decay, τ = 4, α = 0.9 · bars: 95 % intervals"
     return dots(rows, runs[runs["dataset"].isin(rows["dataset"])], "dataset", lambda row: SEARCHED[row["search"]][1],
                 panel="panel", side_by_side="search", named=True, wide=1, note=note)  # fmt: skip
 
@@ -160,15 +158,7 @@ def described(study: Study) -> pd.DataFrame:
         features = [d.train.x.shape[1] for d in (school, own)]
         rows.append((bed.name, len(own.classes), " → ".join(map(str, dict.fromkeys(features))), n, labelled,
                      every - labelled, f"{bed.teacher.epochs}, {bed.student.epochs}"))  # fmt: skip
-    names = [
-        "bed",
-        "classes",
-        "features",
-        "teacher saw",
-        "students: labelled",
-        "unlabelled",
-        "epochs of teacher, student",
-    ]
+    names = ["bed", "classes", "features", "teacher saw", "students: labelled", "unlabelled", "teacher, student epochs"]
     return pd.DataFrame(rows, columns=names)
 
 
