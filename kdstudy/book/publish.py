@@ -1,6 +1,6 @@
 """From the working store to the published results: every chapter's runs, and the arrays that its page reads."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +65,11 @@ def brief(row: Mapping[str, object]) -> dict[str, object]:
     return kept if stale(row) else kept | {"code": code(kept)}
 
 
-def _first(table: pd.DataFrame, seeds: int | None) -> pd.DataFrame:
-    """The runs of the first `seeds` seeds (None: of all) that did not diverge."""
+def _first(table: pd.DataFrame, seeds: int | Sequence[str] | None) -> pd.DataFrame:
+    """The runs of the first `seeds` seeds (None: of all), or of the sides that it names, that did not diverge."""
     table = table[table["diverged"] != 1] if "diverged" in table else table
+    if isinstance(seeds, Sequence):
+        return table[table["condition"].isin(seeds)]
     return table if seeds is None else table[table["seed"].isin(np.unique(table["seed"])[:seeds])]
 
 

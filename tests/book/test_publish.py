@@ -63,6 +63,8 @@ def test_an_array_of_few_seeds_and_none_of_runs_that_diverged(study, monkeypatch
     table = study.tables["doubled"].sort_values("seed")
     assert plans.shown("universe")["doubled"] == {"similarity": 1}
     assert set(publish._first(table, 1)["seed"]) == {2000} and len(publish._first(table, None)) == 2
+    sides = table.assign(condition=["kd", "hard"])
+    assert list(publish._first(sides, ("hard",))["seed"]) == [2001]
     assert list(publish._first(table.assign(diverged=[1, None]), None)["seed"]) == [2001]
 
 

@@ -94,5 +94,6 @@ def test_figures_draw_and_say_what_lacks(study):
     ):
         assert "svg" in print_figure(figure, "svg")
     assert [ax.get_title() for ax in figure.axes] == ["KD-pt", "KD"]
-    for empty in (drawn.effect_dots(drawn.effects(study, drawn.PARTS), study), levels.level_bars(kd[:0])):
+    few = Study(study.experiments[:1])
+    for empty in (drawn.effect_dots(drawn.effects(few, drawn.PARTS), few), levels.level_bars(kd[:0])):
         assert empty.texts[0].get_text().startswith("nothing to draw")

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from kdstudy.figures.primitives import dots, sign_look
-from kdstudy.figures.style import Look
+from kdstudy.figures.style import DARK, PALE, Look
 from kdstudy.stats import factorial, headline
 from kdstudy.study import admission, claims
 from kdstudy.study.experiment import AT, BASELINE, Experiment, Study
@@ -18,7 +18,7 @@ Sums = Mapping[str, Mapping[str, float]]  # a name -> weights of conditions
 
 PSEUDO = "pseudo_label"  # what stands for hard labels where the teacher labels a transfer set
 AT_NAMES = dict(zip(AT, ("at KD's setting", "at hard labels' setting")))
-AT_LOOKS = dict(zip(AT_NAMES.values(), (Look("0.15", "o"), Look("0.45", "D", filled=False))))
+AT_LOOKS = {n: Look(c, m, n, filled=c == DARK) for n, c, m in zip(AT_NAMES.values(), (DARK, PALE), "oD")}
 LABELS = {"teacher's labels": {PSEUDO: 1.0, BASELINE: -1.0}}
 PARTS = {  # decoupled KD as a 2 x 2 design: the target part off and on, the non-target part off and on
     "target part": {"hard": -1 / 2, "tckd": 1 / 2, "nckd": -1 / 2, "dkd": 1 / 2},

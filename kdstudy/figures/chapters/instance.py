@@ -18,8 +18,7 @@ from kdstudy.figures.primitives import lines
 from kdstudy.figures.style import nothing
 from kdstudy.stats import headline, paired
 from kdstudy.study import array_metrics, difficulty
-
-WEIGHED = ("label_smoothing_matched", "kd_pt", "kd", "cwtm")  # conditions whose w differs between examples
+from kdstudy.study.plans.levels import WEIGHED
 
 
 def tenths(values: Float[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:

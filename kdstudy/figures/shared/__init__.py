@@ -1,1 +1,1 @@
-"""Figures that several chapters draw: comparisons, teachers, levels, class geometry, single classes, the search."""
+"""Figures that several chapters draw: comparisons, teachers, levels, class geometry, the search."""

@@ -29,6 +29,7 @@ UNIVERSE = ("hard", "label_smoothing", "label_smoothing_matched", "kd")
 DOMAIN = ("hard", "label_smoothing_matched", "class_matched", "class_mean", "kd_sim", "kd_rel", "class_permuted", "kd")
 INSTANCE = ("hard", "label_smoothing_matched", "class_matched", "kd_pt", "cwtm", "instance_matched",
             "example_permuted", "shuffled_teacher", "kd")  # fmt: skip
+WEIGHED = ("label_smoothing_matched", "kd_pt", "kd", "cwtm")  # whose w differs between examples, and is shown
 DECOMPOSITION = ("hard", *GRID, "kd_sim", "kd_pt_sim", "topk", "tckd", "nckd", "dkd")
 PSEUDO = ("pseudo_label", "pseudo_smoothing")  # what a transfer set needs beside hard labels and label smoothing
 SIMILARITIES = (0.0, 0.3, 0.6, 0.9)
@@ -103,7 +104,7 @@ def _alike(design: Design, similarities: Sequence[float]) -> Design:
     return Design(bed, design.sides | more)
 
 
-@plan(arrays={"at_kd": {"w": None, "mass": None}, "at_hard": {"w": None}})
+@plan(arrays={"at_kd": {"w": WEIGHED, "mass": ("kd",)}, "at_hard": {"w": ("kd",)}})
 def instance(conditions: Several[str] = INSTANCE, **where: object) -> list[Design]:
     """What knowledge of examples adds."""
     return [_compared(bed, conditions) for bed in asked(**where)]
@@ -162,8 +163,8 @@ def study(
     return experiment.study(PLANS[chapter](**known), Protocol(settings, tuning, seeds, admission), executor)
 
 
-def shown(chapter: str) -> dict[str, dict[str, int | None]]:
-    """The arrays that a chapter reads by part, each with the number of seeds it reads them of; None: of all.
+def shown(chapter: str) -> dict[str, dict[str, int | Sequence[str] | None]]:
+    """The arrays that a chapter reads by part, with the number of seeds, or the sides, it reads them of; None: all.
 
     Those that claims read, and those of the plan's registration: `@plan(arrays={"practical": {"similarity": 3}})`.
     """
