@@ -27,9 +27,8 @@ def candidates(chapter: str, published: Published) -> tuple[pd.DataFrame, list[s
     table = plans.study(chapter, **defaults).tables["practical"].drop_duplicates("key")
     known, names = published.rows(table["key"]), [r.data.name for r in table["run"]]
     here = {name: at_hand(name) for name in names}
-    perceptrons = [r.recipe.net == "mlp" for r in table["run"]]
-    kept = table[table["key"].isin(known) & pd.Series(names, table.index).map(here) & perceptrons]
-    return kept, sorted(name for name, ok in here.items() if not ok)
+    kept = [r.key in known and here[r.data.name] and r.recipe.net == "mlp" for r in table["run"]]
+    return table[kept], sorted(name for name, ok in here.items() if not ok)
 
 
 def sample(chapter: str, size: int, draw: int = 0) -> pd.DataFrame:
