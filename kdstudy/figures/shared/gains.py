@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from kdstudy.figures import primitives
 from kdstudy.figures.style import Look, condition_name, look
-from kdstudy.study import admission, claims
+from kdstudy.figures.tables import in_order
+from kdstudy.study import admission, claims, measures
 from kdstudy.study.experiment import BASELINE, Study
 from kdstudy.study.plans.levels import several
 
 PARTS = {"practical": "each at its own choice", "at_kd": "at KD's setting", "at_hard": "at hard labels' setting"}
 PALER = 0.45  # of the way to white, for the second of two parts
+FAR = 1.0  # times the width of the first part's intervals: beyond it an effect is a number at the edge of its panel
 
 
 def gain_table(
@@ -48,12 +52,27 @@ def gains(
 
     what = " · ".join(f"{'below' if i else 'above'}, {PARTS[p]}" for i, p in enumerate(parts))
     note = f"minus {condition_name(control)} · {what if len(parts) > 1 else PARTS[parts[0]]} · bars: 95 % intervals, "
-    note += "each on its own, over seeds" + (" and test examples" if measure == "test_accuracy" else "")
+    note += "each on its own, over seeds" + ", test examples" * (measure == "test_accuracy")
+    note += " and the choice of settings" * ("practical" in parts)
     note += " · hollow: the bed is not admitted"
     why = f"no bed has {condition_name(control)} and one of these conditions"
-    return primitives.dots(
-        rows, used, "condition", how, measure=measure, wide=wide, side_by_side="part", why=why, note=note
-    )
+    return primitives.dots(rows, used, "condition", how, measure=measure, wide=wide, side_by_side="part", why=why,
+                           decorate=lambda ax, bed: _focus(ax, rows, bed, measure), note=note)  # fmt: skip
+
+
+def _focus(ax: Axes, rows: pd.DataFrame, bed: str, measure: str) -> None:
+    """A panel around the effects of the first part; those of the second that lie far from them in numbers."""
+    names, mine = in_order(rows["condition"]), rows[rows["dataset"] == bed]
+    first = mine[mine["part"] == mine["part"].iloc[0]].replace([np.inf, -np.inf], np.nan)
+    low, high = min(0, first[["low", "effect"]].min().min()), max(0, first[["high", "effect"]].max().max())
+    low, high = low - FAR * (high - low), high + FAR * (high - low)
+    for row in (far := mine[~mine["effect"].between(low, high)]).to_dict("records"):
+        below, number = bool(row["effect"] < low), measures.measure(measure).scale * row["effect"]
+        text, at = f"{'◂ ' * below}{number:.3g}{' ▸' * (not below)}".replace("-", "−"), 0.02 if below else 0.98
+        ax.text(at, names.index(row["condition"]) + 0.15, text, transform=ax.get_yaxis_transform(), fontsize=7,
+                va="center", ha="left" if below else "right")  # fmt: skip
+    if len(far):
+        ax.set_xlim(low, high)
 
 
 def _paler(colour: object) -> tuple[float, ...]:
