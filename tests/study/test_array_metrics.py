@@ -14,8 +14,10 @@ TAUGHT = [tiny_run(name, s) for s in range(2) for name in ("hard", "kd", "random
 
 @pytest.fixture
 def tables() -> dict:
-    """A small chapter: three conditions and their teachers."""
-    return ask.answer({"study": TAUGHT, "teachers": list(dict.fromkeys(r.teacher for r in TAUGHT if r.teacher))})
+    """A small chapter: three conditions and their teachers, as these hear them."""
+    heard = [r for r in TAUGHT if r.teacher]
+    teachers = ask.ask([r.teacher for r in heard]).set_index("key").loc[[r.teacher.key for r in heard]].reset_index()
+    return {"study": ask.ask(TAUGHT), "teachers": teachers.assign(condition=[r.condition.name for r in heard])}
 
 
 def test_geometry_is_compared_with_the_teacher_of_the_seed_for_those_without_one_too(tables):
@@ -30,10 +32,18 @@ def test_geometry_is_compared_with_the_teacher_of_the_seed_for_those_without_one
 
 
 def test_without_a_teacher_in_the_table_there_is_nothing_to_compare_with(tables):
-    frame = tables["study"]
-    alone = frame[frame["condition"] == "hard"]
-    assert array_metrics.geometry_teacher(alone, tables).isna().all()
-    assert array_metrics.measured(alone, "geometry_teacher", tables).empty
+    alone, without = tables["study"], tables | {"teachers": tables["teachers"][:0]}
+    assert array_metrics.geometry_teacher(alone, without).isna().all()
+    assert array_metrics.measured(alone, "geometry_teacher", without).empty
+
+
+def test_who_hears_a_teacher_of_its_own_is_compared_with_that_one(tables):
+    frame, teachers = tables["study"], tables["teachers"]
+    mine, other = teachers.loc[teachers["condition"] == "kd", "key"]  # of seeds 0 and 1
+    swapped = frame.assign(teacher=frame["teacher"].where(frame["condition"] != "kd", other))
+    named = dict(zip(frame["key"], array_metrics.teacher_keys(swapped, tables)))
+    kd, hard = (frame.loc[frame["condition"] == c, "key"].iloc[0] for c in ("kd", "hard"))
+    assert named[kd] == other and named[hard] == mine
 
 
 def test_geometry_is_compared_with_the_blocks_of_super_classes(tables):
