@@ -67,6 +67,9 @@ def train_one(run: Run, data: Dataset, teachers: Mapping[str, Mapping[str, Tenso
     """One run of a perceptron; `teachers` maps keys to what they left."""
     dtype, left = getattr(torch, run.recipe.dtype), teachers[run.teacher.key] if run.teacher else {}
     x, y = data.train.x.to(dtype), data.train.y
+    if (known := data.extra.get("train", {}).get("labelled")) is not None:
+        choice = left["train"].argmax(-1)
+        y = torch.tensor([int(y[i]) if known[i] else int(choice[i]) for i in range(len(y))])
     goal = conditions.target(run.condition, left.get("train"), y, context(run, data, left, dtype))
     net = network(run, x.shape[1], len(data.classes))
     return descend(net, run, y, lambda epoch: goal, lambda epoch, at: x[at])

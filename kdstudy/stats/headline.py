@@ -9,18 +9,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats as scipy_stats
+from scipy.special import stdtr, stdtrit
 
 LEVEL, POWER = 0.95, 0.8
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its standard error and `n` seeds: mean +- t quantile x error, n - 1 degrees of freedom."""
+    """A mean with its standard error and `n` seeds: mean +- t quantile x error, of n - 1 degrees of freedom if no other
+    `freedom` is said.
+    """
 
     mean: float
     error: float
     n: int
+    freedom: float | None = None
 
     @property
     def half(self) -> float:
@@ -45,7 +48,11 @@ class Estimate:
         return (self._quantile((1 + LEVEL) / 2) + self._quantile(POWER)) * self.error if self.n > 1 else np.inf
 
     def _quantile(self, at: float) -> float:
-        return float(scipy_stats.t.ppf(at, max(1, self.n - 1)))
+        return float(stdtrit(self._freedom, at))
+
+    @property
+    def _freedom(self) -> float:
+        return max(1, self.n - 1) if self.freedom is None else self.freedom
 
     def p(self, of: float = 0.0) -> float:
         """Two-sided p of a t test of the mean `of`."""
@@ -62,7 +69,7 @@ class Estimate:
             return 0.5
         if self.error == 0:
             return float(distance <= 0)
-        return float(scipy_stats.t.sf(distance / self.error, self.n - 1))
+        return float(stdtr(self._freedom, -distance / self.error))
 
 
 def over_seeds(values: Float[np.ndarray, " S"]) -> Estimate:
@@ -88,19 +95,29 @@ def over_seeds_and_examples(values: Float[np.ndarray, "S N"]) -> Estimate:
 
 
 def with_search(
-    estimate: Estimate, instead: Mapping[tuple[int, ...], float], probability: Mapping[tuple[int, ...], float]
+    estimate: Estimate,
+    instead: Mapping[tuple[int, ...], Float[np.ndarray, " few"]],
+    probability: Mapping[tuple[int, ...], float],
 ) -> Estimate:
-    """The estimate with the variance of the search added to its error^2.
+    """The estimate of what the protocol finds whichever settings its tuning seeds choose: error^2 and the variance of
+    the search.
 
-    `instead` is how far the effect would have been from this one, had each resample of the T tuning seeds chosen the
-    settings; its variance over the bootstrap is too small by (T - 1) / T, for which it is made up.
+    `instead` is how far, on each of a few seeds, the effect would have been from this one, had each resample of the T
+    tuning seeds chosen the settings. Its variance over resamples is the mean of its covariances between different
+    seeds, to which what varies with the seed adds nothing; a bootstrap's is too small by (T - 1) / T, for which it is
+    made up. Two sides chose by T seeds each: degrees of freedom by Satterthwaite 1946, 2 (T - 1) of the search.
     """
-    if not instead or (tuning := len(next(iter(instead)))) < 2:
+    tuning, few = len(next(iter(instead), ())), len(next(iter(instead.values()), ()))
+    if tuning < 2 or few < 2 or estimate.n < 2:
         return estimate
-    weight = np.array([probability[c] for c in instead])
-    shift = np.array(list(instead.values()))
-    spread = float(weight @ (shift - weight @ shift) ** 2) * tuning / (tuning - 1)
-    return Estimate(estimate.mean, (estimate.error**2 + spread) ** 0.5, estimate.n)
+    weight, shift = np.array([probability[c] for c in instead]), np.stack(list(instead.values()))
+    shift = shift - weight @ shift
+    pairs = weight @ shift.sum(1) ** 2 - weight @ (shift**2).sum(1)
+    own, spread = estimate.error**2, max(0.0, float(pairs)) / (few * (few - 1)) * tuning / (tuning - 1)
+    if spread == 0:
+        return estimate
+    freedom = (own + spread) ** 2 / (own**2 / (estimate.n - 1) + spread**2 / (2 * (tuning - 1)))
+    return Estimate(estimate.mean, (own + spread) ** 0.5, estimate.n, freedom)
 
 
 def expected_best(

@@ -16,18 +16,8 @@ from kdstudy.study.experiment import BASELINE, TEACHER, TREATMENT, Experiment, S
 
 ADVANTAGE, CONVERGED = 0.02, 0.003
 MEASURE = "test_accuracy"
-COLUMNS = [
-    "dataset",
-    "hard",
-    "teacher − hard",
-    "epochs doubled",
-    "KD − hard",
-    "low",
-    "high",
-    "n",
-    "admitted",
-    "why not",
-]
+COLUMNS = ["dataset", "hard", "teacher − hard", "epochs doubled", "KD − hard", "low", "high", "n", "admitted",
+           "why not"]  # fmt: skip
 
 
 def of(experiment: Experiment) -> dict[str, object]:
@@ -44,19 +34,8 @@ def of(experiment: Experiment) -> dict[str, object]:
         "KD has no sure gain": gain.low <= 0,
     }
     why = "; ".join(reason for reason, holds in refused.items() if holds)
-    row = [
-        experiment.name,
-        float(by[BASELINE].mean()),
-        ahead,
-        moved,
-        gain.mean,
-        gain.low,
-        gain.high,
-        gain.n,
-        not why,
-        why,
-    ]
-    return dict(zip(COLUMNS, row))
+    given = (gain.mean, gain.low, gain.high, gain.n)
+    return dict(zip(COLUMNS, (experiment.name, float(by[BASELINE].mean()), ahead, moved, *given, not why, why)))
 
 
 def table(study: Study | Sequence[Experiment]) -> pd.DataFrame:

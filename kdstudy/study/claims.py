@@ -160,17 +160,20 @@ def examples(frame: pd.DataFrame) -> int:
     return int(ask.arrays(first, "per_class")[first["key"].iloc[0]][1].sum())
 
 
-def shifts(claim: Claim, experiment: Experiment) -> dict[tuple[int, ...], float]:
-    """How far the effect would have been from the one at the choices, for each resample of the tuning seeds."""
+def shifts(claim: Claim, experiment: Experiment) -> dict[tuple[int, ...], np.ndarray]:
+    """How far, on each of a few seeds, the effect would have been from the one at the choices, for each resample of the
+    tuning seeds.
+    """
     table = experiment.tables["instead"]
     table = table[table["condition"].isin(claim.contrast)]
     table = table.assign(setting=[search.setting(r) for r in table["run"]])
     table = array_metrics.measured(table, claim.measure, experiment.tables)
-    mean = table.groupby(["condition", "setting"], sort=False)[claim.measure].mean()
+    each = table.sort_values("seed").groupby(["condition", "setting"], sort=False)[claim.measure]
+    at = {chosen: values.to_numpy() for chosen, values in each}
     ways = search.resamples(experiment.protocol.tuning)
     sides = {c: experiment.choices[c] for c in claim.contrast}
-    moved = {w: {c: mean[c, s.instead[w]] - mean[c, s.setting] for c, s in sides.items()} for w in ways}
-    return {w: float(sum(claim.contrast[c] * d for c, d in each.items())) for w, each in moved.items()}
+    moved = {w: {c: at[c, s.instead[w]] - at[c, s.setting] for c, s in sides.items()} for w in ways}
+    return {w: sum(claim.contrast[c] * d for c, d in way.items()) for w, way in moved.items()}
 
 
 def _rows_on(claim: Claim, study: Study, places: Iterable[str]) -> pd.DataFrame:

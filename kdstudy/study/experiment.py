@@ -26,7 +26,7 @@ PARTS = {
     "teachers": "the tuned teachers of the evaluated students, as these hear them",
     "tuning": "every side at every setting, on tuning seeds",
     "practical": "every side at its choice, on evaluation seeds",
-    "instead": "the choices that other tuning seeds would have made, on a quarter of the evaluation seeds",
+    "instead": "the choices that other tuning seeds would have made, on half of the evaluation seeds",
     "at_kd": "every side at KD's choice, its own parameters only where KD has none, on evaluation seeds",
     "at_hard": "the same with hard labels' learning rate and weight decay",
     "admission": "hard labels and KD at their choices and their teacher, on seeds used for nothing else",
@@ -191,7 +191,7 @@ class Laboratory:
     def planned(self, sides: Sides, choices: Mapping[str, Choice]) -> dict[str, Labelled]:
         """The runs on fresh seeds by part."""
         seeds, fresh = self.protocol.seeds("evaluation"), self.protocol.seeds("admission")
-        few = seeds[: max(2, len(seeds) // QUARTER)]
+        few = seeds[: max(2, len(seeds) // 2)]
 
         def each(settings: Mapping[str, Iterable[Setting]], seeds: Sequence[int]) -> Labelled:
             return [(n, sides[n].run(x, seed)) for n, some in settings.items() for x, seed in product(some, seeds)]

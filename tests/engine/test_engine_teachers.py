@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import TINY, tiny_run
 
-from kdstudy.core.spec import Condition, Data, Run
+from kdstudy.core.spec import Condition, Data, Run, pairs
 from kdstudy.data import registry, transforms
 from kdstudy.distill import conditions
 from kdstudy.engine import ask
@@ -76,8 +76,36 @@ def test_what_cannot_be_composed_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             ask.ask([student])
-    with pytest.raises(ValueError, match="^composed teacher 'averaged' is unknown; there are: crossfitted, "):
+    with pytest.raises(ValueError, match="^composed teacher 'averaged' is unknown; there are: informed, "):
         composed.of(TEACHER, "averaged")
+
+
+@pytest.mark.parametrize(
+    "seen", [{"labels": (3, 1)}, {"transfer": (3, 1)}, {"columns": 4}, {"columns": 4, "labels": (2, 0)}]
+)
+def test_an_informed_teacher_saw_all_and_answers_for_what_its_student_sees(seen):
+    part = Data(TINY.name, pairs({**dict(TINY.options), **seen}))
+    student = replace(STUDENT, data=part, teacher=composed.of(replace(TEACHER, data=part), "informed"))
+    ask.ask([student])
+    assert composed.members(student.teacher) == [TEACHER]
+    whole, mine = registry.load(TINY), registry.load(part)
+    place = [int((whole.train.x[:, : mine.train.x.shape[1]] == x).all(1).nonzero()) for x in mine.train.x]
+    assert torch.equal(logits(student.teacher, "train"), logits(TEACHER, "train")[place])
+    assert len(place) == (96 if "labels" not in seen else 6 * seen["labels"][0])
+    for split in ("validation", "test"):
+        assert torch.equal(logits(student.teacher, split), logits(TEACHER, split))
+    right = np.unpackbits(Store().arrays([student.teacher.key], ["right"])[student.teacher.key]["right"])
+    assert right[:64].tolist() == (logits(TEACHER, "test").argmax(-1) == whole.test.y).int().tolist()
+
+
+@pytest.mark.parametrize("name", ["crossfitted", "exact", "ensemble"])
+def test_other_teachers_are_composed_before_what_is_seen_is_restricted(name):
+    part = Data(TINY.name, pairs({**dict(TINY.options), "labels": (3, 1)}))
+    few = replace(STUDENT, data=part, teacher=composed.of(replace(TEACHER, data=part), name))
+    ask.ask([few, taught(name)])
+    kept = transforms.drawn(registry.load(TINY).train.y, 3, 1)
+    assert torch.equal(logits(few.teacher, "train"), logits(taught(name).teacher, "train")[kept])
+    assert composed.members(few.teacher) == composed.members(taught(name).teacher)
 
 
 def test_an_assistant_is_a_student_that_teaches():

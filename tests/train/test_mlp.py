@@ -1,11 +1,14 @@
 """Stacked training against the plain loop, pairing, determinism."""
 
+from dataclasses import replace
+
 import pytest
 import reference
 import torch
 from conftest import TINY, mixed_runs, tiny_run
 from torch.testing import assert_close
 
+from kdstudy.core.spec import Data, pairs
 from kdstudy.data import registry
 from kdstudy.data.dataset import Dataset
 from kdstudy.engine import stacks
@@ -32,6 +35,24 @@ def test_stack_equals_loop(data):
         net = reference.train_one(result.run, data, taught)
         alone = net(data.test.x.double()).detach()
         assert_close(torch.from_numpy(result.arrays["logits_test"]), alone, rtol=1e-5, atol=1e-6)
+
+
+def test_on_a_transfer_set_unlabelled_examples_have_the_label_that_their_own_teacher_chooses(data):
+    few = registry.load(Data(TINY.name, pairs({**dict(TINY.options), "transfer": (3, 1)})))
+    names = ("pseudo_label", "pseudo_smoothing", "kd", "label_smoothing_matched", "tckd")
+    runs = [tiny_run(name, seed, dtype="float64") for seed in range(2) for name in names]
+    taught = teach(runs, data)
+    chosen = torch.stack([taught[r.teacher.key]["train"].argmax(-1) for r in runs[:: len(names)]])
+    assert (chosen != data.train.y).any(1).all() and (chosen[0] != chosen[1]).any()
+    for result in mlp.train(runs, few, taught, keep_logits=True):
+        alone = reference.train_one(result.run, few, taught)(data.test.x.double()).detach()
+        assert_close(torch.from_numpy(result.arrays["logits_test"]), alone, rtol=1e-5, atol=1e-6)
+    hidden = replace(few, train=replace(few.train, y=torch.where(few.extra["train"]["labelled"], few.train.y, 0)))
+    for a, b in zip(*(mlp.train(runs, d, taught, keep_logits=True) for d in (few, hidden))):
+        assert (a.arrays["logits_test"] == b.arrays["logits_test"]).all()  # labels that are not there are not looked at
+    message = r"condition 'hard' on 'synthetic': found 78 unlabelled examples and no teacher to label them"
+    with pytest.raises(ValueError, match=f"^{message}, allowed: "):
+        mlp.train([tiny_run("hard")], few, {})
 
 
 def test_a_run_does_not_depend_on_its_neighbours(data):
