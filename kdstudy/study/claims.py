@@ -1,9 +1,9 @@
 """Claims (claims.toml), and the rule by which data give each its verdict.
 
-A claim is *practical* or about a *mechanism*. A practical one compares sides each at its own choice: should I use it? Its
-interval resamples seeds, test examples, and the search. One about a mechanism compares sides that are equal in all but
-what they are taught: at KD's choice, which gives the verdict, and at hard labels' learning rate and weight decay, shown
-beside. On one bed, with `direction` the sign claimed and `margin` the smallest effect that counts, the effect is
+A claim is *practical* or about a *mechanism*. A practical one compares sides each at its own choice: should I use it?
+Its interval resamples seeds, test examples, and the search. One about a mechanism compares sides that are equal in all
+but what they are taught: at KD's choice, which gives the verdict, and at hard labels' learning rate and weight decay,
+shown beside. On one bed, with `direction` the sign claimed and `margin` the smallest effect that counts, the effect is
 
     practically none   its interval lies within +- margin
     supported          otherwise, its interval lies beyond 0 in the claimed direction
@@ -30,10 +30,11 @@ from kdstudy.distill import identities
 from kdstudy.engine import ask
 from kdstudy.stats import headline, paired
 from kdstudy.study import admission, array_metrics, search
-from kdstudy.study.experiment import AT, Experiment, Study
+from kdstudy.study.experiment import AT, TREATMENT, Experiment, Study
 
 FILE = Path(__file__).with_suffix(".toml")
-COLUMNS = ["claim", "dataset", "at", "effect", "low", "high", "n", "p", "detectable", "verdict", "edge", "search", "votes"]
+COLUMNS = ["claim", "dataset", "at", "effect", "low", "high", "n", "p", "detectable",
+           "verdict", "edge", "search", "votes"]  # fmt: skip
 SUPPORTED, CONTRADICTED, NONE, MIXED, UNDECIDED = "supported", "contradicted", "practically none", "mixed", "undecided"
 PRACTICAL, MECHANISM, IDENTITY = "practical", "mechanism", "identity"
 KINDS = (PRACTICAL, MECHANISM, IDENTITY)
@@ -103,19 +104,22 @@ def _weight(claim: str, text: str | float) -> float:
 def verdict(claim: Claim, found: headline.Estimate) -> str:
     """The verdict of one estimate (rule above)."""
     low, high = sorted((claim.direction * found.low, claim.direction * found.high))
-    within = -claim.margin <= low and high <= claim.margin
+    within = -claim.margin < low and high < claim.margin
     if claim.rule == "equivalence":
         return SUPPORTED if within else CONTRADICTED if low > claim.margin or high < -claim.margin else UNDECIDED
     return NONE if within else SUPPORTED if low > 0 else CONTRADICTED if high < 0 else UNDECIDED
 
 
 def p_value(claim: Claim, found: headline.Estimate) -> float:
-    """Two-sided p by which an estimate is decided: below 0.05 if and only if it has a verdict."""
-    ends = (found.p(claim.margin), found.p(-claim.margin))
-    away = max(ends) if claim.rule == "equivalence" and abs(found.mean) > claim.margin else found.p()
-    if claim.rule == "equivalence" and abs(found.mean) <= claim.margin:
-        return found.p_within(claim.margin)
-    return min(away, found.p_within(claim.margin)) if claim.rule == "difference" else away
+    """Two-sided p by which an estimate is decided: below 0.05 if and only if it has a verdict.
+
+    The lesser of that of no effect and that of one of +- margin or more; for equivalence the latter, or, where the
+    effect is larger than the margin, that of one of +- margin or less.
+    """
+    within = found.p_within(claim.margin)
+    if claim.rule == "difference":
+        return min(found.p(), within)
+    return within if abs(found.mean) <= claim.margin else max(found.p(claim.margin), found.p(-claim.margin))
 
 
 def overall(verdicts: Sequence[str]) -> str:
@@ -135,9 +139,10 @@ def overall(verdicts: Sequence[str]) -> str:
 def effect(claim: Claim, table: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> headline.Estimate | None:
     """The claim's contrast of one bed's table: over seeds, of accuracy over test examples too.
 
-    None where a side has no such measure, as no likeness to super-classes where there are none.
+    None where a side has no such measure, as no likeness to super-classes where there are none. A seed at which a
+    side diverged is left out, and n is one less.
     """
-    frame = table[table["condition"].isin(claim.contrast)]
+    frame = _converged(table[table["condition"].isin(claim.contrast)])
     if claim.measure != "test_accuracy":
         frame = array_metrics.measured(frame, claim.measure, tables)
         if {*claim.contrast} - {*frame["condition"]}:
@@ -146,8 +151,14 @@ def effect(claim: Claim, table: pd.DataFrame, tables: Mapping[str, pd.DataFrame]
     return headline.over_seeds_and_examples(correctness(claim.contrast, frame))
 
 
+def _converged(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of seeds at which none diverged."""
+    lost = frame.loc[frame["diverged"] == 1, "seed"] if "diverged" in frame else ()
+    return frame[~frame["seed"].isin(lost)]
+
+
 def correctness(contrast: Mapping[str, float], frame: pd.DataFrame) -> np.ndarray:
-    """sum of weight x (1 if the test example was classified rightly): a row for each seed, a column for each example."""
+    """sum of weight x (1 if the test example was classified rightly): seeds x examples."""
     keys = frame.pivot(index="seed", columns="condition", values="key")
     right = {k: np.unpackbits(bits) for k, bits in ask.arrays(frame.drop_duplicates("key"), "right").items()}
     every = sum(w * np.stack([right[k] for k in keys[c]]).astype(float) for c, w in contrast.items())
@@ -192,10 +203,21 @@ def _row(claim: Claim, experiment: Experiment, at: str) -> dict[str, object] | N
         found = headline.with_search(found, shifts(claim, experiment), search.resamples(experiment.protocol.tuning))
     given = verdict(claim, found)
     return {
-        "claim": claim.id, "dataset": experiment.name, "at": at, "effect": found.mean, "low": found.low, "high": found.high,
-        "n": found.n, "p": p_value(claim, found), "detectable": found.detectable, "verdict": given,
-        "edge": not claim.part and any(experiment.choices[c].edges for c in claim.contrast), "search": given != bare,
+        "claim": claim.id, "dataset": experiment.name, "at": at, "effect": found.mean, "low": found.low,
+        "high": found.high, "n": found.n, "p": p_value(claim, found), "detectable": found.detectable, "verdict": given,
+        "edge": not claim.part and bool(_edges(claim, experiment.choices, at)), "search": given != bare,
     }  # fmt: skip
+
+
+def _edges(claim: Claim, choices: Mapping[str, search.Choice], at: str) -> set[tuple[str, int]]:
+    """The edges at which the settings lie that a claim compares, `at` its sides' own choices or a common one."""
+    own = {edge for c in claim.contrast for edge in choices[c].edges}
+    if at == OWN:
+        return own
+    kd = choices[TREATMENT]
+    common = {e for e in choices[AT[at]].edges if e[0] in search.NUISANCE}
+    common |= {e for e in kd.edges if e[0] not in search.NUISANCE}
+    return common | {e for e in own if e[0] not in kd.setting.values}
 
 
 def described(
@@ -216,9 +238,9 @@ def judge(claim: Claim, study: Study, voters: Iterable[str]) -> pd.DataFrame:
     """The claim's rows: one for each bed that has its sides and each setting, or one for an identity."""
     if claim.kind == IDENTITY:
         found = identities.check(claim.identity)
-        holds = SUPPORTED if found.holds else CONTRADICTED
-        row = {"claim": claim.id, "dataset": IDENTITY, "effect": found.error, "n": found.n, "verdict": holds, "votes": True}
-        return pd.DataFrame([row], columns=COLUMNS)
+        row = {"claim": claim.id, "dataset": IDENTITY, "effect": found.error, "n": found.n, "votes": True}
+        given = {"verdict": SUPPORTED if found.holds else CONTRADICTED}
+        return pd.DataFrame([row | given], columns=COLUMNS)
     frame = _rows_on(claim, study, places(claim))
     return frame.assign(votes=frame["dataset"].isin(voters) & (frame["at"] == places(claim)[0]))
 
@@ -234,3 +256,12 @@ def chapter(name: str, study: Study) -> pd.DataFrame:
 def by_claim(rows: pd.DataFrame, column: str = "verdict") -> dict[str, str]:
     """Each claim's verdict over the beds that vote."""
     return {key: overall(list(g.loc[g["votes"].astype(bool), column])) for key, g in rows.groupby("claim", sort=False)}
+
+
+def board(**given: object) -> tuple[pd.DataFrame, dict[str, Study]]:
+    """The rows of all claims, and the study of each chapter, all with these parameters, which every plan must have."""
+    from kdstudy.study import plans
+
+    studies = {name: plans.study(name, **given) for name in plans.PLANS}
+    rows = [chapter(name, study) for name, study in studies.items()]
+    return pd.concat([r for r in rows if len(r)], ignore_index=True), studies

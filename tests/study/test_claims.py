@@ -1,364 +1,274 @@
-"""Claims: the file, the rule by cases, planted effects that flip verdicts, and sentences that say them."""
+"""Claims: the file, the rule by cases, p and verdict in step, and effects against slow twins."""
 
-import dataclasses
-import json
-import math
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import says
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from kdstudy.distill import conditions, identities
-from kdstudy.engine import teacher_statistics as anatomy
-from kdstudy.stats import factorial, paired
-from kdstudy.stats.paired import Interval
-from kdstudy.study import array_metrics, claims, plans, verdicts
-from kdstudy.study.claims import CONTRADICTED, MIXED, SUPPORTED, UNDECIDED, Claim, load
-from kdstudy.study.measures import MEASURES, measure
+from kdstudy.engine import ask, teacher_statistics
+from kdstudy.stats import headline
+from kdstudy.stats.headline import Estimate
+from kdstudy.study import array_metrics, beds, claims, plans, search
+from kdstudy.study.claims import CONTRADICTED, IDENTITY, MECHANISM, MIXED, NONE, PRACTICAL, SUPPORTED, UNDECIDED, Claim
+from kdstudy.study.experiment import Design, Experiment, Study, sides
+from kdstudy.study.search import Choice, Protocol, Setting
 from kdstudy.train import metrics
 
-ALL = load()
-CLAIM = Claim(
-    "T1", "universe", "universe", "difference", "KD beats hard labels.", "nobody",
-    contrast={"kd": 1.0, "hard": -1.0}, measure="test_accuracy", direction=1,
-)  # fmt: skip
-DATASETS = ("digits", "synthetic", "clinc150")
-SEEDS = 6
+ALL = claims.load()
+CLAIM = Claim("T1", "universe", "universe", PRACTICAL, "KD beats hard labels.", "nobody", contrast={"kd": 1, "hard": -1})
+EQUAL = replace(CLAIM, rule="equivalence")
+EXAMPLES = 11  # no multiple of 8: bits are padded
 
 
-def planted(effect: dict[str, float], condition: str = "kd", seeds: int = SEEDS) -> pd.DataFrame:
-    """Runs in which `condition` is better than hard labels by `effect[dataset]`, give or take 0.001 a seed.
-
-    Each has two settings; the one that is worse on validation is far better on test.
-    """
-    random, rows = np.random.default_rng(0), []
-    for dataset, gain in effect.items():
-        for seed, luck in enumerate(random.normal(0, 0.05, seeds)):
-            for name, accuracy in (("hard", 0.7), (condition, 0.7 + gain + random.normal(0, 0.001))):
-                common = {"dataset": dataset, "condition": name, "seed": seed}
-                chosen, other = ({"tau": t} if name == "kd" else {"weight_decay": t} for t in (1.0, 2.0))
-                rows.append(common | chosen | {"validation_accuracy": 0.8, "test_accuracy": accuracy + luck})
-                rows.append(common | other | {"validation_accuracy": 0.6, "test_accuracy": 0.99})
-    frame = pd.DataFrame(rows).sample(frac=1, random_state=0, ignore_index=True)
-    return frame.assign(test_confidence=frame["test_accuracy"], test_ece=-frame["test_accuracy"])
-
-
-def decided(frame: pd.DataFrame, claim: Claim = CLAIM) -> str:
-    """The verdict over all data sets of a table."""
-    return claims.overall(list(claims.judge(claim, {"study": frame})["verdict"]))
+def between(low: float, high: float, n: int = 10) -> Estimate:
+    """An estimate with these limits."""
+    half = Estimate(0.0, 1.0, n).half
+    return Estimate((low + high) / 2, (high - low) / 2 / half, n)
 
 
 # ---------------------------------------------------------------- the rule
 
 
 @pytest.mark.parametrize(
-    "low, high, direction, margin, wanted",
+    "low, high, wanted, equal",
     [
-        (0.01, 0.03, 1, 0.0, SUPPORTED),
-        (-0.03, -0.01, 1, 0.0, CONTRADICTED),
-        (-0.01, 0.03, 1, 0.0, UNDECIDED),
-        (0.0, 0.03, 1, 0.0, UNDECIDED),
-        (-0.03, 0.0, 1, 0.0, UNDECIDED),
-        (-0.03, -0.01, -1, 0.0, SUPPORTED),
-        (0.01, 0.03, -1, 0.0, CONTRADICTED),
-        (0.01, 0.03, 1, 0.02, UNDECIDED),
-        (0.01, 0.03, 1, 0.05, CONTRADICTED),
-        (-0.03, -0.01, -1, 0.05, CONTRADICTED),
-        (-math.inf, math.inf, 1, 0.0, UNDECIDED),
-        (0.0, 0.0, 1, 0.0, UNDECIDED),
+        (0.01, 0.03, SUPPORTED, CONTRADICTED),
+        (-0.03, -0.01, CONTRADICTED, CONTRADICTED),
+        (0.002, 0.03, SUPPORTED, UNDECIDED),
+        (-0.01, 0.03, UNDECIDED, UNDECIDED),
+        (-0.004, 0.004, NONE, SUPPORTED),
+        (0.001, 0.004, NONE, SUPPORTED),
+        (-0.004, 0.006, UNDECIDED, UNDECIDED),
     ],
 )
-def test_verdict_of_an_interval(low, high, direction, margin, wanted):
-    assert claims.verdict(Interval((low + high) / 2, low, high, 5, 0.5), direction, margin) == wanted
+def test_a_verdict_is_where_the_interval_lies(low, high, wanted, equal):
+    found, turned = between(low, high), {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED}
+    assert claims.verdict(CLAIM, found) == wanted and claims.verdict(EQUAL, found) == equal
+    assert claims.verdict(replace(CLAIM, direction=-1), found) == turned.get(wanted, wanted)
+    assert claims.verdict(replace(EQUAL, direction=-1), found) == equal
+
+
+def test_one_seed_decides_nothing_and_seeds_that_agree_decide():
+    lone, sure, nil = (Estimate(m, 0.0, n) for m, n in ((0.5, 1), (0.5, 4), (0.0, 4)))
+    for claim, wanted in ((CLAIM, (UNDECIDED, SUPPORTED, NONE)), (EQUAL, (UNDECIDED, CONTRADICTED, SUPPORTED))):
+        assert tuple(claims.verdict(claim, e) for e in (lone, sure, nil)) == wanted
+        assert [claims.p_value(claim, e) for e in (lone, sure, nil)] == [1, 0, 0]
+
+
+@given(
+    mean=st.floats(-0.03, 0.03), error=st.floats(0, 0.02), n=st.integers(1, 30), direction=st.sampled_from((-1, 1)),
+    rule=st.sampled_from(claims.RULES), margin=st.sampled_from((0.0, 0.005, 0.02)),
+)  # fmt: skip
+def test_p_is_small_if_and_only_if_there_is_a_verdict(mean, error, n, direction, rule, margin):
+    claim, found = replace(CLAIM, rule=rule, margin=margin, direction=direction), Estimate(mean, error, n)
+    ends = [abs(abs(limit) - at) for limit in (found.low, found.high) for at in (0, margin)]
+    assume(error == 0 or min(ends) > 1e-9)  # a limit on a border is on either side of it by rounding
+    assert (claims.p_value(claim, found) < 0.05) == (claims.verdict(claim, found) != UNDECIDED)
+
+
+def test_p_of_planted_seeds_is_that_of_a_t_test():
+    x = np.array([0.01, 0.03, 0.02, 0.015])
+    found = headline.over_seeds(x)
+    t = x.mean() / (x.std(ddof=1) / 2)
+    draws = np.random.default_rng(0).standard_t(3, 400_000)
+    assert claims.p_value(CLAIM, found) == pytest.approx((np.abs(draws) > t).mean(), rel=0.05)
 
 
 @pytest.mark.parametrize(
-    "several, wanted",
+    "verdicts, wanted",
     [
-        ([SUPPORTED], SUPPORTED),
-        ([CONTRADICTED], CONTRADICTED),
-        ([SUPPORTED, SUPPORTED, UNDECIDED], SUPPORTED),
-        ([SUPPORTED, UNDECIDED], UNDECIDED),
-        ([CONTRADICTED, UNDECIDED, CONTRADICTED], CONTRADICTED),
-        ([SUPPORTED, SUPPORTED, SUPPORTED, CONTRADICTED], MIXED),
-        ([CONTRADICTED, UNDECIDED, SUPPORTED], MIXED),
         ([], UNDECIDED),
+        ([SUPPORTED], SUPPORTED),
+        ([SUPPORTED, UNDECIDED], UNDECIDED),
+        ([SUPPORTED, SUPPORTED, UNDECIDED], SUPPORTED),
+        ([CONTRADICTED, UNDECIDED, CONTRADICTED], CONTRADICTED),
+        ([NONE, NONE, SUPPORTED], NONE),
+        ([NONE, SUPPORTED], MIXED),
+        ([NONE, SUPPORTED, UNDECIDED, UNDECIDED], MIXED),
+        ([SUPPORTED, SUPPORTED, SUPPORTED, CONTRADICTED], MIXED),
+        ([UNDECIDED, UNDECIDED, SUPPORTED], UNDECIDED),
     ],
 )
-def test_verdict_over_data_sets(several, wanted):
-    assert claims.overall(several) == wanted
+def test_the_verdict_over_beds(verdicts, wanted):
+    assert claims.overall(verdicts) == claims.overall(verdicts[::-1]) == wanted
 
 
-# ---------------------------------------------------------------- verdicts follow the data
+# ---------------------------------------------------------------- an experiment without training
+
+GAIN = {"hard": 0.0, "label_smoothing": 0.0, "kd": 0.3}
+PARTS = ("practical", "at_kd", "at_hard", "admission", "doubled", "instead")
 
 
-@pytest.mark.parametrize(
-    "effects, wanted",
-    [
-        ((0.02, 0.02, 0.02), SUPPORTED),
-        ((-0.02, -0.02, -0.02), CONTRADICTED),
-        ((0.0, 0.0, 0.0), UNDECIDED),
-        ((0.02, 0.02, 0.0), SUPPORTED),
-        ((0.02, 0.0, 0.0), UNDECIDED),
-        ((0.02, 0.02, -0.02), MIXED),
-    ],
-)
-def test_a_verdict_moves_with_the_data(effects, wanted):
-    assert decided(planted(dict(zip(DATASETS, effects)))) == wanted
+def chosen(name: str, lr: float = 0.1, edges: tuple = (), other: float = 0.2) -> Choice:
+    """A choice of two tuning seeds, of which one alone would have chosen another learning rate."""
+    own, instead = (Setting(conditions.make(name), r, 1e-3) for r in (lr, other))
+    return Choice(own, edges, {c: instead if c == (0, 2) else own for c in search.resamples(2)})
 
 
-def test_direction_turns_a_verdict_and_margin_takes_it_back():
-    frame = planted(dict.fromkeys(DATASETS, 0.02))
-    for change, wanted in (
-        ({"direction": -1}, CONTRADICTED),
-        ({"margin": 0.01}, SUPPORTED),
-        ({"margin": 0.02}, UNDECIDED),
-        ({"margin": 0.03}, CONTRADICTED),
-        ({"measure": "test_ece", "direction": -1}, SUPPORTED),
-        ({"contrast": {"hard": 1.0, "kd": -1.0}}, CONTRADICTED),
-        ({"contrast": {"kd": 0.5, "hard": -0.5}, "margin": 0.009}, SUPPORTED),
-        ({"contrast": {"kd": 0.5, "hard": -0.5}, "margin": 0.011}, CONTRADICTED),
-        ({"direction": -1, "margin": -0.03}, SUPPORTED),
-        ({"contrast": {"kd": 1.0}, "margin": 0.5}, SUPPORTED),
-    ):
-        assert decided(frame, dataclasses.replace(CLAIM, **change)) == wanted
+@pytest.fixture
+def experiment(monkeypatch) -> Experiment:
+    """Digits with planted answers: KD classifies three examples in ten more rightly than hard labels."""
+    random, bed, held = np.random.default_rng(0), beds.bed("digits"), {}
+    design, choices = Design(bed, sides(bed, GAIN)), {n: chosen(n) for n in GAIN}
+
+    def table(settings: dict[str, list[Setting]], seeds: int) -> pd.DataFrame:
+        rows = []
+        for (name, some), seed in product(settings.items(), range(seeds)):
+            for setting in some:
+                run = design.sides[name].run(setting, seed)
+                right = random.random(EXAMPLES) < 0.5 + GAIN[name] + 0.1 * (setting.lr == 0.2)
+                held[run.key] = right
+                rows.append({"key": run.key, "run": run, "seed": seed, "condition": name, "dataset": bed.name,
+                             "stale": False, "test_accuracy": right.mean(), "test_ece": random.random()})  # fmt: skip
+        return pd.DataFrame(rows)
+
+    best = {n: [c.setting] for n, c in choices.items()}
+    every = {n: list(dict.fromkeys(c.instead.values())) for n, c in choices.items()}
+    tables = {p: table(every if p == "instead" else best, 6) for p in PARTS}
+    tables["admission"] = pd.concat([tables["admission"], tables["admission"].query("condition == 'kd'").assign(
+        condition="teacher", test_accuracy=1.0, seed=lambda t: t["seed"] + beds.TEACHER_SEED)])  # fmt: skip
+    counts = np.array([[0], [EXAMPLES]])
+    arrays = {"right": lambda k: np.packbits(held[k]), "per_class": lambda k: counts}
+    monkeypatch.setattr(ask, "arrays", lambda frame, name: {k: arrays[name](k) for k in frame["key"]})
+    return Experiment(design, Protocol(2, 2, 6, 6), choices, tables)
 
 
-def test_effects_are_paired_tuned_and_widened_for_all_data_sets():
-    effects = {"digits": 0.02, "synthetic": -0.01, "clinc150": 0.0}
-    frame = planted(effects)
-    found = claims.effects(CLAIM, {"study": frame})
-    assert set(found["dataset"]) == set(DATASETS) and set(found["n"]) == {SEEDS} and set(found["claim"]) == {"T1"}
-    assert dict(zip(found["dataset"], found["effect"])) == pytest.approx(effects, abs=0.001)
-    best = frame[(frame["validation_accuracy"] == 0.8) & (frame["dataset"] == "digits")]
-    d = best.pivot(index="seed", columns="condition", values="test_accuracy").eval("kd - hard")
-    i, row = paired.interval(d, family=3), found.set_index("dataset").loc["digits"]
-    assert [row["effect"], row["low"], row["high"], row["p"]] == pytest.approx([i.mean, i.low, i.high, i.p])
-    alone = claims.effects(CLAIM, {"study": frame[frame["dataset"] == "digits"]}).iloc[0]
-    assert row["low"] < alone["low"] < alone["high"] < row["high"]
+def test_right_answers_are_weighed_example_by_example(experiment):
+    frame, contrast = experiment.tables["practical"], {"kd": 0.5, "label_smoothing": 0.5, "hard": -1.0}
+    got, bits = claims.correctness(contrast, frame), ask.arrays(frame, "right")
+    key = {(r["condition"], r["seed"]): r["key"] for r in frame.to_dict("records")}
+    assert got.shape == (6, EXAMPLES)
+    for seed, example in product(range(6), range(EXAMPLES)):
+        each = {c: bits[key[c, seed]][example // 8] >> (7 - example % 8) & 1 for c in contrast}
+        assert got[seed, example] == pytest.approx(sum(w * each[c] for c, w in contrast.items()))
+    accuracy = frame.pivot(index="seed", columns="condition", values="test_accuracy")
+    assert got.mean(1) == pytest.approx((accuracy[["kd", "label_smoothing"]].mean(axis=1) - accuracy["hard"]).to_numpy())
 
 
-def test_one_seed_decides_nothing():
-    assert decided(planted({"digits": 0.5}, seeds=1)) == UNDECIDED
+def test_accuracy_varies_over_examples_too_and_other_measures_over_seeds(experiment):
+    table = experiment.tables["practical"]
+    found = claims.effect(CLAIM, table, experiment.tables)
+    assert found == headline.over_seeds_and_examples(claims.correctness(CLAIM.contrast, table))
+    ece = table.pivot(index="seed", columns="condition", values="test_ece")
+    other = claims.effect(replace(CLAIM, measure="test_ece"), table, experiment.tables)
+    assert (other.mean, other.n) == pytest.approx(((ece["kd"] - ece["hard"]).mean(), 6))
+    lost = table.assign(diverged=((table["seed"] == 3) & (table["condition"] == "kd")).astype(float))
+    less = claims.effect(CLAIM, lost, experiment.tables)
+    assert less == claims.effect(CLAIM, table[table["seed"] != 3], experiment.tables) and less.n == 5
 
 
-def test_other_conditions_in_the_table_change_nothing():
-    frame = planted(dict.fromkeys(DATASETS, 0.02))
-    other = frame[frame["condition"] == "kd"].assign(condition="label_smoothing_matched", test_accuracy=0.1)
-    more = {"study": pd.concat([frame, other])}
-    pd.testing.assert_frame_equal(claims.judge(CLAIM, more), claims.judge(CLAIM, {"study": frame}))
+def test_the_search_moves_an_effect_as_far_as_its_sides_move(experiment):
+    table, got = experiment.tables["instead"], claims.shifts(CLAIM, experiment)
+    mean = {}
+    for name, lr in product(("kd", "hard"), (0.1, 0.2)):
+        here = [r["test_accuracy"] for r in table.to_dict("records")
+                if r["condition"] == name and r["run"].recipe.lr == lr]  # fmt: skip
+        mean[name, lr] = sum(here) / len(here)
+    far = mean["kd", 0.2] - mean["kd", 0.1] - mean["hard", 0.2] + mean["hard", 0.1]
+    assert got == pytest.approx({(2, 0): 0, (1, 1): 0, (0, 2): far}, abs=1e-12)
 
 
-def test_an_unpaired_table_is_an_error():
-    frame = planted({"digits": 0.02})
-    message = "{'condition': 'kd'} and {'condition': 'hard'} are not paired: seeds [2] have one of the two"
-    with pytest.raises(ValueError, match=says(message)):
-        claims.judge(CLAIM, {"study": frame[(frame["condition"] == "hard") | (frame["seed"] != 2)]})
+def test_a_practical_claim_has_a_row_a_bed_and_a_mechanism_two(experiment):
+    study = Study([experiment])
+    (own,) = claims.judge(CLAIM, study, [experiment.name]).to_dict("records")
+    assert (own["at"], own["n"], own["votes"], own["edge"]) == ("own", 6, True, False)
+    bare = claims.effect(CLAIM, experiment.tables["practical"], experiment.tables)
+    assert own["effect"] == bare.mean and own["high"] - own["low"] > bare.high - bare.low  # the search is in it
+    rows = claims.judge(replace(CLAIM, kind=MECHANISM), study, [experiment.name])
+    assert rows["at"].tolist() == ["at_kd", "at_hard"] and rows["votes"].tolist() == [True, False]
+    for row in rows.to_dict("records"):
+        same = claims.effect(CLAIM, experiment.tables[row["at"]], experiment.tables)
+        assert (row["effect"], row["low"], row["high"]) == (same.mean, same.low, same.high)
+    assert not claims.judge(CLAIM, study, []).loc[0, "votes"]
+    assert claims.judge(replace(CLAIM, contrast={"kd": 1, "class_mean": -1}), study, []).empty
 
 
-def test_a_data_set_without_all_conditions_is_left_out():
-    frame = planted({"digits": 0.02, "synthetic": 0.02})
-    some = frame[(frame["dataset"] == "digits") | (frame["condition"] == "hard")]
-    assert list(claims.effects(CLAIM, {"study": some})["dataset"]) == ["digits"]
-    assert claims.effects(CLAIM, {"study": frame[frame["condition"] == "hard"]}).empty
+def test_an_edge_counts_where_its_setting_is_used(experiment):
+    choices = {"kd": chosen("kd", edges=(("tau", 1),)), "hard": chosen("hard", edges=(("lr", -1),)),
+               "label_smoothing": chosen("label_smoothing", edges=(("epsilon", 1),))}  # fmt: skip
+    study = Study([replace(experiment, choices=choices)])
+    smoothing = replace(CLAIM, contrast={"label_smoothing": 1, "hard": -1})
+    without = replace(experiment, choices=choices | {"kd": chosen("kd")})
+    mechanism = {"kind": MECHANISM}
+
+    def edges(claim: Claim, study: Study) -> list[bool]:
+        return claims.judge(claim, study, []).sort_values("at")["edge"].tolist()
+
+    assert edges(CLAIM, study) == [True] and edges(replace(CLAIM, **mechanism), study) == [True, True]
+    at_hard, at_kd = edges(replace(CLAIM, **mechanism), Study([without]))
+    assert at_hard and not at_kd  # hard labels' learning rate is used only there
+    assert edges(replace(smoothing, **mechanism), Study([without])) == [True, True]  # its own parameter
 
 
-SLOPE = dataclasses.replace(CLAIM, rule="slope", part="alike", over="similarity")
-
-
-def varied(slope: float) -> pd.DataFrame:
-    """Runs at four similarities; KD's gain over hard labels grows by `slope` for each unit."""
-    parts = [
-        planted({"synthetic": slope * s}).assign(options=json.dumps({"similarity": s})) for s in (0.0, 0.3, 0.6, 0.9)
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-@pytest.mark.parametrize("slope, wanted", [(0.05, SUPPORTED), (0.0, UNDECIDED), (-0.05, CONTRADICTED)])
-def test_a_slope_is_judged_over_the_option_it_names(slope, wanted):
-    (row,) = claims.judge(SLOPE, {"alike": varied(slope)}).to_dict("records")
-    assert row["verdict"] == wanted and row["n"] == SEEDS
-    assert row["effect"] == pytest.approx(slope, abs=0.002)
-
-
-def test_a_slope_needs_a_table_that_varies_the_option():
-    message = "data set option 'similarity': found noise, allowed: a table that varies it"
-    frame = varied(0.05).assign(options=json.dumps({"noise": 0.1}))
-    with pytest.raises(ValueError, match=says(message)):
-        claims.judge(SLOPE, {"alike": frame})
+def test_a_chapter_is_judged_on_beds_that_are_admitted(experiment):
+    rows = claims.chapter("universe", Study([experiment]))
+    mine = [c for c in ALL if c.chapter == "universe" and (c.kind == IDENTITY or {*c.contrast} <= {*GAIN})]
+    readable = {c.id for c in mine if c.measure in ("test_accuracy", "test_ece")}
+    assert readable <= set(rows["claim"]) <= {c.id for c in mine}
+    voted = rows[rows["votes"] & (rows["dataset"] != IDENTITY)]
+    assert claims.by_claim(rows).keys() == set(rows["claim"])
+    assert voted.empty  # doubling the epochs moves these students
 
 
 def test_an_identity_is_judged_by_its_error(monkeypatch):
-    claim = Claim("T2", "universe", "universe", "identity", "α = 0 is hard.", "nobody", identity="kd_without_teacher")
-    assert decided(pd.DataFrame(), claim) == SUPPORTED
-    row = claims.judge(claim, {"study": pd.DataFrame()}).iloc[0]
-    assert (row["dataset"], row["n"]) == ("identity", identities.DRAWS) and row["effect"] < 1e-12
+    claim = Claim("T2", "universe", "universe", IDENTITY, "α = 0 is hard.", "nobody", identity="kd_without_teacher")
+    row = claims.judge(claim, Study([]), []).iloc[0]
+    assert (row["dataset"], row["n"], row["verdict"]) == (IDENTITY, identities.DRAWS, SUPPORTED) and row["votes"]
     right = conditions.loss
     monkeypatch.setattr(conditions, "loss", lambda *args: 1.01 * right(*args))
-    assert decided(pd.DataFrame(), claim) == CONTRADICTED
+    assert claims.judge(claim, Study([]), []).loc[0, "verdict"] == CONTRADICTED
 
 
-def test_a_contrast_may_compare_the_parts_of_a_chapter():
-    frame = planted({"digits": 0.02, "synthetic": 0.02})
-    kd = frame[frame["condition"] == "kd"]
-    tables = {"study": frame, "other": kd.assign(test_accuracy=kd["test_accuracy"] - 0.05)}
-    claim = dataclasses.replace(CLAIM, contrast={"other:kd": 1.0, "kd": -1.0})
-    found = claims.effects(claim, tables)
-    assert found["effect"].to_numpy() == pytest.approx([-0.05, -0.05]) and set(found["verdict"]) == {CONTRADICTED}
-    assert claims.answered(claim, tables) and not claims.answered(claim, {"study": frame})
-    assert not claims.answered(claim, tables | {"other": frame[frame["condition"] == "hard"]})
-    assert claims.place(claim, "other:kd") == ("other", "kd") and claims.place(claim, "kd") == ("study", "kd")
+def test_the_board_asks_every_plan_and_joins_its_rows(experiment, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(plans, "study", lambda name, **given: asked.setdefault(name, (Study([experiment]), given))[0])
+    rows, studies = claims.board(seeds=6)
+    assert asked.keys() == studies.keys() == plans.PLANS.keys() and all(g == {"seeds": 6} for _, g in asked.values())
+    assert set(claims.chapter("universe", Study([experiment]))["claim"]) <= set(rows["claim"])
 
 
-def test_a_claim_at_a_setting_does_not_search_it():
-    frame = planted({"digits": 0.02})
-    worse = dataclasses.replace(CLAIM, at={"tau": 2.0})
-    tuned, fixed = (claims.effects(c, {"study": frame})["effect"].iloc[0] for c in (CLAIM, worse))
-    assert tuned == pytest.approx(0.02, abs=0.002)
-    kd = frame[(frame["condition"] == "kd") & (frame["tau"] == 2.0)]["test_accuracy"].mean()
-    hard = frame[(frame["condition"] == "hard") & (frame["weight_decay"] == 1.0)]["test_accuracy"].mean()
-    assert fixed == pytest.approx(kd - hard)  # hard labels have no temperature: they stay as they are
-    assert not claims.answered(dataclasses.replace(CLAIM, at={"tau": 3.0}), {"study": frame})
-
-
-def test_a_part_without_runs_answers_nothing():
-    claim = dataclasses.replace(CLAIM, contrast={"cool:kd": 1.0, "kd": -1.0}, at={"alpha": 0.9})
-    frame = planted({"digits": 0.02}).assign(alpha=0.9)
-    assert not claims.answered(claim, {"study": frame, "cool": pd.DataFrame(columns=["key", "condition"])})
-
-
-# ---------------------------------------------------------------- chapters and sentences
-
-
-def test_a_chapter_judges_its_claims_whose_conditions_are_there():
-    mine = [c for c in ALL if c.chapter == "universe"]
-    found = claims.chapter("universe", {"study": planted({"digits": 0.02})})
-    judged = {c.id for c in mine if c.rule == "identity" or set(c.contrast) == {"kd", "hard"}}
-    assert set(found["claim"]) == judged
-    more = claims.chapter("universe", {"study": planted({"digits": 0.02}, condition="label_smoothing")})
-    assert {"U1", "U2-free", "U3-ls", "U3-ece"} <= set(more["claim"])
-    assert not {"U2", "U2-rest", "U3-kd"} & set(more["claim"])
-
-
-def test_sentences_say_the_verdicts_and_the_numbers():
-    frame = planted({"digits": 0.02, "synthetic": -0.02}, condition="label_smoothing")
-    rows = claims.chapter("universe", {"study": frame})
-    text = verdicts.sentences(rows)
-    assert "- **U1: supported.** KD with a uniform teacher" in text
-    for claim_id, group in rows.groupby("claim"):
-        assert f"- **{claim_id}: {claims.overall(list(group['verdict']))}.**" in text
-    assert "**U2-free: mixed.**" in text
-    for row in rows[rows["claim"] == "U2-free"].itertuples():
-        numbers = f"{row.effect:+.4f} [{row.low:+.4f}, {row.high:+.4f}], n = {SEEDS}"
-        assert f"    - {row.dataset}: test accuracy {numbers}: {row.verdict}" in text.splitlines()
-    error = rows[rows["claim"] == "U1"].iloc[0]["effect"]
-    assert f"    - largest error {error:.1e} over {identities.DRAWS} random cases" in text.splitlines()
-
-
-def test_phrases_say_the_same_in_short():
-    rows = claims.chapter("universe", {"study": planted({"digits": 0.02, "synthetic": -0.02})})
-    found, effects = verdicts.phrases(rows), rows[rows["claim"] == "U3-kd"].to_dict("records")
-    numbers = "; ".join(f"{r['dataset']} {r['effect']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]" for r in effects)
-    assert len(effects) == 2 and (found["U3-kd"], found["U3-kd-numbers"]) == ("mixed", numbers)
-    worst = rows.loc[rows["claim"] == "U1", "effect"].iloc[0]
-    assert (found["U1"], found["U1-numbers"]) == ("supported", f"largest error {worst:.1e}")
-    assert found.keys() == {f"{c}{end}" for c in rows["claim"] for end in ("", "-numbers")}
-
-
-# ---------------------------------------------------------------- the file of claims, and what measures are called
+# ---------------------------------------------------------------- the file
 
 
 @pytest.mark.parametrize("claim", ALL, ids=lambda c: c.id)
 def test_a_claim_names_what_exists(claim):
-    assert claim.chapter in plans.PLANS
-    assert claim.statement.endswith(".") and claim.source and claim.level
-    if claim.rule == "identity":
-        assert claim.identity in identities.IDENTITIES
-        assert (claim.contrast, claim.measure, claim.direction) == ({}, "", 0)
+    assert claim.chapter in plans.PLANS and claim.statement.endswith(".") and claim.source and claim.level
+    if claim.kind == IDENTITY:
+        assert claim.identity in identities.IDENTITIES and not claim.contrast
         return
     measured = {f"{s}_{m}" for s in metrics.SPLITS for m in metrics.MEASURES}
-    assert claim.measure in measured | array_metrics.DERIVED.keys() | {*anatomy.NAMES}
-    assert claim.direction in (-1, 1) and not claim.identity
-    parts = plans.PLANS[claim.chapter](seeds=1)
-    for name in claim.contrast:
-        part, condition = claims.place(claim, name)
-        able = [r for r in parts[part] if r.condition.name == condition]
-        held = [r for r in able if all(dict(r.condition.params).get(k, v) == v for k, v in claim.at.items())]
-        assert held, f"no run of {name} at {claim.at}"
-    asked = parts[claim.part]
-    total = sum(claim.contrast.values())
-    assert total == pytest.approx(0, abs=1e-12) or list(claim.contrast.values()) == [1.0]
-    if claim.rule == "slope":
-        assert len({dict(r.data.options)[claim.over] for r in asked}) > 2
-
-
-def test_shapley_claims_have_the_weights_of_shapley_values():
-    names = sorted(set(factorial.LEVELS.values()))
-    unit = {c: np.array([float(c == other) for other in names]) for c in names}
-    values = factorial.shapley({s: unit[c] for s, c in factorial.LEVELS.items()})
-    for level, weights in values.items():
-        claim = next(c for c in ALL if c.id == f"A2-{level}")
-        assert [claim.contrast.get(c, 0.0) for c in names] == pytest.approx(list(weights))
-
-
-def toml(*rows: dict[str, object]) -> str:
-    return "\n".join("[[claim]]\n" + "\n".join(f"{k} = {v!r}" for k, v in row.items()) for row in rows)
-
-
-ROW = {"id": "T1", "level": "a", "chapter": "b", "rule": "difference", "statement": "c", "source": "d"}
-FIELDS = ", ".join(sorted(f.name for f in dataclasses.fields(Claim)))
-
-
-def test_load_reads_claims(tmp_path):
-    path = tmp_path / "claims.toml"
-    path.write_text(toml(ROW | {"direction": -1, "margin": 0.5}, ROW | {"id": "T2"}), "utf-8")
-    first, second = load(path)
-    assert first == Claim("T1", "a", "b", "difference", "c", "d", direction=-1, margin=0.5)
-    assert second == Claim("T2", "a", "b", "difference", "c", "d")
-
-
-def test_weights_are_numbers_or_fractions(tmp_path):
-    path = tmp_path / "claims.toml"
-    path.write_text(toml(ROW) + '\ncontrast = { kd = "1/3", hard = -1, kd_pt = "-0.5" }', "utf-8")
-    assert load(path)[0].contrast == {"kd": 1 / 3, "hard": -1.0, "kd_pt": -0.5}
-    path.write_text(toml(ROW) + '\ncontrast = { kd = "1/0" }', "utf-8")
-    message = "claim 'T1': weight '1/0', allowed: a number or a fraction such as '-1/2'"
-    with pytest.raises(ValueError, match=says(message)):
-        load(path)
+    assert claim.measure in measured | array_metrics.DERIVED.keys() | {*teacher_statistics.NAMES}
+    assert claim.direction in (-1, 1) and claim.margin > 0 and not claim.identity
+    names = {c.rpartition(":")[2] for c in claim.contrast}
+    assert all(n.partition(",")[0] in conditions.CONDITIONS for n in names)
+    assert len(claim.contrast) == 1 or sum(claim.contrast.values()) == pytest.approx(0)  # a difference, not a level
 
 
 @pytest.mark.parametrize(
-    "rows, message",
+    "text, message",
     [
-        ([ROW | {"margn": 0.1, "colour": 1}], f"claim 'T1': unknown field colour, margn; there are: {FIELDS}"),
-        ([ROW | {"rule": "guess"}], "claim 'T1': rule 'guess', allowed: 'difference', 'slope', 'identity'"),
-        ([{k: v for k, v in ROW.items() if k not in ("rule", "source")}], "claim 'T1': lacks rule, source"),
-        ([{k: v for k, v in ROW.items() if k != "id"}], "claim None: lacks id"),
-        ([ROW, ROW], "claims.toml: an id occurs twice"),
+        ('[[claim]]\nid = "X"\ncolour = 1', "claim 'X': unknown field colour; there are: chapter, contrast"),
+        ('[[claim]]\nid = "X"', "claim 'X': lacks level, chapter, kind, statement, source"),
+        ('[[claim]]\nid = "X"\nKIND', "claim 'X': kind 'both', allowed: 'practical', 'mechanism', 'identity'"),
+        ('[[claim]]\nid = "X"\nRULE', "claim 'X': rule 'slope', allowed: 'difference', 'equivalence'"),
+        ('[[claim]]\nid = "X"\nWEIGHT', "claim 'X': weight 'half', allowed: a number or a fraction such as '-1/2'"),
+        ("", "found no claims"),
+        ("[[", "found no claims"),
+        ('[[claim]]\nid = "X"\nREST\n[[claim]]\nid = "X"\nREST', "an id occurs twice"),
     ],
 )
-def test_load_refuses(tmp_path, rows, message):
-    path = tmp_path / "claims.toml"
-    path.write_text(toml(*rows), "utf-8")
+def test_a_faulty_file_is_refused(tmp_path, text, message):
+    rest = 'level = "a"\nchapter = "b"\nstatement = "c."\nsource = "d"\n'
+    words = {"KIND": 'kind = "both"', "RULE": 'kind = "practical"\nrule = "slope"',
+             "WEIGHT": 'kind = "practical"\ncontrast = {kd = "half"}', "REST": 'kind = "practical"'}  # fmt: skip
+    for word, line in words.items():
+        text = text.replace(word, rest + line)
+    (tmp_path / "claims.toml").write_text(text, "utf-8")
     with pytest.raises(ValueError, match=says(message)):
-        load(path)
-
-
-def test_every_derived_measure_has_a_label():
-    assert array_metrics.DERIVED.keys() <= MEASURES.keys()
-    assert all(m.name == name and m.unit in ("%", "nats", "") for name, m in MEASURES.items())
-    assert {c.measure for c in ALL if c.measure in anatomy.NAMES} <= MEASURES.keys()
-    assert {n for n in anatomy.NAMES if "_" in n and not n[-1].isdigit()} <= MEASURES.keys()
-
-
-def test_a_fraction_is_shown_as_percent_and_its_differences_as_points():
-    accuracy, nll = measure("test_accuracy"), measure("test_nll")
-    assert (accuracy.scale, accuracy.axis_label) == (100, "test accuracy (%)")
-    assert accuracy.difference_label == "difference in test accuracy (points)"
-    assert (nll.scale, nll.difference_label) == (1, "difference in test NLL (nats)")
-
-
-def test_a_measure_without_an_entry_goes_by_its_name_in_words():
-    assert [measure(m).label for m in ("test_accuracy", "test_nll")] == ["test accuracy", "test NLL"]
-    assert measure("test_my_ece").label == measure("test_my_ece").axis_label == "test my ECE"
+        claims.load(tmp_path / "claims.toml")
