@@ -3,8 +3,8 @@
 All take the rows of `claims.chapter` or `claims.board`; the rows that vote are one family (Holm 1979).
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -116,19 +116,24 @@ def sentences(rows: pd.DataFrame) -> str:
     return "\n".join(lines) + f"\n\n{legend(''.join(lines))}"
 
 
+def _extent(claim: Claim, votes: pd.DataFrame) -> str:
+    """From the least effect to the greatest; nothing without votes."""
+    ends = (votes["effect"].min(), votes["effect"].max()) if len(votes) else ()
+    return " to ".join(dict.fromkeys(number(e, claim) for e in ends))
+
+
 def phrases(rows: pd.DataFrame) -> dict[str, str]:
     """Of each claim: its verdict as "<id>", the numbers of its votes as "<id>-numbers", from the least to the greatest
-    as "<id>-range".
+    as "<id>-range"; of a claim that has no rows "not judged".
     """
-    found, by_id = {}, {c.id: c for c in claims.load()}
+    found, by_id = defaultdict(lambda: "not judged"), {c.id: c for c in claims.load()}
     for key, group in marked(rows).groupby("claim", sort=False):
         claim, votes = by_id[key], group[group["votes"].astype(bool)]
         if claim.kind == IDENTITY:
             numbers = extent = f"largest error {group['effect'].iloc[0]:.1e}"
         else:
             numbers = "; ".join(f"{r['dataset']} {interval(r, claim)}" for r in votes.to_dict("records"))
-            ends = (votes["effect"].min(), votes["effect"].max())
-            extent = " to ".join(dict.fromkeys(number(e, claim) for e in ends)) if len(votes) else ""
+            extent = _extent(claim, votes)
         found |= {key: "".join(summary(group)), f"{key}-numbers": numbers or "no bed votes",
                   f"{key}-range": extent or "unknown"}  # fmt: skip
     return found
@@ -191,39 +196,33 @@ def escaped(text: str) -> str:
     return "".join(f"\\{c}" if c in "|*_$<[`" else c for c in text)
 
 
-def _cell(row: Mapping[str, object], claim: Claim) -> str:
-    """The verdict and effect of a claim on one bed; in brackets if the bed does not vote."""
-    text = f"{SIGNS[row['verdict']]} {number(row['effect'], claim)}{row['marks']}"
-    return _coloured(row["verdict"], text if row["votes"] else f"({text})")
-
-
-def _row(claim: Claim, rows: pd.DataFrame, names: Sequence[str]) -> str:
-    """One claim as a row of the table."""
-    cells, (text, marks) = dict.fromkeys(names, "–"), summary(rows)
+def _votes(claim: Claim, rows: pd.DataFrame) -> str:
+    """The beds of a claim, folded under the range of its effects; in brackets those that do not vote."""
     if claim.kind == IDENTITY:
-        about = f"identity, largest error {rows['effect'].iloc[0]:.1e}"
-    else:
-        first = rows[rows["at"] == claims.places(claim)[0]]
-        cells |= {r["dataset"]: _cell(r, claim) for r in first.to_dict("records")}
-        about = ", ".join(filter(None, (claim.kind, measure(claim.measure).label, unit(claim))))
+        return f"largest error {rows['effect'].iloc[0]:.1e}"
+    lines = []
+    for row in rows[rows["at"] == claims.places(claim)[0]].to_dict("records"):
+        text = f"{SIGNS[row['verdict']]} {interval(row, claim)}{row['marks']} {escaped(row['dataset'])}"
+        lines.append(_coloured(row["verdict"], text if row["votes"] else f"({text})"))
+    extent = _extent(claim, rows[rows["votes"].astype(bool)]) or "no bed votes"
+    title = f"{extent} {unit(claim) or measure(claim.measure).label}" if lines else "no bed has its sides"
+    return f"<details><summary>{title}</summary>{'<br>'.join(lines)}</details>"
+
+
+def _row(claim: Claim, rows: pd.DataFrame) -> str:
+    """One claim as a row of the table."""
+    text, marks = summary(rows)
     verdict = claims.overall(list(rows.loc[rows["votes"].astype(bool), "verdict"]))
-    source = f'<span style="font-size:0.85em;opacity:0.85">{escaped(claim.source)}; {about}</span>'
-    statement = f"{escaped(claim.statement)}<br>{source}"
-    wide = f'<span style="display:inline-block;min-width:15rem;white-space:normal">{statement}</span>'
-    linked = f"[{claim.id}]({claim.chapter}.ipynb)<br>{_coloured(verdict, f'{SIGNS[verdict]} {text}{marks}')}"
-    return " | ".join(("", linked, wide, *cells.values(), "")).strip()
+    source = f"{escaped(claim.source)}; {claim.kind}, {measure(claim.measure).label}".removesuffix(", test accuracy")
+    small = f'<span style="font-size:0.85em;opacity:0.85">{source}</span>'
+    told = f"{_coloured(verdict, f'{SIGNS[verdict]} {text}{marks}')}<br>{_votes(claim, rows)}"
+    return f"| [{claim.id}]({claim.chapter}.ipynb) | {escaped(claim.statement)}<br>{small} | {told} |"
 
 
 def claims_table(rows: pd.DataFrame, kinds: Iterable[str] = claims.KINDS) -> str:
-    """Markdown: one row for each claim of these kinds, linked to its chapter, with its verdict on each bed."""
+    """Markdown: one row for each claim of these kinds, linked to its chapter, with its verdict and that of each bed."""
     if rows.empty:
         return NO_CLAIM
-    rows = marked(rows)
-    known = [c for c in claims.load() if c.kind in tuple(kinds) and c.id in set(rows["claim"])]
-    shown = rows[rows["claim"].isin([c.id for c in known])]
-    names = [d for d in dict.fromkeys(shown["dataset"]) if d != IDENTITY]
-    head = ["claim", "statement", *map(escaped, names)]
-    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-    groups = dict(list(shown.groupby("claim")))
-    lines += [_row(c, groups[c.id], names) for c in known]
-    return "\n".join(lines) + f"\n\n{legend(''.join(lines))}"
+    groups = dict(list(marked(rows).groupby("claim")))
+    lines = [_row(c, groups[c.id]) for c in claims.load() if c.kind in tuple(kinds) and c.id in groups]
+    return "\n".join(["| claim | statement | verdict |", "| --- | --- | --- |", *lines, "", legend("".join(lines))])

@@ -21,7 +21,9 @@ from kdstudy.study.search import Choice, Protocol, Setting
 from kdstudy.train import metrics
 
 ALL = claims.load()
-CLAIM = Claim("T1", "universe", "universe", PRACTICAL, "KD beats hard labels.", "nobody", contrast={"kd": 1, "hard": -1})
+CLAIM = Claim(
+    "T1", "universe", "universe", PRACTICAL, "KD beats hard labels.", "nobody", contrast={"kd": 1, "hard": -1}
+)
 EQUAL = replace(CLAIM, rule="equivalence")
 EXAMPLES = 11  # no multiple of 8: bits are padded
 
@@ -148,7 +150,9 @@ def test_right_answers_are_weighed_example_by_example(experiment):
         each = {c: bits[key[c, seed]][example // 8] >> (7 - example % 8) & 1 for c in contrast}
         assert got[seed, example] == pytest.approx(sum(w * each[c] for c, w in contrast.items()))
     accuracy = frame.pivot(index="seed", columns="condition", values="test_accuracy")
-    assert got.mean(1) == pytest.approx((accuracy[["kd", "label_smoothing"]].mean(axis=1) - accuracy["hard"]).to_numpy())
+    assert got.mean(1) == pytest.approx(
+        (accuracy[["kd", "label_smoothing"]].mean(axis=1) - accuracy["hard"]).to_numpy()
+    )
 
 
 def test_accuracy_varies_over_examples_too_and_other_measures_over_seeds(experiment):
