@@ -3,6 +3,7 @@
 All take the rows of `claims.chapter` or `claims.board`; the rows that vote are one family (Holm 1979).
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -139,6 +140,19 @@ def phrases(rows: pd.DataFrame) -> dict[str, str]:
     return found
 
 
+def by_regime(rows: pd.DataFrame, claim: str = "U0") -> dict[str, str]:
+    """A practical claim's effects on all beds of each regime, as "gain-few-labels" and so on; in brackets those that do
+    not vote.
+    """
+    known, found = {c.id: c for c in claims.load()}[claim], defaultdict(list)
+    for row in rows[rows["claim"] == claim].to_dict("records"):
+        data, _, regime = row["dataset"].rpartition(", ")
+        amount = re.search(r" \(\d+\)", regime)
+        text = f"{data}{amount[0] if amount else ''} {interval(row, known)}"
+        found[regime.partition(" (")[0]].append(text if row["votes"] else f"({text})")
+    return {f"gain-{regime.replace(' ', '-')}": "; ".join(texts) for regime, texts in found.items()}
+
+
 def glue(rows: pd.DataFrame, more: Mapping[str, str] | None = None) -> None:
     """Make the phrases, the number of seeds as "seeds", and `more` available to other pages of the book."""
     from myst_nb import glue as paste
@@ -226,3 +240,35 @@ def claims_table(rows: pd.DataFrame, kinds: Iterable[str] = claims.KINDS) -> str
     groups = dict(list(marked(rows).groupby("claim")))
     lines = [_row(c, groups[c.id]) for c in claims.load() if c.kind in tuple(kinds) and c.id in groups]
     return "\n".join(["| claim | statement | verdict |", "| --- | --- | --- |", *lines, "", legend("".join(lines))])
+
+
+# ---------------------------------------------------------------- what became of former verdicts
+
+
+def _formerly(group: pd.DataFrame) -> str:
+    """What a former verdict rested on: from the least effect to the greatest over its data sets."""
+    if group["dataset"].iloc[0] == IDENTITY:
+        return group["verdict"].iloc[0]
+    percent = all(m.startswith("test acc") or m in ("test ECE", "test confidence") for m in group["measure"])
+    ends = [f"{(100 if percent else 1) * group['effect'].agg(end):+.{1 if percent else 2}f}" for end in ("min", "max")]
+    counts = Counter(group["bed_verdict"])
+    told = ", ".join(f"{counts[v]} {word}" for v, word in SAID.items() if counts[v])
+    return f"{group['verdict'].iloc[0]} ({told}): {' to '.join(dict.fromkeys(ends))}".replace("-", "−")
+
+
+def changes(rows: pd.DataFrame, former: pd.DataFrame) -> pd.DataFrame:
+    """Each former claim that has another verdict now, both with their effects; one that is not judged any more too.
+
+    `former`: a row for each claim and data set, with claim, statement, verdict, dataset, measure, effect, bed_verdict.
+    """
+    known, said = {c.id: c for c in claims.load()}, phrases(rows)
+    given, found = claims.by_claim(rows), []
+    for key, group in former.groupby("claim", sort=False):
+        before, claim = group["verdict"].iloc[0], known.get(key)
+        if given.get(key) == before:
+            continue
+        after = f"{said[key]}: {said[f'{key}-range']}" if key in given else "dropped" if claim is None else "not judged"
+        reworded = claim is not None and claim.statement != group["statement"].iloc[0]
+        found.append({"claim": key, "statement": group["statement"].iloc[0], "former protocol": _formerly(group),
+                      "this protocol": after, "stated anew": claim.statement if reworded else ""})  # fmt: skip
+    return pd.DataFrame(found, columns=["claim", "statement", "former protocol", "this protocol", "stated anew"])
