@@ -185,7 +185,7 @@ def dots(
     if rows.empty:
         return nothing(why)
     names, sides = in_order(rows[row]), in_order(rows[side_by_side]) if side_by_side else [None]
-    figure, axes = panels(in_order(rows[panel]), 0.8 + 0.24 * len(names), wide, **{"sharey": True} | kw)
+    figure, axes = panels(in_order(rows[panel]), 0.8 + 0.24 * max(3, len(names)), wide, **{"sharey": True} | kw)
     for name, ax in axes.items():
         for i, side in enumerate(sides):
             mine = rows[(rows[panel] == name) & ((rows[side_by_side] == side) if side_by_side else True)]

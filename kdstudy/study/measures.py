@@ -50,6 +50,7 @@ _LIKENESS = "rank correlation with the teacher's"
 _TABLE = {  # label, axis, unit; a label of "" is the name in words, an axis of "" the label
     "test_accuracy": ("", "", "%"),
     "train_accuracy": ("", "", "%"),
+    "validation_accuracy": ("", "", "%"),
     "test_nll": ("", "", "nats"),
     "test_ece": ("", "", "%"),
     "test_confidence": ("", "mean test confidence", "%"),
