@@ -25,6 +25,9 @@ class Estimate:
     n: int
     freedom: float | None = None
 
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}], n = {self.n}"
+
     @property
     def half(self) -> float:
         """Half the width of the interval; infinite for one seed."""
