@@ -34,7 +34,7 @@ def test_weights_are_drawn_by_tenths_of_difficulty(study):
     (ax,) = (ax for ax in figure.axes if ax.get_visible())
     lines = {c.get_label(): c[0].get_ydata() for c in ax.containers}
     w = np.linspace(3e4, -3e4, PROBE).astype(np.float16).astype(float)
-    wanted = [np.median(w[instance.tenths(np.arange(PROBE)) == g]) for g in range(10)]
+    wanted = [np.median(w[instance.tenths(np.arange(float(PROBE))) == g]) for g in range(10)]
     assert list(lines["KD"]) == pytest.approx(wanted)
     assert list(lines["CWTM"]) == pytest.approx([-v for v in wanted])
     assert "svg" in print_figure(figure, "svg")
