@@ -142,7 +142,7 @@ def effect(claim: Claim, table: pd.DataFrame, tables: Mapping[str, pd.DataFrame]
     None where a side has no such measure, as no likeness to super-classes where there are none. A seed at which a
     side diverged is left out, and n is one less.
     """
-    frame = _converged(table[table["condition"].isin(claim.contrast)])
+    frame = converged(table[table["condition"].isin(claim.contrast)])
     if claim.measure != "test_accuracy":
         frame = array_metrics.measured(frame, claim.measure, tables)
         if {*claim.contrast} - {*frame["condition"]}:
@@ -151,7 +151,7 @@ def effect(claim: Claim, table: pd.DataFrame, tables: Mapping[str, pd.DataFrame]
     return headline.over_seeds_and_examples(correctness(claim.contrast, frame))
 
 
-def _converged(frame: pd.DataFrame) -> pd.DataFrame:
+def converged(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs of seeds at which none diverged."""
     lost = frame.loc[frame["diverged"] == 1, "seed"] if "diverged" in frame else ()
     return frame[~frame["seed"].isin(lost)]

@@ -1,6 +1,7 @@
 """The decomposition chapter: the ladder through the grid, its effects, and which level carries KD's gain."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -55,7 +56,7 @@ def ratio(part: Float[np.ndarray, "S N"], whole: Float[np.ndarray, "S N"]) -> he
     """
     value = float(part.mean() / whole.mean())
     rest = headline.over_seeds_and_examples((part - value * whole) / whole.mean())
-    return headline.Estimate(value, rest.error, rest.n)
+    return replace(rest, mean=value)
 
 
 def shares(study: Study) -> pd.DataFrame:
@@ -66,6 +67,7 @@ def shares(study: Study) -> pd.DataFrame:
     rows, voters = [], admission.admitted(study)
     for experiment, part in product((e for e in study.experiments if e.name in voters), AT):
         sums, table = sums_of(experiment, factorial.shares()), experiment.tables[part]
+        table = claims.converged(table[table["condition"].isin({c for w in sums.values() for c in w})])
         right = {name: claims.correctness(w, table[table["condition"].isin(w)]) for name, w in sums.items()}
         gain = sum(right.values())
         if {*factorial.PLAYERS} <= sums.keys() and headline.over_seeds_and_examples(gain).low > 0:
