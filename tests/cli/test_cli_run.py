@@ -50,7 +50,8 @@ def test_conditions_are_listed_with_defaults_and_formulas(kdstudy):
     }  # read from the sources, and as those who import them see it
 
 
-def test_conditions_of_plugins_are_listed_too(kdstudy, tmp_path, monkeypatch):
+def test_conditions_of_plugins_are_listed_too(kdstudy, tmp_path, monkeypatch, request):
+    request.addfinalizer(lambda: [conditions.CONDITIONS.pop(name, None) for name in ("mine", "yours")])
     text = 'from kdstudy import condition\n\n@condition\ndef mine(label, ctx, *, tau=3.0):\n    """Mine."""\n'
     (tmp_path / "plug.py").write_text(text, "utf-8")
     other = text.replace("from kdstudy import condition", "import kdstudy").replace("@c", "@kdstudy.c")
@@ -58,9 +59,11 @@ def test_conditions_of_plugins_are_listed_too(kdstudy, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("KDSTUDY_PLUGINS", os.pathsep.join([str(tmp_path / "plug.py"), "plugged"]))
     assert kdstudy("conditions")[1].endswith("mine (tau = 3)\n    Mine.\nyours (tau = 3)\n    Mine.\n")
-    monkeypatch.setenv("KDSTUDY_PLUGINS", "absent")
-    message = "error: KDSTUDY_PLUGINS: found 'absent', allowed: .py files and modules that can be imported\n"
-    assert kdstudy("conditions")[2] == message
+    (tmp_path / "broken.py").write_text("1 / 0", "utf-8")
+    for name, why in (("absent", "ModuleNotFoundError: No module named 'absent'"), ("broken", "ZeroDivisionError")):
+        monkeypatch.setenv("KDSTUDY_PLUGINS", name)
+        code, _, err = kdstudy("conditions")
+        assert code == 1 and err.startswith(f"error: KDSTUDY_PLUGINS: {name!r} cannot be imported ({why}")
 
 
 @pytest.mark.parametrize(
