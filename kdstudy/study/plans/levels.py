@@ -20,8 +20,8 @@ T = TypeVar("T")
 Several = T | Sequence[T]
 
 BEDS = (  # of the study, where a chapter is asked for no other
-    ("digits", "few_labels"), ("digits", "transfer_set"), ("synthetic", "soft_truth"), ("clinc150", "few_labels"),
-    ("digits", "privileged"), ("digits", "same_labels"), ("synthetic", "same_labels"),
+    ("digits", "few_labels"), ("digits", "transfer_set"), ("synthetic", "soft_truth"), ("digits", "privileged"),
+    ("digits", "same_labels"), ("synthetic", "same_labels"),
 )  # fmt: skip
 CHEAP = BEDS[:1] + BEDS[2:3]  # on which failures are looked for: many sides
 GRID = ("label_smoothing_matched", "class_matched", "instance_matched", "kd_pt", "kd_pt_class", "kd")
@@ -35,7 +35,7 @@ PSEUDO = ("pseudo_label", "pseudo_smoothing")  # what a transfer set needs besid
 SIMILARITIES = (0.0, 0.3, 0.6, 0.9)
 ALIKE = ("label_smoothing_matched", "class_matched", "kd")
 LABELS = (3, 10, 30)  # labels of each class on the map; a data set has those of which it has more
-MAPPED = ("digits", "synthetic", "clinc150")
+MAPPED = ("digits", "synthetic")
 UNTUNED = {BASELINE: {"lr": 0.1, "weight_decay": 0.0}}  # recipes where nothing is searched
 UNTUNED[TREATMENT] = UNTUNED[BASELINE] | {"alpha": 0.9, "tau": 4.0}
 

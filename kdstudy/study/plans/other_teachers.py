@@ -11,9 +11,8 @@ from kdstudy.core.spec import pairs
 from kdstudy.distill import conditions
 from kdstudy.study.beds import Bed
 from kdstudy.study.experiment import BASELINE, TREATMENT, Design, Side, Sides, sides
-from kdstudy.study.plans.levels import Several, asked, plan, several
+from kdstudy.study.plans.levels import CHEAP, Several, asked, plan, several
 
-BEDS = (("digits", "few_labels"), ("synthetic", "soft_truth"), ("clinc150", "few_labels"))
 LEVELS = ("label_smoothing_matched", "class_matched", "kd_pt", "kd")  # what a smoothed teacher's students are taught
 EPSILON, DOSES = 0.1, (0.05, 0.2, 0.4)  # a teacher's smoothing: of the claims, and others
 ENDS = (1.0, 8.0)  # temperatures at which the two teachers are compared
@@ -67,7 +66,7 @@ def smoothed_teacher(
             found |= named(f"τ {t:g}{what}", one, tau=t)
         return Design(bed, found)
 
-    return [design(bed) for bed in asked(**{"among": BEDS} | where)]
+    return [design(bed) for bed in asked(**{"among": CHEAP} | where)]
 
 
 @plan(arrays=ARRAYS)
@@ -90,7 +89,7 @@ def too_good_teacher(
             found |= named(composed, replace(bed, composed=composed))
         return Design(bed, found)
 
-    return [design(bed) for bed in asked(**{"among": BEDS} | where)]
+    return [design(bed) for bed in asked(**{"among": CHEAP[:1]} | where)]
 
 
 @plan(arrays=ARRAYS)
@@ -113,4 +112,4 @@ def temperature(
             found |= named(f"α {a:g}", bed, alpha=a)
         return Design(bed, found)
 
-    return [design(bed) for bed in asked(**{"among": BEDS} | where)]
+    return [design(bed) for bed in asked(**{"among": CHEAP[:1]} | where)]
