@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
-import pandas as pd
+import planted
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -14,10 +14,9 @@ from kdstudy.distill import conditions, identities
 from kdstudy.engine import ask, teacher_statistics
 from kdstudy.stats import headline
 from kdstudy.stats.headline import Estimate
-from kdstudy.study import admission, array_metrics, beds, claims, plans, search
+from kdstudy.study import admission, array_metrics, claims, plans
 from kdstudy.study.claims import CONTRADICTED, IDENTITY, MECHANISM, MIXED, NONE, PRACTICAL, SUPPORTED, UNDECIDED, Claim
-from kdstudy.study.experiment import Design, Experiment, Study, sides
-from kdstudy.study.search import Choice, Protocol, Setting
+from kdstudy.study.experiment import Experiment, Study
 from kdstudy.train import metrics
 
 ALL = claims.load()
@@ -25,7 +24,6 @@ CLAIM = Claim(
     "T1", "universe", "universe", PRACTICAL, "KD beats hard labels.", "nobody", contrast={"kd": 1, "hard": -1}
 )
 EQUAL = replace(CLAIM, rule="equivalence")
-EXAMPLES = 11  # no multiple of 8: bits are padded
 
 
 def between(low: float, high: float, n: int = 10) -> Estimate:
@@ -103,52 +101,19 @@ def test_the_verdict_over_beds(verdicts, wanted):
 
 # ---------------------------------------------------------------- an experiment without training
 
-GAIN = {"hard": 0.0, "label_smoothing": 0.0, "kd": 0.3}
-PARTS = ("practical", "at_kd", "at_hard", "admission", "doubled", "instead")
-
-
-def chosen(name: str, lr: float = 0.1, edges: tuple = (), other: float = 0.2) -> Choice:
-    """A choice of two tuning seeds, of which one alone would have chosen another learning rate."""
-    own, instead = (Setting(conditions.make(name), r, 1e-3) for r in (lr, other))
-    return Choice(own, edges, {c: instead if c == (0, 2) else own for c in search.resamples(2)})
-
 
 @pytest.fixture
 def experiment(monkeypatch) -> Experiment:
-    """Digits with planted answers: KD classifies three examples in ten more rightly than hard labels."""
-    random, bed, held = np.random.default_rng(0), beds.bed("digits"), {}
-    design, choices = Design(bed, sides(bed, GAIN)), {n: chosen(n) for n in GAIN}
-
-    def table(settings: dict[str, list[Setting]], seeds: int) -> pd.DataFrame:
-        rows = []
-        for (name, some), seed in product(settings.items(), range(seeds)):
-            for setting in some:
-                run = design.sides[name].run(setting, seed)
-                right = random.random(EXAMPLES) < 0.5 + GAIN[name] + 0.1 * (setting.lr == 0.2)
-                right = held.setdefault(run.key, right)  # a run has one answer, whatever table it is in
-                rows.append({"key": run.key, "run": run, "seed": seed, "condition": name, "dataset": bed.name,
-                             "stale": False, "test_accuracy": right.mean(), "test_ece": random.random(),
-                             "test_confidence": random.random()})  # fmt: skip
-        return pd.DataFrame(rows)
-
-    best = {n: [c.setting] for n, c in choices.items()}
-    every = {n: list(dict.fromkeys(c.instead.values())) for n, c in choices.items()}
-    tables = {p: table(every if p == "instead" else best, 6) for p in PARTS}
-    tables["doubled"] = tables["doubled"].query("condition == 'hard'")
-    tables["admission"] = pd.concat([tables["admission"], tables["admission"].query("condition == 'kd'").assign(
-        condition="teacher", test_accuracy=1.0, seed=lambda t: t["seed"] + beds.TEACHER_SEED)])  # fmt: skip
-    counts = np.array([[0], [EXAMPLES]])
-    arrays = {"right": lambda k: np.packbits(held[k]), "per_class": lambda k: counts}
-    monkeypatch.setattr(ask, "arrays", lambda frame, name: {k: arrays[name](k) for k in frame["key"]})
-    return Experiment(design, Protocol(2, 2, 6, 6), choices, tables)
+    """Digits with planted answers."""
+    return planted.experiment(monkeypatch)
 
 
 def test_right_answers_are_weighed_example_by_example(experiment):
     frame, contrast = experiment.tables["practical"], {"kd": 0.5, "label_smoothing": 0.5, "hard": -1.0}
     got, bits = claims.correctness(contrast, frame), ask.arrays(frame, "right")
     key = {(r["condition"], r["seed"]): r["key"] for r in frame.to_dict("records")}
-    assert got.shape == (6, EXAMPLES)
-    for seed, example in product(range(6), range(EXAMPLES)):
+    assert got.shape == (6, planted.EXAMPLES)
+    for seed, example in product(range(6), range(planted.EXAMPLES)):
         each = {c: bits[key[c, seed]][example // 8] >> (7 - example % 8) & 1 for c in contrast}
         assert got[seed, example] == pytest.approx(sum(w * each[c] for c, w in contrast.items()))
     accuracy = frame.pivot(index="seed", columns="condition", values="test_accuracy")
@@ -196,11 +161,11 @@ def test_a_practical_claim_has_a_row_a_bed_and_a_mechanism_two(experiment):
 
 
 def test_an_edge_counts_where_its_setting_is_used(experiment):
-    choices = {"kd": chosen("kd", edges=(("tau", 1),)), "hard": chosen("hard", edges=(("lr", -1),)),
-               "label_smoothing": chosen("label_smoothing", edges=(("epsilon", 1),))}  # fmt: skip
+    choices = {"kd": planted.chosen("kd", edges=(("tau", 1),)), "hard": planted.chosen("hard", edges=(("lr", -1),)),
+               "label_smoothing": planted.chosen("label_smoothing", edges=(("epsilon", 1),))}  # fmt: skip
     study = Study([replace(experiment, choices=choices)])
     smoothing = replace(CLAIM, contrast={"label_smoothing": 1, "hard": -1})
-    without = replace(experiment, choices=choices | {"kd": chosen("kd")})
+    without = replace(experiment, choices=choices | {"kd": planted.chosen("kd")})
     mechanism = {"kind": MECHANISM}
 
     def edges(claim: Claim, study: Study) -> list[bool]:
@@ -215,7 +180,7 @@ def test_an_edge_counts_where_its_setting_is_used(experiment):
 def test_a_chapter_is_judged_on_beds_that_are_admitted(experiment, monkeypatch):
     study = Study([experiment])
     rows = claims.chapter("universe", study)
-    mine = [c for c in ALL if c.chapter == "universe" and (c.kind == IDENTITY or {*c.contrast} <= {*GAIN})]
+    mine = [c for c in ALL if c.chapter == "universe" and (c.kind == IDENTITY or {*c.contrast} <= {*planted.GAIN})]
     assert set(rows["claim"]) == {c.id for c in mine} and claims.by_claim(rows).keys() == set(rows["claim"])
     first = rows["at"].isin(["own", "at_kd"])
     assert admission.admitted(study) == [experiment.name] and rows.loc[first, "votes"].all()
