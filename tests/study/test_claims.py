@@ -135,14 +135,12 @@ def test_accuracy_varies_over_examples_too_and_other_measures_over_seeds(experim
 
 
 def test_the_search_moves_an_effect_as_far_as_its_sides_move(experiment):
-    table, got = experiment.tables["instead"], claims.shifts(CLAIM, experiment)
-    mean = {}
-    for name, lr in product(("kd", "hard"), (0.1, 0.2)):
-        here = [r["test_accuracy"] for r in table.to_dict("records")
-                if r["condition"] == name and r["run"].recipe.lr == lr]  # fmt: skip
-        mean[name, lr] = sum(here) / len(here)
-    far = mean["kd", 0.2] - mean["kd", 0.1] - mean["hard", 0.2] + mean["hard", 0.1]
-    assert got == pytest.approx({(2, 0): 0, (1, 1): 0, (0, 2): far}, abs=1e-12)
+    got, right = claims.shifts(CLAIM, experiment), {}
+    for row in experiment.tables["instead"].to_dict("records"):
+        right[row["condition"], row["run"].recipe.lr, row["seed"]] = row["test_accuracy"]
+    far = [right["kd", 0.2, s] - right["kd", 0.1, s] - right["hard", 0.2, s] + right["hard", 0.1, s] for s in range(6)]
+    assert got.keys() == {(2, 0), (1, 1), (0, 2)}
+    assert got[0, 2] == pytest.approx(far) and not got[2, 0].any() and not got[1, 1].any()
 
 
 def test_a_practical_claim_has_a_row_a_bed_and_a_mechanism_two(experiment):
