@@ -42,7 +42,7 @@ class _Count(Laboratory):
         for i, (name, side) in enumerate(sides.items()):
             given = [search.at(side.condition, {**p, **dict(side.fixed)}) for p in points]
             around = [given[(i + k) % len(given)] for k in range(1 + OTHERS)]
-            choices[name] = Choice(around[0], (), dict(enumerate(around)))
+            choices[name] = Choice(around[0], (), {(i,): s for i, s in enumerate(around)})
         return choices, self.tried(sides, points, seeds, part)
 
 
