@@ -176,7 +176,7 @@ def shifts(claim: Claim, experiment: Experiment) -> dict[tuple[int, ...], np.nda
     tuning seeds.
     """
     table = experiment.tables["instead"]
-    table = _converged(table[table["condition"].isin(claim.contrast)])
+    table = converged(table[table["condition"].isin(claim.contrast)])
     table = table.assign(setting=[search.setting(r) for r in table["run"]])
     table = array_metrics.measured(table, claim.measure, experiment.tables)
     each = table.sort_values("seed").groupby(["condition", "setting"], sort=False)[claim.measure]
