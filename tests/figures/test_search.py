@@ -16,7 +16,7 @@ def study(monkeypatch) -> Study:
     return Study([planted.experiment(monkeypatch, {"kd": planted.chosen("kd", edges=(("alpha", 1),))})])
 
 
-def test_the_opening_says_who_votes_what_was_chosen_and_what_was_run(study, capsys):
+def test_the_opening_says_who_votes_what_was_chosen_and_what_was_run(study, monkeypatch):
     (bed,) = search.beds(study).to_dict("records")
     assert (bed["bed"], bed["vote"], bed["n"]) == (study.experiments[0].name, "yes", 6)
     assert bed["KD"].startswith("+") and bed["epochs doubled"].lstrip("+−") == "0.00"
@@ -30,8 +30,12 @@ def test_the_opening_says_who_votes_what_was_chosen_and_what_was_run(study, caps
         == {name.replace("_", " ") for name in study.tables}
         <= {name.replace("_", " ") for name in PARTS}
     )
+    displayed = []
+    monkeypatch.setattr(search, "display", lambda *each: displayed.extend(each))
     figures.opening(study)
-    assert "Which beds vote" in capsys.readouterr().out
+    said, table, *folded = displayed
+    assert "Which beds vote" in said.data and bed["bed"] in table.to_html()
+    assert ["<details>" in each.data for each in folded] == [True, True]
 
 
 def test_a_forest_has_a_panel_a_claim_and_two_dots_where_two_settings_are_shown(study):
