@@ -32,8 +32,8 @@ def taught(study: Study) -> pd.DataFrame:
     """
     frame = study.tables["at_kd"]
     frame = frame[frame["condition"].isin([TREATMENT, *faults.FAULTS])]
-    for share in ("domain_share", "instance_share"):
-        frame = array_metrics.measured(frame, share, study.tables)
+    shares = {name: array_metrics.DERIVED[name](frame, study.tables) for name in ("domain_share", "instance_share")}
+    frame = frame.assign(**shares)  # none where nothing is taught
     return paired.levels(frame, TAUGHT, ["dataset", "condition"])
 
 
