@@ -198,6 +198,7 @@ def test_an_identity_is_judged_by_its_error(monkeypatch):
 
 def test_the_board_asks_every_plan_and_joins_its_rows(experiment, monkeypatch):
     asked = {}
+    monkeypatch.setattr(plans, "PLANS", dict.fromkeys(("universe", "admission")))
     monkeypatch.setattr(plans, "study", lambda name, **given: asked.setdefault(name, (Study([experiment]), given))[0])
     rows, studies = claims.board(seeds=6)
     assert asked.keys() == studies.keys() == plans.PLANS.keys() and all(g == {"seeds": 6} for _, g in asked.values())
