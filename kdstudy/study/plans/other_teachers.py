@@ -16,7 +16,7 @@ from kdstudy.study.plans.levels import CHEAP, Several, asked, plan, several
 LEVELS = ("label_smoothing_matched", "class_matched", "kd_pt", "kd")  # what a smoothed teacher's students are taught
 EPSILON, DOSES = 0.1, (0.05, 0.2, 0.4)  # a teacher's smoothing: of the claims, and others
 ENDS = (1.0, 8.0)  # temperatures at which the two teachers are compared
-LARGEST = (2.0, 3.0)  # times the teacher's own hidden units and epochs
+LARGEST = (2.0, 2.0)  # times the teacher's own hidden units and epochs
 TAUS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 ALPHAS = (0.1, 0.5, 0.9, 1.0)
 WIDTHS = (8, 256)
