@@ -96,7 +96,8 @@ def test_run_performs_the_study_of_these_parameters(kdstudy, asked, tmp_path):
 def test_a_path_of_ones_own_is_taken_from_the_folder_one_is_in(kdstudy, asked, tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path / "mine")
-    Path("my texts.csv").write_text("text,label\n" + "good day,a\nbad day,b\n" * 9, "utf-8")
+    rows = "".join(f"good day {i},a\nbad day {i},b\n" for i in range(9))
+    Path("my texts.csv").write_text(f"text,label\n{rows}", "utf-8")
     code, out, _ = kdstudy("run", "universe", "--dataset", "my texts.csv", "-o", tmp_path / "a.ipynb")
     assert code == 0
     path, [(_, _, [design])] = tmp_path / "mine" / "my texts.csv", asked
