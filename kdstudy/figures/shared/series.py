@@ -11,8 +11,8 @@ from kdstudy.study import claims
 from kdstudy.study.experiment import Study
 
 Pairs = Mapping[tuple[str, float], tuple[str, str]]  # (line, x) -> (side, the one it is compared with)
-BARS = "bars: 95 % intervals over seeds, test examples and the choice of settings"
-NOTE = f"each side at its own choice · {BARS}"
+BARS = "bars: 95 % intervals, each on its own, over seeds and test examples"
+NOTE = f"each side at its own choice · {BARS}, and the choice of settings"
 
 
 def differences(study: Study, pairs: Pairs, x: str, part: str = "practical") -> pd.DataFrame:
