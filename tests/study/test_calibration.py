@@ -11,9 +11,11 @@ from conftest import tiny_run
 
 from kdstudy.diagnosis.rules import limits
 from kdstudy.store.working import Store
+from kdstudy.study.beds import Bed
 from kdstudy.study.calibration import fit, table
 from kdstudy.study.calibration.teachers import CORRUPTIONS, EXPECTED, Case, cases
-from kdstudy.study.experiment import Experiment, Study
+from kdstudy.study.experiment import Design, Experiment, Study
+from kdstudy.study.search import Protocol
 from kdstudy.train.metrics import accuracy
 
 SOME = ("digits", "digits merge=2", "clinc150 variant=small", "fashion_mnist train=2000")
@@ -43,7 +45,8 @@ def test_temperatures_are_those_of_kd_students_at_fixed_ones():
     run, rows = tiny_run("kd"), [("τ 2:kd", 2.0, 0.25, 0.8), ("τ 2:kd", 2.0, 0.75, 0.6), ("kd", 2.0, 0.1, 0.1)]
     frame = pd.DataFrame(rows, columns=["condition", "tau", "target_mass", "validation_accuracy"])
     frame = frame.assign(dataset="bed", seed=range(3), run=run)
-    found = table.temperatures(Study([Experiment(None, None, {}, {"practical": frame})]))
+    design = Design(Bed(run.data, "same_labels", 0, run.teacher.recipe, run.recipe), {})
+    found = table.temperatures(Study([Experiment(design, Protocol(), {}, {"practical": frame})]))
     most = 1 - 1 / 6
     assert found.to_dict("records") == [
         {"dataset": "bed", "tau": 2.0, "n": 2, "mass": round(0.5 / most, table.DIGITS), "accuracy": 0.7}
