@@ -224,8 +224,9 @@ def described(
     study: Study, contrast: Mapping[str, float], part: str = "practical", measure: str = "test_accuracy"
 ) -> pd.DataFrame:
     """A contrast that nothing was claimed of, estimated as a claim's: a row for each bed that has its sides."""
-    claim = Claim("", "", "", PRACTICAL, "", "", contrast=contrast, measure=measure)
     at = OWN if part == "practical" else part
+    other = "" if at == OWN or at in AT else part
+    claim = Claim("", "", "", PRACTICAL, "", "", contrast=contrast, measure=measure, part=other)
     return _rows_on(claim, study, [at]).drop(columns=["claim", "verdict", "search", "votes"])
 
 

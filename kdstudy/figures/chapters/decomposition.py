@@ -110,7 +110,7 @@ def effect_dots(rows: pd.DataFrame, study: Study) -> Figure:
     """Effects with their intervals: a panel for each bed, a row for each effect, settings one below the other."""
     used = study.tables["practical"]
     return dots(rows, used[used["dataset"].isin(rows["dataset"])], "contrast", how=_look, difference="effect on",
-                side_by_side="at", named=rows["at"].isin(AT_LOOKS).all(), wide=3, note=NOTE)  # fmt: skip
+                side_by_side="at", named=bool(rows["at"].isin(AT_LOOKS).all()), wide=3, note=NOTE)  # fmt: skip
 
 
 def _look(row: Mapping[str, object]) -> Look:
