@@ -28,7 +28,7 @@ def test_a_cell_is_kd_minus_hard_labels_of_its_students(mapped):
     right = table.groupby("condition")["test_accuracy"].mean()
     for row in found.to_dict("records"):
         cell = f"{row['saw']} {row['labels']}"
-        assert row["effect"] == pytest.approx(right[f"{cell}:kd"] - right[f"{cell}:hard"])
+        assert row["effect"] == pytest.approx(right[f"{cell}:kd"] - right[f"{cell}:hard"], abs=1e-7)
         assert row["low"] <= row["effect"] <= row["high"]
 
 
