@@ -51,7 +51,7 @@ def test_beds_that_cannot_be_asked_are_refused():
 
 @pytest.mark.parametrize("name", ["universe", "domain", "instance", "decomposition"])
 def test_conditions_are_compared_with_hard_labels_and_kd_on_one_bed(name):
-    (design,) = plans.PLANS[name](dataset=TINY, labels=4)
+    (design,) = plans.PLANS[name](dataset=TINY, regime="few_labels", labels=4)
     assert [*design.sides] == list(dict.fromkeys([*getattr(levels, name.upper()), TREATMENT]))
     assert {side.bed for side in design.sides.values()} == {design.bed} and design.mechanism
     (design,) = plans.PLANS[name](dataset=TINY, labels=4, conditions="kd_pt", regime="transfer_set")
@@ -69,7 +69,7 @@ def test_similarity_varies_nothing_but_the_data_and_that_of_the_bed_is_the_bed()
     assert {n: o["similarity"] for n, o in similar.items()} == {
         n: own if n.startswith(f"similarity {own:g}") else 0.9 for n in extra
     }
-    (few,) = plans.PLANS["domain"](dataset=TINY, labels=4, similarity=[0.9])
+    (few,) = plans.PLANS["domain"](dataset=TINY, regime="few_labels", labels=4, similarity=[0.9])
     assert not any(":" in n for n in few.sides)
 
 
