@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from kdstudy.diagnosis import report
 from kdstudy.diagnosis.api import Diagnosis, Finding
 from kdstudy.figures import style
-from kdstudy.figures.chapters import diagnose as figures
+from kdstudy.figures.shared import diagnose as figures
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5b6169; --page: #fff; --card: #f5f6f8; --line: #d9dce1;

@@ -9,7 +9,7 @@ from kdstudy import diagnose
 from kdstudy.book import example_teacher
 from kdstudy.data import registry
 from kdstudy.diagnosis.files import read
-from kdstudy.figures.chapters import diagnose as drawn
+from kdstudy.figures.shared import diagnose as drawn
 from kdstudy.store.working import Store
 from kdstudy.study.calibration.table import logits
 

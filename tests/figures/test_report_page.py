@@ -16,8 +16,8 @@ from logit_files import example
 from kdstudy.book.offline import offline_report
 from kdstudy.diagnosis.api import Diagnosis, diagnose
 from kdstudy.diagnosis.report import recommended_range
-from kdstudy.figures.chapters import diagnose as drawn
 from kdstudy.figures.report_page import page
+from kdstudy.figures.shared import diagnose as drawn
 
 
 @pytest.fixture(params=EXTREMES)

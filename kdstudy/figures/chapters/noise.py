@@ -1,5 +1,6 @@
 """The noise chapter: what KD gains as labels are drawn anew, what helps, and what noise makes of teachers."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -9,7 +10,6 @@ from kdstudy.figures.shared.series import NOTE, differences, series
 from kdstudy.figures.style import ORANGE, Look, look
 from kdstudy.study import claims
 from kdstudy.study.experiment import Experiment, Study
-from kdstudy.study.theory import unchanged_share
 
 KD = look("kd").colour
 MORE, SAME = "KD, teacher of more labels", "KD, teacher of the same labels"
@@ -28,6 +28,11 @@ REMEDIES = {  # side -> what it is compared with, and what a table calls it
     "same labels noisy:kd": ("same labels noisy:hard", SAME),
     "same labels crossfitted:kd": ("same labels noisy:hard", f"{SAME}, cross-fitted"),
 }
+
+
+def unchanged_share(noise: float | np.ndarray, classes: int) -> float | np.ndarray:
+    """The expected share of training labels that noise leaves as they were: 1 - noise (1 - 1 / C)."""
+    return 1 - noise * (1 - 1 / classes)
 
 
 def amounts(study: Study) -> dict[str, float]:

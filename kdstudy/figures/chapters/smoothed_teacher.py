@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,13 +15,24 @@ from kdstudy.figures.style import DARK, Look, condition_name, look, tau_looks
 from kdstudy.stats import paired
 from kdstudy.study import array_metrics, claims
 from kdstudy.study.experiment import TREATMENT, Experiment, Study
-from kdstudy.study.theory import exact_fit_mass
 
 WHO = {
     "the teacher itself": Look(DARK, "s", "the teacher itself"),
     "its KD student": look(TREATMENT)._replace(name="its KD student"),
 }
 ALONE = "no students of a smoothed teacher and of the plain one"
+
+
+def exact_fit_mass(
+    epsilon: Float[np.ndarray, " E"] | float, classes: int, tau: float
+) -> Float[np.ndarray, " E"] | float:
+    """Mass off the label at a temperature of a teacher that fits its smoothed labels exactly.
+
+    Its probabilities are 1 - epsilon + epsilon / C for the label, epsilon / C for any other class; so
+    m = (C - 1) r^(1/tau) / (1 + (C - 1) r^(1/tau)), r the ratio of the two. The rest of the target is uniform.
+    """
+    others = (classes - 1) * (epsilon / classes / (1 - epsilon + epsilon / classes)) ** (1 / tau)
+    return others / (1 + others)
 
 
 def smoothing(experiment: Experiment) -> dict[str, float]:
