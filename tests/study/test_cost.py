@@ -8,13 +8,12 @@ from small_study import folder, perform  # noqa: F401  fixtures
 
 from kdstudy.engine import teachers
 from kdstudy.store.working import Store
-from kdstudy.study import beds, search
+from kdstudy.study import beds
 from kdstudy.study.plans import cost
 from kdstudy.study.search import Protocol
 
 
-def test_as_many_runs_are_counted_as_a_study_trains_where_no_choice_lies_at_an_edge(perform, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(search, "_edges", lambda *_: [])
+def test_as_many_runs_are_counted_as_a_study_trains_where_no_choice_lies_at_an_edge(perform):  # noqa: F811
     study = perform("universe", conditions="hard, kd")
     counted = cost.runs(study.experiments[0].design, Protocol(2, 2, 2, 2))
     assert len(set(counted)) == len(counted) and not any(teachers.kind(r) for r in counted)
