@@ -15,7 +15,7 @@ from kdstudy.figures.shared import geometry
 from kdstudy.figures.shared.gains import gain_table, gains
 from kdstudy.stats import mantel
 from kdstudy.store.published import Classes
-from kdstudy.study import array_metrics, claims, experiment
+from kdstudy.study import array_metrics, claims, experiment, search
 from kdstudy.study.beds import Bed
 from kdstudy.study.experiment import Design, Study, sides
 from kdstudy.study.plans import levels
@@ -44,11 +44,16 @@ def shared(folder, own_store, monkeypatch) -> None:
     monkeypatch.setenv("KDSTUDY_STORE", str(folder / "runs.sqlite"))
 
 
-@pytest.fixture
-def study() -> Study:
+@pytest.fixture(scope="module")
+def study(folder) -> Study:
     """Two beds of six classes, one of them with sides of two similarities."""
     soft, few = (Design(b, sides(b, NAMES)) for b in (tiny("soft_truth"), tiny("few_labels")))
-    return experiment.study([levels._alike(soft, ALIKE), few], Protocol(3, 2, 2, 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KDSTUDY_WORKERS", "1")
+        patch.setenv("KDSTUDY_STORE", str(folder / "runs.sqlite"))
+        patch.setenv("KDSTUDY_RESULTS", str(folder / "results"))
+        patch.setattr(search, "_edges", lambda *_: [])
+        return experiment.study([levels._alike(soft, ALIKE), few], Protocol(3, 2, 2, 2))
 
 
 def texts(figure: Figure) -> str:
