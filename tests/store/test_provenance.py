@@ -48,9 +48,12 @@ EDITS = {
     "one condition's target": ("target=target, nontarget=0.0", "target=target, nontarget=0.1", {"condition:tckd"}),
     "the first weights": ("bound = fan_in**-0.5", "bound = fan_in**-0.4", {"training:mlp"}),
     "a measure": (".abs().sum() / len(label)", ".abs().sum() / 2", {"measure:ece"}),
-    "noise in labels": ("drawn = torch.rand(len(label), generator=g) < fraction", "drawn = 0", {"transform:noise"}),
+    "noise in labels": (
+        "drawn = torch.rand(len(label), generator=g) < fraction", "drawn = 0",
+        {"transform:noise", "transform:noisy_validation"},
+    ),
     "a network's width": ("sizes = (channels, width, 2 * width, 4 * width)", "sizes = (1, 2)", {"network:cnn"}),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("edit", EDITS)
