@@ -27,13 +27,14 @@ def extreme(request) -> Diagnosis:
 
 
 def test_a_page_stands_alone(extreme, tmp_path):
+    before = plt.get_fignums()
     text = page(extreme, "a <file> & more.npz")
     (tmp_path / "index.html").write_text(text, "utf-8")
     assert offline_report(tmp_path) == []
     assert "<script" not in text and "http-equiv" not in text
     assert "What this teacher can tell: a &lt;file&gt; &amp; more.npz" in text
     assert text.count("<figure>") == 4
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == before
 
 
 def test_a_page_escapes_what_it_is_given():
