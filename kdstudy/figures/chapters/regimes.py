@@ -56,7 +56,7 @@ def regime_map(study: Study) -> Figure:
     rows = cells(study)
     if rows.empty:
         return nothing("no data set has a map")
-    counts = sorted(rows["labels"].unique(), key=lambda n: n or float("inf"))
+    counts = sorted(set(rows["labels"].tolist()), key=lambda n: n or float("inf"))
     figure, axes = panels(in_order(rows["dataset"]), 1.1 + 0.42 * len(counts), 3, sharey=True)
     top = strongest(100 * rows["effect"], 0.9, 0.1)
     images = [_drawn(ax, rows[rows["dataset"] == name], counts, top) for name, ax in axes.items()]
