@@ -91,7 +91,7 @@ def test_untuned_sides_have_the_recipe_of_no_search(searched):
     rows = drawn.searched(searched)
     wide = rows.pivot(index="dataset", columns="search", values="effect")
     right = searched.tables["practical"].pivot_table(index="dataset", columns="condition", values="test_accuracy")
-    np.testing.assert_allclose(wide["KD searched"], (right["kd"] - right["hard, untuned"])[wide.index])
+    np.testing.assert_allclose(wide["KD searched"], (right["kd"] - right["hard, untuned"])[wide.index], atol=1e-7)
 
 
 def test_pages_draw_and_say_which_beds_are_refused(searched):
