@@ -140,12 +140,14 @@ def effect(claim: Claim, table: pd.DataFrame, tables: Mapping[str, pd.DataFrame]
     """The claim's contrast of one bed's table: over seeds, of accuracy over test examples too.
 
     None where a side has no such measure, as no likeness to super-classes where there are none. A seed at which a
-    side diverged is left out, and n is one less.
+    side diverged or has no such measure, as no likeness of rows that are all alike, is left out, and n is one less.
     """
     frame = converged(table[table["condition"].isin(claim.contrast)])
     if claim.measure != "test_accuracy":
         frame = array_metrics.measured(frame, claim.measure, tables)
-        if {*claim.contrast} - {*frame["condition"]}:
+        sides = frame.groupby("seed")["condition"].transform("nunique")
+        frame = frame[sides == len(claim.contrast)]
+        if frame.empty:
             return None
         return headline.over_seeds(paired.contrast(frame, claim.contrast, claim.measure).to_numpy())
     return headline.over_seeds_and_examples(correctness(claim.contrast, frame))
