@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from kdstudy.core import paths
 from kdstudy.stats import paired
 from kdstudy.study import claims
 from kdstudy.study.claims import CONTRADICTED, IDENTITY, MIXED, NONE, SUPPORTED, UNDECIDED, Claim
@@ -254,6 +255,11 @@ def _formerly(group: pd.DataFrame) -> str:
     counts = Counter(group["bed_verdict"])
     told = ", ".join(f"{counts[v]} {word}" for v, word in SAID.items() if counts[v])
     return f"{group['verdict'].iloc[0]} ({told}): {' to '.join(dict.fromkeys(ends))}".replace("-", "−")
+
+
+def former() -> pd.DataFrame:
+    """The verdicts of the former protocol: `book/former_verdicts.csv`."""
+    return pd.read_csv(paths.published("book") / "former_verdicts.csv")
 
 
 def changes(rows: pd.DataFrame, former: pd.DataFrame) -> pd.DataFrame:

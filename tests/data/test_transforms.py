@@ -128,9 +128,9 @@ def test_merging_goes_before_thinning_and_drawing():
     part = load("digits", merge=2, noise=1.0, imbalance=2.0)
     counts = load("digits", merge=2, imbalance=2.0).train.y.bincount()
     assert part.train.y.max() == 1 and counts.max() == pytest.approx(2 * counts.min(), abs=30)
-    names = ["merge", "imbalance", "noise", "fold", "crossfit", "columns", "labels", "transfer"]
+    names = ["merge", "imbalance", "noise", "noisy_validation", "fold", "crossfit", "columns", "labels", "transfer"]
     assert [*registry.TRANSFORMS] == names
-    assert [getattr(f, "restricts", False) for f in registry.TRANSFORMS.values()] == [False] * 5 + [True] * 3
+    assert [getattr(f, "restricts", False) for f in registry.TRANSFORMS.values()] == [False] * 6 + [True] * 3
 
 
 def test_merged_labels_are_the_groups_of_the_old_ones():
