@@ -10,8 +10,8 @@ from kdstudy.engine import ask
 from kdstudy.study import claims
 
 kdstudy = pytest.fixture(shell)
-ROW = {"claim": "kd-beats-hard", "dataset": "digits", "at": claims.OWN, "effect": 0.01, "low": 0.0, "high": 0.02, "n": 5,
-       "p": 0.001, "detectable": 0.01, "edge": False, "search": False, "votes": True}  # fmt: skip
+ROW = {"claim": "kd-beats-hard", "dataset": "digits", "at": claims.OWN, "effect": 0.01, "low": 0.0, "high": 0.02,
+       "n": 5, "p": 0.001, "detectable": 0.01, "edge": False, "search": False, "votes": True}  # fmt: skip
 
 
 @pytest.fixture
