@@ -25,9 +25,11 @@ def chosen(name: str, lr: float = 0.1, edges: tuple = (), other: float = 0.2) ->
     return Choice(own, edges, {c: instead if c == (0, 2) else own for c in search.resamples(2)})
 
 
-def experiment(monkeypatch: pytest.MonkeyPatch, other: Mapping[str, Choice] = MappingProxyType({})) -> Experiment:
+def experiment(
+    monkeypatch: pytest.MonkeyPatch, other: Mapping[str, Choice] = MappingProxyType({}), regime: str = "few_labels"
+) -> Experiment:
     """Digits with these `other` choices: KD classifies three examples in ten more rightly than hard labels."""
-    random, bed, held = np.random.default_rng(0), beds.bed("digits"), {}
+    random, bed, held = np.random.default_rng(0), beds.bed("digits", regime), {}
     design, choices = Design(bed, sides(bed, GAIN)), {n: chosen(n) for n in GAIN} | dict(other)
 
     def table(settings: dict[str, list[Setting]], seeds: int) -> pd.DataFrame:

@@ -39,8 +39,7 @@ Decorate = Callable[[Axes, str], None]  # what a figure adds to a panel: (the pa
 def value_axis(ax: Axes, measure: str, difference: str = "", which: str = "y") -> None:
     """An axis of a measure, fractions shown as percent; as a `difference` ("difference in", ...) with 0 marked."""
     label = measure_label(measure, difference)
-    if which == "y":
-        label = label.replace(f"{difference} ", f"{difference}\n", 1) if difference else label
+    label = label.replace(f"{difference} ", f"{difference}\n", 1) if difference else label
     getattr(ax, f"set_{which}label")(label, fontsize=8)
     if measures.measure(measure).percent:
         getattr(ax, f"{which}axis").set_major_formatter(as_percent)

@@ -3,7 +3,9 @@
 A claim is *practical* or about a *mechanism*. A practical one compares sides each at its own choice: should I use it?
 Its interval resamples seeds, test examples, and the search. One about a mechanism compares sides that are equal in all
 but what they are taught: at KD's choice, which gives the verdict, and at hard labels' learning rate and weight decay,
-shown beside. On one bed, with `direction` the sign claimed and `margin` the smallest effect that counts, the effect is
+shown beside. On a transfer set, where a teacher labels what students without one never see, neither is judged of sides
+that differ in that too (`comparable`). On one bed, with `direction` the sign claimed and `margin` the smallest effect
+that counts, the effect is
 
     practically none   its interval lies within +- margin
     supported          otherwise, its interval lies beyond 0 in the claimed direction
@@ -30,7 +32,7 @@ from kdstudy.distill import identities
 from kdstudy.engine import ask
 from kdstudy.stats import headline, paired
 from kdstudy.study import admission, array_metrics, search
-from kdstudy.study.experiment import AT, TREATMENT, Experiment, Study
+from kdstudy.study.experiment import AT, BASELINE, TREATMENT, Experiment, Study
 
 FILE = Path(__file__).with_suffix(".toml")
 COLUMNS = ["claim", "dataset", "at", "effect", "low", "high", "n", "p", "detectable",
@@ -237,14 +239,27 @@ def places(claim: Claim) -> tuple[str, ...]:
     return (OWN,) if claim.kind == PRACTICAL or claim.part else tuple(AT)
 
 
+def comparable(claim: Claim, experiment: Experiment) -> bool:
+    """Whether a claim's sides see the same examples: on a transfer set those without a teacher see fewer.
+
+    What KD gains is asked there all the same, and so is what sides that are named by their beds differ in.
+    """
+    gain = claim.kind == PRACTICAL and {*claim.contrast} == {TREATMENT, BASELINE}
+    if gain or any(":" in c for c in claim.contrast):
+        return True
+    table = experiment.tables["practical"]
+    seen = table.loc[table["condition"].isin(claim.contrast), "run"]
+    return len({"transfer" in dict(run.data.options) for run in seen}) < 2
+
+
 def judge(claim: Claim, study: Study, voters: Iterable[str]) -> pd.DataFrame:
-    """The claim's rows: one for each bed that has its sides and each setting, or one for an identity."""
+    """The claim's rows: one for each bed that has its sides, `comparable`, and each setting; or one for an identity."""
     if claim.kind == IDENTITY:
         found = identities.check(claim.identity)
         row = {"claim": claim.id, "dataset": IDENTITY, "effect": found.error, "n": found.n, "votes": True}
         given = {"verdict": SUPPORTED if found.holds else CONTRADICTED}
         return pd.DataFrame([row | given], columns=COLUMNS)
-    frame = _rows_on(claim, study, places(claim))
+    frame = _rows_on(claim, Study([e for e in study.experiments if comparable(claim, e)]), places(claim))
     return frame.assign(votes=frame["dataset"].isin(voters) & (frame["at"] == places(claim)[0]))
 
 

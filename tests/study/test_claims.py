@@ -158,6 +158,14 @@ def test_a_practical_claim_has_a_row_a_bed_and_a_mechanism_two(experiment):
     assert claims.judge(replace(CLAIM, contrast={"kd": 1, "class_mean": -1}), study, []).empty
 
 
+def test_where_sides_see_other_examples_only_what_kd_gains_is_asked(monkeypatch):
+    smoothed, rest = ({"label_smoothing": 1, "hard": -1}, {"kd": 1, "label_smoothing": -1})
+    asked = [CLAIM, replace(CLAIM, contrast=smoothed), replace(CLAIM, contrast=rest), replace(CLAIM, kind=MECHANISM)]
+    for regime, wanted in (("few_labels", [1, 1, 1, 2]), ("transfer_set", [1, 1, 0, 0])):
+        study = Study([planted.experiment(monkeypatch, regime=regime)])
+        assert [len(claims.judge(claim, study, [])) for claim in asked] == wanted
+
+
 def test_an_edge_counts_where_its_setting_is_used(experiment):
     choices = {"kd": planted.chosen("kd", edges=(("tau", 1),)), "hard": planted.chosen("hard", edges=(("lr", -1),)),
                "label_smoothing": planted.chosen("label_smoothing", edges=(("epsilon", 1),))}  # fmt: skip
