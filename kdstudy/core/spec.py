@@ -8,7 +8,7 @@ taught), a seed and, where the condition listens to one, the teacher, itself a `
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import PurePath
 
@@ -36,6 +36,11 @@ def _counts(value: float) -> bool:
 def meant(items: Iterable[tuple[str, object]]) -> dict[str, object]:
     """Fields by name, without those of `NEWER` that say nothing new: what is older keeps its key."""
     return {name: value for name, value in items if name not in NEWER or value != NEWER[name]}
+
+
+def _fields(value: object) -> dict[str, object]:
+    """A frozen value's fields as its key means them."""
+    return meant((f.name, getattr(value, f.name)) for f in fields(value))
 
 
 @dataclass(frozen=True)
@@ -125,13 +130,13 @@ class Run:
     @cached_property
     def key(self) -> str:
         """First 20 hex digits of the SHA-256 of the run's canonical JSON."""
-        text = json.dumps([RECIPE_VERSION, asdict(self, dict_factory=meant)], sort_keys=True, separators=(",", ":"))
+        text = json.dumps([RECIPE_VERSION, self], default=_fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     @property
     def columns(self) -> dict[str, object]:
         """The run as one flat row: data options, recipe, condition, seed, teacher's key."""
-        recipe = meant((f.name, getattr(self.recipe, f.name)) for f in fields(Recipe))
+        recipe = _fields(self.recipe)
         recipe["hidden"] = "x".join(map(str, self.recipe.hidden)) or "0"
         recipe |= {"augment": 1} if self.recipe.augment else {}
         return {

@@ -39,7 +39,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 @lru_cache(maxsize=32)
 def _parsed(path: Path, *_: int) -> pd.DataFrame:
-    return _table(path).to_pandas()
+    return _table(path).to_pandas().set_index("key", drop=False)
 
 
 def _table(path: Path, **options: object) -> pa.Table:
@@ -52,6 +52,14 @@ def _table(path: Path, **options: object) -> pa.Table:
             f"{path}: found no Parquet that can be read ({why}); get it anew (git checkout {path.name}), or remove it "
             "with the other of its chapter: its runs are trained again when asked for"
         ) from error
+
+
+@lru_cache(maxsize=16)
+def _packed(path: Path, *_: int) -> tuple[pa.Table, dict[tuple[str, str], int]]:
+    """Arrays as they are packed, read once for as long as the file stays as it is, and the row of each (key, name)."""
+    table = _table(path)
+    pairs = zip(table["key"].to_pylist(), table["name"].to_pylist())
+    return table, {pair: i for i, pair in enumerate(pairs)}
 
 
 def _atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -84,8 +92,10 @@ def _pack(arrays: Mapping[str, Arrays]) -> pa.Table:
 
 def as_rows(frame: pd.DataFrame) -> list[dict[str, object]]:
     """A table's rows, without the fields that do not apply."""
-    columns, there = [frame[c].tolist() for c in frame], [frame[c].notna().tolist() for c in frame]
-    cells = zip(zip(*columns), zip(*there))
+    if frame.empty:
+        return []
+    columns, there = [frame[c].tolist() for c in frame], frame.notna().to_numpy().tolist()
+    cells = zip(zip(*columns), there)
     return [{n: v for n, v, ok in zip(frame, values, oks) if ok} for values, oks in cells]
 
 
@@ -119,18 +129,21 @@ class Published:
 
     def rows(self, keys: Iterable[str] | None = None) -> dict[str, dict[str, object]]:
         """Rows by key: of the keys given, or all. Fields that do not apply are left out."""
-        wanted = None if keys is None else set(keys)
-        tables = (t if wanted is None else t[t["key"].isin(wanted)] for t in self._tables.values())
+        wanted = None if keys is None else pd.Index(set(keys), dtype=object)
+        tables = (t if wanted is None else t.loc[wanted.intersection(t.index)] for t in self._tables.values())
         return {str(row["key"]): row for table in tables for row in as_rows(table)}
 
     def arrays(self, keys: Iterable[str], names: Sequence[str]) -> dict[str, Arrays]:
         """Arrays by key and name, where present."""
-        wanted, found = [("key", "in", set(keys)), ("name", "in", set(names))], {}
+        keys, found = set(keys), {}
         for path in (self.folder / f"{stem}{ARRAYS}" for stem in self._tables):
-            if path.exists() and wanted[0][2] and wanted[1][2]:
-                for row in _table(path, filters=wanted).to_pylist():
+            if path.exists() and keys and names:
+                there = path.stat()
+                table, place = _packed(path, there.st_mtime_ns, there.st_size)
+                for key, name in ((k, n) for k in keys for n in names if (k, n) in place):
+                    (row,) = table.slice(place[key, name], 1).to_pylist()
                     array = np.frombuffer(row["data"], row["dtype"]).reshape(row["shape"])
-                    found.setdefault(row["key"], {})[row["name"]] = array
+                    found.setdefault(key, {})[name] = array
         return found
 
     def classes(self) -> dict[str, Classes]:

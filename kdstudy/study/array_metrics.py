@@ -108,7 +108,7 @@ def _rank(a: np.ndarray, b: np.ndarray) -> float:
 def weight_difficulty(frame: pd.DataFrame, tables: Tables) -> pd.Series:
     """Spearman correlation of w with difficulty over the watched examples, averaged over the epochs looked at."""
     weights = ask.arrays(frame, "w")
-    found = [[_rank(w, difficulty.watched(r)) for w in weights[r.key].astype(float)] for r in frame["run"]]
+    found = [[_rank(w, difficulty.watched(r.data)) for w in weights[r.key].astype(float)] for r in frame["run"]]
     return pd.Series([np.mean(each) for each in found], frame.index)
 
 

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, Int
 
-from kdstudy.core.spec import Data, Run
+from kdstudy.core.spec import Data
 from kdstudy.data import registry, transforms
 from kdstudy.engine import teachers
 from kdstudy.train import probe
@@ -53,10 +53,11 @@ def of_data(data: Data) -> Float[np.ndarray, " N"]:
     return np.where(np.isfinite(true), -true, -known["margin"].numpy())  # of a law that is certain: of its scores
 
 
-def watched(run: Run) -> Float[np.ndarray, " probe"]:
-    """The difficulty of the examples that are watched in a run (`probe`), whatever its student sees of the data."""
-    data = teachers.unrestricted(run.data)
+@cache
+def watched(seen: Data) -> Float[np.ndarray, " probe"]:
+    """The difficulty of the examples that are watched in runs on a data set (`probe`), whatever they see of it."""
+    data = teachers.unrestricted(seen)
     every = of_data(data)
-    if (few := dict(run.data.options).get("labels")) is not None:
+    if (few := dict(seen.options).get("labels")) is not None:
         every = every[transforms.drawn(registry.load(data).train.y, *transforms.few_labels("labels", few)).numpy()]
     return every[probe.probe_examples(len(every)).numpy()]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, TINY, tiny_run
+from conftest import SMALL, TINY
 
 from kdstudy.core.spec import Data, pairs
 from kdstudy.data import registry
@@ -57,8 +57,7 @@ def test_where_it_is_not_difficulty_is_that_of_the_label_drawn():
 
 def test_a_student_of_few_labels_is_watched_on_its_own_examples_by_what_all_data_say():
     few = Data(TINY.name, (*TINY.options, ("labels", (3, 7))))
-    run = tiny_run()
-    found = difficulty.watched(type(run)(few, run.recipe, run.condition, 7))
+    found = difficulty.watched(few)
     held, whole = registry.load(few), registry.load(TINY)
     at = probe.probe_examples(len(held.train.y))
     same = [int((whole.train.x == x).all(1).nonzero()) for x in held.train.x[at]]
@@ -67,6 +66,4 @@ def test_a_student_of_few_labels_is_watched_on_its_own_examples_by_what_all_data
 
 def test_hidden_columns_change_nothing():
     narrow = Data(TINY.name, (*TINY.options, ("columns", 4)))
-    run = tiny_run()
-    narrow_run = type(run)(narrow, run.recipe, run.condition, 0)
-    np.testing.assert_array_equal(difficulty.watched(narrow_run), difficulty.watched(run))
+    np.testing.assert_array_equal(difficulty.watched(narrow), difficulty.watched(TINY))

@@ -8,6 +8,7 @@ from kdstudy.figures.style import look
 from kdstudy.stats import paired
 from kdstudy.study import array_metrics
 from kdstudy.study.experiment import Experiment, Study
+from kdstudy.study.plans.levels import GEOMETRY
 
 FEW = 40  # classes of which a heat map can be read
 LINES = {"class shape": "class_matched", "KD": "kd"}  # over matched smoothing, against the similarity of classes
@@ -21,13 +22,13 @@ def mapped(study: Study) -> list[Experiment]:
 
 
 def seen(study: Study, part: str = "at_kd") -> pd.DataFrame:
-    """How students see classes, and how much of what they were taught of classes they give back: means over seeds.
+    """How students of `GEOMETRY` see classes, and how much of what they were taught of them they give back: means.
 
     Rank correlations with the teacher's similarities and with the super-classes, empty where there is none; the domain
     part of the targets and of the student's own answers (`levels.level_split`).
     """
     table = study.tables[part]
-    table = table[~table["condition"].str.contains(":")]
+    table = table[table["condition"].isin(GEOMETRY)]
     each = {name: array_metrics.DERIVED[name](table, study.tables) for name in LIKENESS}
     return paired.levels(table.assign(**each), [*LIKENESS, "target_domain", "student_domain"])
 

@@ -54,7 +54,7 @@ def deciles(frame: pd.DataFrame) -> Figure:
         return nothing("no condition that weighs examples is among the runs")
     weights, rows = ask.arrays(frame, "w"), []
     for row in frame.to_dict("records"):
-        at = tenths(difficulty.watched(row["run"]))
+        at = tenths(difficulty.watched(row["run"].data))
         for tenth, value in enumerate(_medians(weights[row["key"]][-1].astype(float), at), 1):
             rows.append((row["dataset"], row["condition"], tenth, value))
     rows = pd.DataFrame(rows, columns=["dataset", "condition", "tenth", "w"])

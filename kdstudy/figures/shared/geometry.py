@@ -17,8 +17,8 @@ from kdstudy.stats import mantel
 from kdstudy.store.published import Classes
 from kdstudy.study import array_metrics
 from kdstudy.study.experiment import TEACHER, TREATMENT, Experiment
+from kdstudy.study.plans.levels import GEOMETRY
 
-SHOWN = ("hard", "label_smoothing_matched", "kd_sim", "class_matched", "kd")
 ROOM = 16  # labels beside one heat map
 
 
@@ -38,14 +38,14 @@ def class_order(similarity: Float[np.ndarray, "C C"], superclass: Sequence[int] 
 
 
 def heatmaps(experiment: Experiment, part: str = "at_kd") -> Figure:
-    """Class similarities of one bed: KD's teachers and the students of `SHOWN` in a part, averaged over seeds."""
+    """Class similarities of one bed: KD's teachers and the students of `GEOMETRY` in a part, averaged over seeds."""
     students, teachers = (experiment.tables[name] for name in (part, "teachers"))
-    frame = students[students["condition"].isin(SHOWN)]
+    frame = students[students["condition"].isin(GEOMETRY)]
     heard = teachers[teachers["condition"] == TREATMENT].assign(condition=TEACHER)
     every, known = similarities(pd.concat([heard, frame])), array_metrics.classes(frame)
     if len(known.names) < 3:
         return nothing(f"{experiment.name}: {len(known.names)} classes are one pair, there is no structure to see")
-    kinds = [c for c in (TEACHER, *SHOWN) if c in every]
+    kinds = [c for c in (TEACHER, *GEOMETRY) if c in every]
     at = class_order(every[TEACHER], known.superclass)
     top = strongest(np.concatenate([mantel.upper(every[c]) for c in kinds]), 0.99, least=0.05)
     figure, axes = panels([condition_name(c) for c in kinds], height=2.35, wide=3)

@@ -27,6 +27,7 @@ CHEAP = BEDS[:1] + BEDS[2:3]  # on which failures are looked for: many sides
 GRID = ("label_smoothing_matched", "class_matched", "instance_matched", "kd_pt", "kd_pt_class", "kd")
 UNIVERSE = ("hard", "label_smoothing", "label_smoothing_matched", "kd")
 DOMAIN = ("hard", "label_smoothing_matched", "class_matched", "class_mean", "kd_sim", "kd_rel", "class_permuted", "kd")
+GEOMETRY = ("hard", "label_smoothing_matched", "kd_sim", "class_matched", "kd")  # whose view of classes is shown
 INSTANCE = ("hard", "label_smoothing_matched", "class_matched", "kd_pt", "cwtm", "instance_matched",
             "example_permuted", "shuffled_teacher", "kd")  # fmt: skip
 WEIGHED = ("label_smoothing_matched", "kd_pt", "kd", "cwtm")  # whose w differs between examples, and is shown
@@ -84,7 +85,7 @@ def universe(conditions: Several[str] = UNIVERSE, **where: object) -> list[Desig
     return [_compared(bed, conditions) for bed in asked(**where)]
 
 
-@plan(arrays={part: {"similarity": None} for part in ("at_kd", "at_hard", "teachers")})
+@plan(arrays={"at_kd": {"similarity": GEOMETRY}, "at_hard": {"similarity": GEOMETRY}, "teachers": {"similarity": None}})
 def domain(
     conditions: Several[str] = DOMAIN, similarity: Several[float] = SIMILARITIES, **where: object
 ) -> list[Design]:
