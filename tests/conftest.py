@@ -29,8 +29,9 @@ TINY = Data("synthetic", pairs(SMALL))
 
 @pytest.fixture(autouse=True)
 def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test has an empty store, no published results, and trains in its own process."""
+    """Every test has an empty store, no published results, and trains in its own process, silently."""
     monkeypatch.setenv("KDSTUDY_WORKERS", "1")
+    monkeypatch.setenv("KDSTUDY_PROGRESS", "quiet")
     monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path / "runs.sqlite"))
     monkeypatch.setenv("KDSTUDY_RESULTS", str(tmp_path / "results"))
     return tmp_path

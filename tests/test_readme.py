@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from kdstudy.cli import main, run
+from kdstudy.core import paths
 from kdstudy.core.paths import CHECKOUT
 from kdstudy.study import experiment
 
@@ -59,6 +60,8 @@ def planned(words: list[str], shell, monkeypatch) -> None:
     asked = []
     monkeypatch.setattr(experiment, "study", lambda *given: asked.append(given) or experiment.Study([]))
     monkeypatch.setattr(run, "execute", lambda *given: None)
+    monkeypatch.setattr(run, "announce", lambda *given: set())
+    monkeypatch.setattr(paths, "output_folder", lambda: Path.cwd() / "out")
     shell(words)
     [(designs, protocol, executor)] = asked
     assert designs and executor == ("ray:auto" if "ray" in words else "local")

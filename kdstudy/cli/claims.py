@@ -19,16 +19,31 @@ def list_claims() -> None:
 def sentences() -> str:
     """The verdicts in words: those kept beside the working store if nothing has changed since, else computed now."""
     kept = paths.store_file().with_name("claims.json")
-    if kept.exists() and (held := json.loads(kept.read_text("utf-8")))["state"] == state():
+    before = state()
+    if (held := _held(kept)).get("state") == before:
         return held["text"]
+    from kdstudy.engine.ask import Unanswered
     from kdstudy.store.working import Store
     from kdstudy.study import claims, verdicts
 
     Store()  # a new one is a file more
     before = state()
-    text = verdicts.sentences(claims.board()[0])
+    try:
+        text = verdicts.sentences(claims.board(executor="stored")[0])
+    except Unanswered as error:
+        raise ValueError(f"claims cannot be judged: {error}; published results are read from $KDSTUDY_RESULTS, here "
+                         f"{paths.results_folder()}") from error  # fmt: skip
     kept.write_text(json.dumps({"state": before, "text": text}), "utf-8")
     return text
+
+
+def _held(kept: Path) -> dict[str, str]:
+    """The verdicts kept, with their state; nothing of a file that is absent or broken."""
+    try:
+        held = json.loads(kept.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return held if isinstance(held, dict) and isinstance(held.get("text"), str) else {}
 
 
 def state() -> str:

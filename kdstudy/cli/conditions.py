@@ -2,8 +2,6 @@
 
 import ast
 
-from rich.markup import escape
-
 from kdstudy.cli.console import out, plainly
 from kdstudy.core import plugins
 from kdstudy.core.paths import PACKAGE
@@ -16,7 +14,7 @@ def list_conditions() -> None:
         for function in found():
             parameters = ", ".join(f"{name} = {value}" for name, value in defaults(function).items())
             formula = (ast.get_docstring(function) or "without a docstring").splitlines()[0]
-            out.print(f"[bold]{function.name}[/] ({parameters})\n    {escape(formula)}", highlight=False)
+            out.print(f"{function.name} ({parameters})\n    {formula}", soft_wrap=True)
 
 
 def found() -> list[ast.FunctionDef]:

@@ -1,15 +1,19 @@
 """The commands of `kdstudy`, and its entry point."""
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 import kdstudy
-from kdstudy.cli import claims, conditions, console, diagnose, run, stored
+from kdstudy.cli import claims, conditions, console, diagnose, plan, run, stored
+
+LOUD = ("-v", "--verbose", "-q", "--quiet")  # of all commands
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.command()(run.run)
+app.command(name="plan")(plan.plan)
 app.command(name="runs")(stored.list_runs)
 app.command(name="claims")(claims.list_claims)
 app.command(name="conditions")(conditions.list_conditions)
@@ -38,10 +42,19 @@ def _version(asked: bool) -> bool:
 @app.callback()
 def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more on the way, and of errors.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing on the way.")] = False,
 ) -> None:
     """Why knowledge distillation works, and when it fails: a study that can be run again."""
+    if verbose and quiet:
+        raise typer.BadParameter("found -v and -q, allowed: one of them")
+    if verbose or quiet:
+        os.environ["KDSTUDY_PROGRESS"] = "verbose" if verbose else "quiet"
 
 
 def main() -> None:
-    """Entry point: accepts both `-p name=value` and papermill's `-p name value`."""
-    app(args=run.joined(sys.argv[1:]))
+    """Entry point: accepts `-p name=value` and papermill's `-p name value`, and -v and -q anywhere."""
+    console.in_any_encoding()
+    words = run.joined(sys.argv[1:])
+    loud = [word for word in words if word in LOUD]
+    app(args=[*loud, *(word for word in words if word not in LOUD)])

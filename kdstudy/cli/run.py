@@ -3,14 +3,16 @@
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from kdstudy.book import build, notebooks
-from kdstudy.cli.console import out, plainly
+from kdstudy.book import output as pages
+from kdstudy.cli.console import err, out, plainly
 from kdstudy.core import paths, plugins
 from kdstudy.core.registry import unknown
 
@@ -19,31 +21,28 @@ if TYPE_CHECKING:
 
 QUICK = {"dataset": "digits, synthetic", "settings": 8, "tuning": 2, "seeds": 5, "admission": 5}
 OPTION = re.compile(r"--?[a-zA-Z]")
+Parameters = Annotated[list[str], typer.Option("-p", help="NAME=VALUE or NAME VALUE; values as YAML.")]
+Dataset = Annotated[str | None, typer.Option(help="As -p dataset: a name, or a path to your own.")]
 Where = Annotated[str | None, typer.Option("--executor", help="Where to train: local, or ray for a Ray cluster.")]
 Address = Annotated[str | None, typer.Option(help="Of the Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT.")]
 
 
 def run(
     chapter: Annotated[str, typer.Argument(help="A chapter's name, such as universe, or a notebook's path.")],
-    parameter: Annotated[list[str], typer.Option("-p", help="NAME=VALUE or NAME VALUE; values as YAML.")] = (),
-    dataset: Annotated[str | None, typer.Option(help="As -p dataset: a name, or a path to your own.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", help="Notebook to write; else out/CHAPTER.ipynb.")] = None,
+    parameter: Parameters = (),
+    dataset: Dataset = None,
+    output: Annotated[Path | None, typer.Option("-o", help="Notebook to write; else one in a folder of out/.")] = None,
     executor: Where = None,
     address: Address = None,
 ) -> None:
     """Execute a chapter with other parameters: trains what is missing, writes notebook and HTML page."""
     with plainly():
-        pairs = [tuple(p.split("=", 1)) for p in parameter]
-        pairs += [("dataset", dataset)] if dataset else []
-        pairs += [("executor", chosen(executor, address))] if executor or address else []
-        values = parsed(chapter, pairs)
-        target = (output or paths.output_folder() / f"{notebook(chapter).stem}.ipynb").resolve()
-        if target.suffix != ".ipynb":
-            raise ValueError(f"-o: found {str(output)!r}, allowed: the name of a notebook, which ends in .ipynb")
-        if target == notebook(chapter).resolve():
-            raise ValueError(f"-o: found {str(target)!r}, allowed: another notebook than the one that is executed")
-        perform(chapter, values)
-        execute(chapter, target, values)
+        values = asked(chapter, parameter, dataset, executor, address)
+        page = pages.page(notebook(chapter), whole(chapter, values), output)
+        before = announce(chapter, values)
+        runs = perform(chapter, values)
+        page.begin()
+        execute(chapter, page.target, values, lambda: page.finish(runs, before))
 
 
 def quick(executor: Where = None, address: Address = None) -> None:
@@ -68,7 +67,10 @@ def full(
     with plainly():
         where = chosen(executor, address)
         if dry_run:
-            return show_costs()
+            from kdstudy.cli.plan import show
+            from kdstudy.study.plans import PLANS, cost
+
+            return show(cost.table(PLANS))
         if paths.SHIPPED in paths.results_folder().parents:
             raise ValueError("what is installed is not written to: set KDSTUDY_RESULTS to a folder, or KDSTUDY_ROOT "
                              "to a checkout")  # fmt: skip
@@ -81,24 +83,18 @@ def full(
         build.build()
 
 
-def show_costs() -> None:
-    """The runs of every chapter and what they cost, before any is trained."""
-    from kdstudy.store.published import Published
-    from kdstudy.study.plans import cost
-    from kdstudy.study.search import Protocol
+def announce(chapter: str, values: dict[str, object]) -> set[str]:
+    """Say what is to be trained, unless that is nothing; returns the keys that the working store holds before."""
+    from kdstudy.cli import plan
+    from kdstudy.engine import local
+    from kdstudy.store.working import Store
 
-    known = cost.seconds(Published().frame())
-    frame = cost.table(Protocol(), known)
-    grid = Table(*cost.COLUMNS)
-    for row in frame.itertuples(index=False):
-        grid.add_row(row[0], *map(str, row[1:3]), f"{row[3]:.2f}")
-    out.print(grid)
-    out.print(
-        f"{frame['more'].sum()} runs, {frame['core-hours'].sum():.1f} core-hours, by the seconds that published runs "
-        f"of the same data set and role took ({cost.GUESS:g} s where there is none). Where hard labels, KD or a "
-        "teacher choose an edge of a range, tuning costs a quarter more.",
-        soft_wrap=True,
-    )
+    plugins.load()
+    local.chosen(str(whole(chapter, values).get("executor", "local")))
+    costs = plan.planned(chapter, values)
+    if costs["to train"].sum() and os.environ.get("KDSTUDY_PROGRESS") != "quiet":
+        err.print(plan.sentence(costs), soft_wrap=True)
+    return Store().keys()
 
 
 def chosen(executor: str | None, address: str | None) -> str:
@@ -106,6 +102,21 @@ def chosen(executor: str | None, address: str | None) -> str:
     if address is not None and executor != "ray":
         raise ValueError(f"--address: found {address!r}, allowed: an address together with --executor ray")
     return f"ray:{address}" if address else executor or "local"
+
+
+def asked(
+    chapter: str, parameter: list[str], dataset: str | None, executor: str | None = None, address: str | None = None
+) -> dict[str, object]:
+    """The parameters that a command's words name, checked."""
+    pairs = [tuple(p.split("=", 1)) for p in parameter]
+    pairs += [("dataset", dataset)] if dataset else []
+    pairs += [("executor", chosen(executor, address))] if executor or address else []
+    return parsed(chapter, pairs)
+
+
+def whole(chapter: str, values: dict[str, object]) -> dict[str, object]:
+    """All parameters of a chapter's notebook: those given, else its own."""
+    return {name: p.default for name, p in notebooks.parameters(notebook(chapter)).items()} | values
 
 
 def parsed(chapter: str, texts: list[tuple[str, str]]) -> dict[str, object]:
@@ -145,16 +156,17 @@ def perform(chapter: str, values: dict[str, object]) -> list["Run"]:
     from kdstudy.study import plans
 
     plugins.load()
-    source = notebook(chapter)
-    defaults = {name: p.default for name, p in notebooks.parameters(source).items()}
-    return plans.every(source.stem, **(defaults | values))
+    return plans.every(notebook(chapter).stem, **whole(chapter, values))
 
 
-def execute(chapter: str, target: Path, values: dict[str, object]) -> None:
-    """Execute a chapter into `target` and render it beside it."""
+def execute(
+    chapter: str, target: Path, values: dict[str, object], executed: Callable[[], object] = lambda: None
+) -> None:
+    """Execute a chapter into `target` and render it beside it; `executed` is called in between."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with out.status(f"executing {chapter}"):
+    with err.status(Text(f"executing {chapter}"), spinner="line"):
         notebooks.execute(notebook(chapter), target, values)
+        executed()
         page = build.render(target)
     out.print(f"notebook {target}\npage     {page}", soft_wrap=True)
 

@@ -1,25 +1,29 @@
 """`kdstudy runs`: what the stores hold, listed, filtered, exported, forgotten."""
 
+import sys
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.cells import cell_len
 from rich.table import Table
+from rich.text import Text
 
-from kdstudy.cli.console import out, plainly
+from kdstudy.cli.console import err, out, plainly
 from kdstudy.core.registry import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("key", "dataset", "condition", "tau", "alpha", "epsilon", "weight_decay", "seed", "hidden", "test_accuracy",
-           "source", "stale")  # fmt: skip
+COLUMNS = ("key", "dataset", "condition", "seed", "test_accuracy", "stale", "source", "tau", "alpha", "epsilon",
+           "weight_decay", "hidden")  # in the order in which a narrow terminal has room for them # fmt: skip
 
 
 def list_runs(
     dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
     condition: Annotated[str | None, typer.Option(help="Only this condition.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Only this seed.")] = None,
+    seed: Annotated[str | None, typer.Option(help="Only this seed.")] = None,
     stale: Annotated[bool, typer.Option("--stale", help="Only runs whose code has changed since.")] = False,
     export: Annotated[Path | None, typer.Option(help="Write all columns to this .csv file instead.")] = None,
     forget: Annotated[bool, typer.Option("--forget", help="Remove the runs listed from the working store.")] = False,
@@ -34,17 +38,12 @@ def list_runs(
             raise ValueError(f"{odd[0]}: found no --forget, allowed: {odd[0]} together with --forget")
         if forget and not filters and not everything:
             raise ValueError("--forget: found no filter, allowed: --dataset, --condition, --seed, --stale, or --all")
-        if export and export.suffix.lower() != ".csv":
-            raise ValueError(f"--export: found {str(export)!r}, allowed: the name of a file that ends in .csv")
-        frame = stored()
-        for column, value in filters.items():
-            there = sorted(frame[column].dropna().unique())
-            if isinstance(value, str) and there and value not in there:
-                raise unknown(f"--{column}: found {value!r}, of which no run is stored; there are", value, there)
-            frame = frame[frame[column] == value]
+        if export and (export.suffix.lower() != ".csv" or export.exists()):
+            found = f"{str(export)!r}{', which is there' * export.exists()}"
+            raise ValueError(f"--export: found {found}, allowed: the name of a new file that ends in .csv")
+        frame = selected(stored(), filters)
         if export:
-            frame.to_csv(export, index=False)
-            out.print(f"{len(frame)} runs written to {export}", markup=False, soft_wrap=True)
+            write(frame, export)
         elif not forget:
             show(frame)
         if forget:
@@ -60,15 +59,57 @@ def stored() -> "pd.DataFrame":
     return frame.assign(stale=stale_rows(frame))
 
 
+def selected(frame: "pd.DataFrame", filters: dict[str, object]) -> "pd.DataFrame":
+    """The rows with these values. ValueError, with those there are, for a value that no row has."""
+    text = {column: frame.get(column, frame["key"].mask(frame["key"] != "")).map(_plain) for column in filters}
+    for column, value in filters.items():
+        there = sorted({*text[column]} - {""}, key=lambda name: (not name.isdigit(), len(name) * name.isdigit(), name))
+        if str(value) not in there and column != "stale":
+            raise unknown(f"--{column}: found {str(value)!r}, of which no run is stored; there are", str(value), there)
+    for column, value in filters.items():
+        frame = frame[text[column][frame.index] == str(value)]
+    return frame
+
+
+def _plain(value: object) -> str:
+    """A cell as text: whole numbers as such, four digits of others, nothing where a field does not apply."""
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
+def write(frame: "pd.DataFrame", path: Path) -> None:
+    """All columns as a new file, whole or not at all."""
+    with path.open("x", encoding="utf-8", newline="") as file:
+        try:
+            frame.to_csv(file, index=False)
+        except BaseException:
+            path.unlink()
+            raise
+    out.print(f"{len(frame)} runs written to {path}", soft_wrap=True)
+
+
 def show(frame: "pd.DataFrame", most: int = 40) -> None:
-    """The first rows as a table, then the count."""
-    columns = [c for c in COLUMNS if c in frame]
+    """On a terminal the first rows as a table that fits, elsewhere all as tab-separated values; then the count."""
+    frame, count = frame[[c for c in COLUMNS if c in frame]], f"{len(frame)} runs, {int(frame['stale'].sum())} stale"
+    if not out.is_terminal:
+        frame.to_csv(sys.stdout, sep="\t", index=False)
+        return err.print(count)
+    cells = frame.head(most).map(_plain)
+    columns = fitting({c: max([len(c), *map(cell_len, cells[c])]) for c in cells}, out.width)
     grid = Table(*columns)
-    for row in frame[columns].head(most).itertuples(index=False):
-        grid.add_row(*("" if v != v else f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
+    for row in cells[columns].itertuples(index=False):
+        grid.add_row(*map(Text, row))
     out.print(grid)
-    more = f", the first {most} shown; --export FILE writes them all" if len(frame) > most else ""
-    out.print(f"{len(frame)} runs, {int(frame['stale'].sum())} stale{more}")
+    hidden = ", ".join(c for c in cells if c not in columns)
+    more = f", the first {most} shown" * (len(frame) > most) + f", without {hidden}" * bool(hidden)
+    out.print(f"{count}{more}{'; --export FILE writes all' * bool(more)}", soft_wrap=True)
+
+
+def fitting(widths: dict[str, int], room: int) -> list[str]:
+    """The first columns whose widths, with three characters around each, fit; at least one."""
+    ends = accumulate(width + 3 for width in widths.values())
+    return [name for i, (name, end) in enumerate(zip(widths, ends)) if not i or end < room]
 
 
 def remove(frame: "pd.DataFrame", yes: bool) -> None:
@@ -83,7 +124,7 @@ def remove(frame: "pd.DataFrame", yes: bool) -> None:
     going = frame[~needed]
     show(going)
     if needed.any():
-        out.print(f"{needed.sum()} more stay: published students listen to them")
+        err.print(f"{needed.sum()} more stay: published students listen to them")
     if going.empty:
         return
     if not yes:
@@ -92,4 +133,4 @@ def remove(frame: "pd.DataFrame", yes: bool) -> None:
         except typer.Abort:
             raise ValueError("--forget: found no yes, so nothing is forgotten; answer y, or add --yes") from None
     store.forget(going["key"])
-    out.print(f"{len(going)} runs forgotten in the working store; published results stay")
+    err.print(f"{len(going)} runs forgotten in the working store; published results stay")

@@ -3,6 +3,7 @@
 import html
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -82,9 +83,13 @@ class Report:
 
     def _repr_markdown_(self) -> str:
         rows = [COLUMNS, ["---"] * len(COLUMNS)]
-        rows += [(f.severity, f"`{f.code}`", f.message, f.numbers, f.advice) for f in self.findings]
-        lines = [" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows]
-        return "\n".join([self.headline, "", *(f"| {line} |" for line in lines)])
+        rows += [(f.severity, f"`{f.code}`", *map(escaped, (f.message, f.numbers, f.advice))) for f in self.findings]
+        return "\n".join([escaped(self.headline), "", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def escaped(text: object) -> str:
+    """Text that Markdown, in a table too, and HTML in it leave as it is, on one line."""
+    return re.sub(r"[\\`*_{}\[\]<>|$&~#@]", r"\\\g<0>", " ".join(str(text).split()))
 
 
 def as_text(value: object) -> str:

@@ -44,6 +44,10 @@ def before(runs: Sequence[Run]) -> list[Run]:
     return list(dict.fromkeys([r.teacher for r in runs if r.teacher] + [m for r in runs for m in teachers.members(r)]))
 
 
+class Unanswered(ValueError):
+    """Runs are neither stored nor published, and none may be trained."""
+
+
 class Asker:
     """One question on its way: where answers are kept, and the progress shown meanwhile.
 
@@ -172,9 +176,10 @@ def ask(
     Runs found in the working store or the published results are read; the rest is trained, many
     side by side, and kept. Column `run` is the `Run` itself, `source` is "store", "published" or "trained". Column
     `stale` marks rows whose code has changed since: they are used with a warning, or trained again with
-    `refresh`. A run that diverged is kept as such, so that it is not trained twice: `Diverged` names it, or with
-    `diverged` "keep" its row has a 1 in the column of that name and lacks what was not finite. `words` say in the
-    progress what is asked. Raises ValueError for an unknown executor.
+    `refresh`. With the executor "stored" nothing is trained: Unanswered if something would have to be. A run that
+    diverged is kept as such, so that it is not trained twice: `Diverged` names it, or with `diverged` "keep" its row
+    has a 1 in the column of that name and lacks what was not finite. `words` say in the progress what is asked. Raises
+    ValueError for an unknown executor.
     """
     require(diverged in ("raise", "keep"), "diverged", diverged, "'raise', 'keep'")
     where = chosen(executor)
@@ -182,13 +187,22 @@ def ask(
     _check_sources(runs)
     with progress() as bar:
         asker = Asker(Results(store, published), where, bar, refresh, words)
-        if asker.lacking(runs):
+        if lacking := asker.lacking(runs):
+            if where.train is None:
+                raise Unanswered(_unanswered(lacking, runs))
             with turn(asker.store):
                 asker.complete(runs)  # looks again: another process may have been faster
     table = _table(asker, runs)
     if diverged == "raise" and "diverged" in table:
         refuse(runs, set(table.loc[table["diverged"] == 1, "key"]))
     return table
+
+
+def _unanswered(lacking: Sequence[Run], runs: Sequence[Run]) -> str:
+    return (
+        f"{len(lacking)} of {len(runs)} runs are neither stored nor published (first: {describe(lacking[0])}); "
+        "`kdstudy run` trains those of a chapter, `kdstudy full` those of all"
+    )
 
 
 def _check_sources(runs: Sequence[Run]) -> None:

@@ -26,10 +26,13 @@ RETRIES = 3  # of work that was lost with a killed process
 
 @dataclass(frozen=True)
 class Executor:
-    """Where stacks are trained: how many at once, and (stacks, store path, keep logits) -> records as stacks finish."""
+    """Where stacks are trained: how many at once, and (stacks, store path, keep logits) -> records as stacks finish.
+
+    Without `train` nothing is: what no store holds is refused.
+    """
 
     workers: Callable[[], int]
-    train: Callable[[Sequence[Sequence[Run]], Path, bool], Iterator[list[Record]]]
+    train: Callable[[Sequence[Sequence[Run]], Path, bool], Iterator[list[Record]]] | None
 
 
 Make = Callable[[str], Executor]  # of an address, which may be empty
@@ -48,6 +51,12 @@ def local(address: str = "") -> Executor:
     if address:
         raise ValueError(f"executor 'local': found the address {address!r}, allowed: none")
     return Executor(stacks.workers, _train)
+
+
+@EXECUTORS.register
+def stored(address: str = "") -> Executor:
+    """Nowhere: questions are answered by what is stored or published, or not at all."""
+    return Executor(lambda: 1, None)
 
 
 def _train(stacked: Sequence[Sequence[Run]], path: Path, keep_logits: bool) -> Iterator[list[Record]]:

@@ -1,10 +1,12 @@
 """Tables and sentences of the book: how a table looks, which differences lie above or below zero."""
 
 from collections.abc import Iterable, Mapping
+from html import escape
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from kdstudy.core.findings import escaped
 from kdstudy.figures.style import condition_name
 from kdstudy.study.measures import measure
 
@@ -12,9 +14,9 @@ from kdstudy.study.measures import measure
 def listing(frame: pd.DataFrame, digits: int = 4) -> Styler:
     """A table for a page: floats to `digits` significant digits, nothing where a value does not apply."""
     shown = frame.reset_index() if any(frame.index.names) else frame
-    styled = shown.rename(columns=lambda name: measure(name).label).style.hide(axis="index")
+    styled = shown.rename(columns=lambda name: escape(str(measure(name).label))).style.hide(axis="index")
     return styled.format(
-        lambda v: "" if pd.isna(v) else f"{v:.{digits}g}" if isinstance(v, float) else condition_name(v)
+        lambda v: "" if pd.isna(v) else f"{v:.{digits}g}" if isinstance(v, float) else escape(str(condition_name(v)))
     )
 
 
@@ -36,4 +38,4 @@ def sign(row: Mapping[str, object]) -> str:
 
 def bullets(lines: Mapping[str, str], empty: str) -> str:
     """Markdown: a bullet for each name in bold and what is said of it; `empty` if there is none."""
-    return "\n".join(f"- **{name}**: {text}" for name, text in lines.items()) or empty
+    return "\n".join(f"- **{escaped(name)}**: {text}" for name, text in lines.items()) or empty

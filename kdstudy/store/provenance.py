@@ -103,7 +103,7 @@ def _ours(*fields: object) -> bool:
 
 def stale(row: Mapping[str, object]) -> bool:
     """Whether a stored row was computed by code that has changed its meaning since."""
-    return row["code"] != code(row)
+    return not _ours(*map(row.get, FIELDS)) or row["code"] != code(row)
 
 
 def stale_rows(frame: pd.DataFrame) -> pd.Series:

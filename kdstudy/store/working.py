@@ -22,6 +22,17 @@ CREATE TABLE IF NOT EXISTS arrays (key TEXT, name TEXT, data BLOB NOT NULL, PRIM
 """
 
 
+REMEDIES = {  # by how the name of SQLite's error begins
+    "SQLITE_FULL": "free some space on its disk and give the same command again: what was finished is kept",
+    "SQLITE_IOERR": "look at its disk, which may be full or broken, and give the same command again: what was finished "
+    "is kept",
+    "SQLITE_BUSY": "another process is writing to it: give the same command again when that one has ended",
+    "SQLITE_READONLY": "make it writable, or set KDSTUDY_STORE to a file that is",
+    "SQLITE_CANTOPEN": "set KDSTUDY_STORE to a file in a folder that can be written to",
+}
+ASIDE = "set KDSTUDY_STORE to another file, or move this one aside: runs it held are trained again when asked for"
+
+
 @dataclass(frozen=True)
 class Record:
     """A stored run: one flat row (spec, metrics, provenance) and its arrays."""
@@ -45,6 +56,15 @@ def _unpack(data: bytes) -> np.ndarray:
     return np.load(io.BytesIO(data), allow_pickle=False)
 
 
+def _row(key: str, text: str) -> dict[str, object]:
+    """A stored row; of one that this package did not write what can be read, at least its key."""
+    try:
+        row = json.loads(text)
+    except (ValueError, TypeError):
+        row = {}
+    return {**(row if isinstance(row, dict) else {}), "key": str(key)}
+
+
 def _chunks(keys: Iterable[str], size: int = 500) -> Iterator[list[str]]:
     keys = list(dict.fromkeys(keys))
     yield from (keys[i : i + size] for i in range(0, len(keys), size))
@@ -55,20 +75,19 @@ class Store:
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = Path(path or store_file())
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as db:
             db.executescript(SCHEMA)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=120)) as db, db:
                 yield db
-        except sqlite3.DatabaseError as error:
-            raise OSError(
-                f"the store {self.path} cannot be used ({error}); set KDSTUDY_STORE to another file, "
-                "or move this one aside: runs it held are trained again when asked for"
-            ) from error
+        except (sqlite3.Error, FileExistsError, NotADirectoryError, PermissionError) as error:
+            name = getattr(error, "sqlite_errorname", "SQLITE_CANTOPEN")
+            todo = next((words for start, words in REMEDIES.items() if name.startswith(start)), ASIDE)
+            raise OSError(f"the store {self.path} cannot be used ({error}); {todo}") from error
 
     def put(self, records: Iterable[Record]) -> None:
         """Keep results, all or none; a key already present keeps its first result."""
@@ -91,7 +110,12 @@ class Store:
                 found = db.execute("SELECT key, row FROM runs").fetchall()
         else:
             found = self._select("SELECT key, row FROM runs WHERE key IN ({})", keys)
-        return {key: json.loads(row) for key, row in found}
+        return {str(key): _row(key, text) for key, text in found}
+
+    def keys(self) -> set[str]:
+        """The keys of all rows."""
+        with self._open() as db:
+            return {str(key) for (key,) in db.execute("SELECT key FROM runs")}
 
     def arrays(self, keys: Iterable[str], names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
         """Arrays by key and name, where present."""

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kdstudy.core import paths
+from kdstudy.core.findings import escaped
 from kdstudy.stats import paired
 from kdstudy.study import claims
 from kdstudy.study.claims import CONTRADICTED, IDENTITY, MIXED, NONE, SUPPORTED, UNDECIDED, Claim
@@ -114,7 +115,8 @@ def sentences(rows: pd.DataFrame) -> str:
             continue
         for bed, each in group.groupby("dataset", sort=False):
             silent = "" if each["votes"].any() else " (does not vote)"
-            lines.append(f"    - {bed}{silent}: " + "; ".join(_tested(r, claim) for r in each.to_dict("records")))
+            tested = "; ".join(_tested(r, claim) for r in each.to_dict("records"))
+            lines.append(f"    - {escaped(bed)}{silent}: {tested}")
     return "\n".join(lines) + f"\n\n{legend(''.join(lines))}"
 
 
@@ -134,7 +136,7 @@ def phrases(rows: pd.DataFrame) -> dict[str, str]:
         if claim.kind == IDENTITY:
             numbers = extent = f"largest error {group['effect'].iloc[0]:.1e}"
         else:
-            numbers = "; ".join(f"{r['dataset']} {interval(r, claim)}" for r in votes.to_dict("records"))
+            numbers = "; ".join(f"{escaped(r['dataset'])} {interval(r, claim)}" for r in votes.to_dict("records"))
             extent = _extent(claim, votes)
         found |= {key: "".join(summary(group)), f"{key}-numbers": numbers or "no bed votes",
                   f"{key}-range": extent or "unknown"}  # fmt: skip
@@ -149,7 +151,7 @@ def by_regime(rows: pd.DataFrame, claim: str = "U0") -> dict[str, str]:
     for row in rows[rows["claim"] == claim].to_dict("records"):
         data, _, regime = row["dataset"].rpartition(", ")
         amount = re.search(r" \(\d+\)", regime)
-        text = f"{data}{amount[0] if amount else ''} {interval(row, known)}"
+        text = f"{escaped(data)}{amount[0] if amount else ''} {interval(row, known)}"
         found[regime.partition(" (")[0]].append(text if row["votes"] else f"({text})")
     return {f"gain-{regime.replace(' ', '-')}": "; ".join(texts) for regime, texts in found.items()}
 
@@ -204,11 +206,6 @@ def by_level(rows: pd.DataFrame) -> pd.DataFrame:
 def _coloured(verdict: str, text: str) -> str:
     """Text in the colour of a verdict, as the theme has it in light and in dark mode; the text says the verdict too."""
     return f'<span style="white-space:nowrap;color:var(--pst-color-{SHADES[verdict]})">{text}</span>'
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown leaves as it is, in a table too."""
-    return "".join(f"\\{c}" if c in "|*_$<[`" else c for c in text)
 
 
 def _votes(claim: Claim, rows: pd.DataFrame) -> str:

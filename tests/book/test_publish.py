@@ -105,10 +105,3 @@ def test_classes_of_data_that_are_not_published_are_those_of_the_data():
         ValueError, match="^classes of data set 'other': found none published, and no run of it in the table$"
     ):
         ask.classes("other", frame)
-
-
-def test_a_damaged_file_names_itself_and_the_remedy():
-    Published().folder.mkdir()
-    (Published().folder / "universe.parquet").write_bytes(b"PAR1 cut off")
-    with pytest.raises(OSError, match=r"universe.parquet: found no Parquet that can be read \(.*\); get it anew"):
-        Published()

@@ -1,6 +1,7 @@
 """The `kdstudy` command as a shell calls it, on a small book: what the fixtures of its tests do."""
 
 import sys
+from itertools import product
 from pathlib import Path
 
 import nbformat
@@ -8,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from kdstudy.book import build
-from kdstudy.cli import claims, conditions, console, main, run, stored
+from kdstudy.cli import claims, conditions, console, main, plan, run, stored
 
 PARAMETERS = """\
 dataset: str | list[str] | None = "synthetic"  # data sets
@@ -35,9 +36,10 @@ def small_book(tmp_path, monkeypatch) -> dict[str, Path]:
 
 def shell(monkeypatch, capsys):
     """Call the command as a shell does; returns (exit code, standard output, standard error)."""
-    for module in (claims, conditions, run, stored):
-        monkeypatch.setattr(module, "out", Console(width=300))
-    monkeypatch.setattr(console, "err", Console(width=300, stderr=True))
+    for module, name in product((claims, conditions, console, plan, run, stored), ("out", "err")):
+        if hasattr(module, name):
+            plain = Console(width=300, stderr=name == "err", markup=False, highlight=False)
+            monkeypatch.setattr(module, name, plain)
 
     def call(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["kdstudy", *map(str, words)])

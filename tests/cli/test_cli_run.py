@@ -24,12 +24,13 @@ kdstudy = pytest.fixture(shell)
 
 
 @pytest.fixture
-def asked(monkeypatch) -> list[tuple[str, Protocol, list[Design]]]:
+def asked(monkeypatch, tmp_path) -> list[tuple[str, Protocol, list[Design]]]:
     """What `run` performs: executor, protocol and designs, without training or executing."""
     calls = []
     monkeypatch.setattr(experiment, "study", lambda designs, protocol, executor: calls.append(
         (chosen(executor) and executor, protocol, designs)) or Study([]))  # fmt: skip
-    monkeypatch.setattr(run, "execute", lambda chapter, target, values: print(chapter, target, values))
+    monkeypatch.setattr(run, "execute", lambda chapter, target, values, *_: print(chapter, target, values))
+    monkeypatch.setattr(paths, "output_folder", lambda: tmp_path / "out")
     return calls
 
 
@@ -121,10 +122,14 @@ def test_quick_is_a_small_study_of_two_beds(kdstudy, asked, monkeypatch, tmp_pat
 
 def test_a_dry_run_prints_costs_and_trains_nothing(kdstudy, monkeypatch, trained):
     [design] = plans.levels.universe(dataset="synthetic", conditions="kd")
-    monkeypatch.setattr(plans, "PLANS", {"universe": lambda: [design]})
+    monkeypatch.setattr(plans.levels, "PLANS", {"universe": lambda **_: [design]})
+    monkeypatch.setattr(plans, "PLANS", plans.levels.PLANS)
+    runs = len(cost.with_teachers(cost.runs(design, Protocol())))
     code, out, _ = kdstudy("full", "--dry-run")
-    runs = len(cost.runs(design, Protocol()))
-    assert code == 0 and not trained and f"{runs} runs, {runs * cost.GUESS / 3600:.1f} core-hours" in out
+    assert code == 0 and not trained and f"{runs} runs, {runs * cost.GUESS / 3600:.2g} core-hours; {runs} are" in out
+    few = len(cost.with_teachers(cost.runs(design, Protocol(2, 2, 2, 2))))
+    code, out, _ = kdstudy("plan", "universe")  # its notebook's own parameters
+    assert code == 0 and not trained and f"{few} runs, {few * cost.GUESS / 3600:.2g} core-hours; {few} are" in out
 
 
 NAMES = "dataset, regime, conditions, labels, settings, tuning, seeds, admission, executor"
@@ -150,7 +155,7 @@ def test_what_is_refused_costs_exit_code_1_and_trains_nothing(kdstudy, asked, wo
 
 
 def test_an_unknown_executor(kdstudy):
-    message = "error: executor 'cluster' is unknown; there are: local, ray (ray:ADDRESS)\n"
+    message = "error: executor 'cluster' is unknown; there are: local, stored, ray (ray:ADDRESS)\n"
     assert kdstudy("run", "universe", "-p", "executor=cluster") == (1, "", message)
 
 
@@ -160,7 +165,8 @@ def test_an_interrupt_says_what_is_kept(kdstudy, monkeypatch):
 
     monkeypatch.setattr(experiment, "study", interrupt)
     kept = "interrupted: what was finished is kept; the same command goes on from there\n"
-    assert kdstudy("run", "universe") == (130, "", kept)
+    code, out, err = kdstudy("run", "universe")
+    assert (code, out, err) == (130, "", kept)
 
 
 @pytest.mark.parametrize(

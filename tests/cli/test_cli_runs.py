@@ -8,7 +8,11 @@ import pandas as pd
 import pytest
 from command import shell, small_book
 from conftest import tiny_run
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
+from kdstudy.cli import stored
 from kdstudy.engine import ask
 from kdstudy.store.published import Published
 from kdstudy.store.working import Record, Store
@@ -27,12 +31,12 @@ def three() -> list[ask.Run]:
 
 @pytest.fixture
 def last(kdstudy):
-    """The last line of what `kdstudy runs` prints."""
+    """What `kdstudy runs` says of the rows that it prints."""
 
     def call(*words: str) -> str:
-        code, out, _ = kdstudy("runs", *words)
-        assert code == 0
-        return out.splitlines()[-1]
+        code, out, err = kdstudy("runs", *words)
+        assert code == 0 and len(out.splitlines()) == 1 + int(err.split()[0])
+        return err.splitlines()[-1]
 
     return call
 
@@ -48,12 +52,16 @@ def test_what_goes_with_forget_is_refused_without_it(kdstudy, word):
     assert kdstudy("runs", word) == (1, "", message)
 
 
-def test_rows_that_this_package_did_not_write_are_listed_as_stale(kdstudy):
-    foreign = {"key": "b", "code": "x", "condition": "hard", "dataset": "digits", "options": "none"}
-    Store().put([Record({"key": "a", "seed": 1}, {}), Record(foreign, {})])
-    code, out, _ = kdstudy("runs", "--stale")
-    assert code == 0 and out.splitlines()[-1] == "2 runs, 2 stale"
-    assert kdstudy("runs", "--dataset", "digits")[1].splitlines()[-1] == "1 runs, 1 stale"
+FOREIGN = [{"seed": 1}, {"code": "x", "condition": "hard", "dataset": "digits", "options": "none"},
+           {"condition": ["a"], "dataset": {"b": 1}, "seed": "first", "seconds": "long", "code": 3, "net": 7},
+           {"options": "{", "condition": None, "dataset": 4, "code": "x"}, {"options": "{}", "net": [1]}]  # fmt: skip
+
+
+def test_rows_that_this_package_did_not_write_are_listed_as_stale(kdstudy, last):
+    Store().put(Record({"key": str(i)} | row, {}) for i, row in enumerate(FOREIGN))
+    assert last("--stale") == last() == "5 runs, 5 stale"
+    assert last("--dataset", "digits") == last("--seed", "first") == last("--seed", "1") == "1 runs, 1 stale"
+    assert kdstudy("runs", "--forget", "--stale", "--yes")[0] == 0 and not Store().rows()
 
 
 def test_an_empty_store_has_no_runs(last):
@@ -61,14 +69,17 @@ def test_an_empty_store_has_no_runs(last):
 
 
 def test_what_is_refused(kdstudy, three, tmp_path, monkeypatch):
-    code, _, err = kdstudy("runs", "--seed", "first")
-    assert code == 2 and "Invalid value for '--seed'" in err
-    store = Store()
-    message = f"error: --export: found '{store.path}', allowed: the name of a file that ends in .csv\n"
-    assert kdstudy("runs", "--export", store.path) == (1, "", message)  # it would be overwritten
+    message = "error: --seed: found '11', of which no run is stored; there are: 0, 1, 10000; did you mean '1'?\n"
+    assert kdstudy("runs", "--seed", "11") == (1, "", message)
+    store, there = Store(), tmp_path / "mine.csv"
+    there.write_text("mine", "utf-8")
+    for path, what in {store.path: ", which is there", there: ", which is there", tmp_path / "a": ""}.items():  # they would be overwritten
+        message = f"error: --export: found '{path}'{what}, allowed: the name of a new file that ends in .csv\n"
+        assert kdstudy("runs", "--export", path) == (1, "", message)
+    assert there.read_text("utf-8") == "mine"
     assert len(store.rows()) == 4
     code, _, err = kdstudy("runs", "--export", tmp_path / "absent" / "all.csv")
-    assert (code, err) == (1, f"error: Cannot save file into a non-existent directory: '{tmp_path / 'absent'}'\n")
+    assert code == 1 and "No such file or directory" in err and str(tmp_path / "absent") in err
     monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path))
     code, out, err = kdstudy("runs")
     assert (code, out) == (1, "")
@@ -76,16 +87,15 @@ def test_what_is_refused(kdstudy, three, tmp_path, monkeypatch):
 
 
 def test_runs_are_listed_and_none_is_stale(kdstudy, three):
-    code, out, _ = kdstudy("runs")
-    assert code == 0
-    assert out.splitlines()[-1] == "4 runs, 0 stale"
+    code, out, err = kdstudy("runs")
+    assert (code, err) == (0, "4 runs, 0 stale\n")
     for run in [*three, three[2].teacher]:
-        assert re.search(rf"{run.key}.*synthetic.*{run.condition.name}.*store.*False", out)
-    assert kdstudy("runs", "--stale")[1].splitlines()[-1] == "0 runs, 0 stale"
+        assert re.search(rf"{run.key}\tsynthetic\t{run.condition.name}\t.*\tFalse\tstore", out)
+    assert kdstudy("runs", "--stale")[2] == "0 runs, 0 stale\n"
 
 
 FILTERS = {"--condition kd": 1, "--condition hard": 3, "--seed 0": 2, "--seed 0 --condition hard": 1,
-           "--dataset synthetic": 4, "--seed 77": 0}  # fmt: skip
+           "--dataset synthetic": 4}  # fmt: skip
 
 
 def test_runs_are_filtered(last, three):
@@ -103,10 +113,10 @@ def test_runs_are_exported_bit_for_bit(kdstudy, three, tmp_path):
 
 
 def test_forget_removes_the_listed_runs_only(kdstudy, three):
-    code, out, _ = kdstudy("runs", "--condition", "kd", "--forget", "--yes")
+    code, out, err = kdstudy("runs", "--condition", "kd", "--forget", "--yes")
     assert code == 0
     assert three[2].key in out and three[0].key not in out
-    assert out.splitlines()[-1] == "1 runs forgotten in the working store; published results stay"
+    assert err.splitlines()[-1] == "1 runs forgotten in the working store; published results stay"
     assert set(Store().rows()) == {three[0].key, three[1].key, three[2].teacher.key}
 
 
@@ -126,8 +136,7 @@ def test_forget_needs_a_filter_and_an_answer(kdstudy, three, monkeypatch):
 def test_forget_keeps_teachers_of_published_students(kdstudy, three):
     student = three[2]
     Published().publish("universe", [Record(Store().rows([student.key])[student.key], {})])
-    out = kdstudy("runs", "--forget", "--all", "--yes")[1]
-    assert "1 more stay: published students listen to them" in out
+    assert "1 more stay: published students listen to them" in kdstudy("runs", "--forget", "--all", "--yes")[2]
     assert set(Store().rows()) == {student.teacher.key}
     assert set(Store().has([student.teacher.key], "logits_train")) == {student.teacher.key}
 
@@ -141,8 +150,17 @@ def test_stale_runs_are_listed(kdstudy, last, three):
     assert key in kdstudy("runs", "--stale")[1]
 
 
-def test_a_long_list_is_cut_and_says_so(kdstudy, monkeypatch):
-    ask.ask(tiny_run(seed=s, epochs=1) for s in range(45))
-    out = kdstudy("runs")[1]
-    assert out.count("synthetic") == 40
-    assert out.splitlines()[-1] == "45 runs, 0 stale, the first 40 shown; --export FILE writes them all"
+def test_on_a_terminal_a_long_list_is_cut_and_fits_its_width(kdstudy, monkeypatch):
+    row = {"dataset": "[/red] \t<b>", "condition": "kd", "seed": 0, "test_accuracy": 0.123456, "tau": 4.0}
+    Store().put(Record(row | {"key": f"{i:020d}"}, {}) for i in range(45))
+    for width in (20, 40, 80, 120, 300):
+        file = io.StringIO()
+        monkeypatch.setattr(stored, "out", Console(file=file, force_terminal=True, width=width, highlight=False))
+        assert kdstudy("runs")[0] == 0
+        lines = file.getvalue().splitlines()
+        assert all(cell_len(Text.from_ansi(line).plain) <= max(width, 26) for line in lines[:-1])
+        assert sum("0000000" in line for line in lines) == 40 and ("[/red]" in file.getvalue()) == (width > 20)
+        assert "45 runs, 45 stale, the first 40 shown" in lines[-1] and "; --export FILE writes all" in lines[-1]
+        assert ("without" in lines[-1]) == (width < 100) and ("seed" in lines[-1]) == (width < 60)
+    rows = pd.read_csv(io.StringIO(kdstudy("runs", "--dataset", row["dataset"])[1]), sep="\t")
+    assert set(rows["dataset"]) == {row["dataset"]} and set(rows["test_accuracy"]) == {0.123456}

@@ -1,8 +1,13 @@
 """Published results come back bit for bit, and a chapter's files are replaced whole or not at all."""
 
+import hashlib
+import os
 import re
+import subprocess
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -102,7 +107,7 @@ def test_chapters_have_files_of_their_own():
     assert ours.rows().keys() == ours.arrays(["a"], ["curves"]).keys() == {"a"}  # who publishes sees it at once
     found = publish(record("b", {"curves": np.ones(1)}), chapter="domain")
     assert found.rows().keys() == {"a", "b"}
-    files = {f"{c}{e}" for c in ("domain", "universe") for e in (published.ROWS, published.ARRAYS)}
+    files = {f"{c}{e}" for c in ("domain", "universe") for e in (published.ROWS, published.ARRAYS)} | {published.SUMS}
     assert {p.name for p in found.folder.iterdir()} == files
     assert {k: a["curves"].tolist() for k, a in found.arrays("ab", ["curves"]).items()} == {"a": [0.0], "b": [1.0]}
     assert publish(record("c"), chapter="domain").rows().keys() == {"a", "c"}
@@ -142,3 +147,64 @@ def test_a_failure_half_way_leaves_the_old_results(monkeypatch, at):
     found = Published(folder)
     assert found.rows().keys() == {"a"}
     assert found.arrays(["a"], ["curves"])["a"]["curves"].shape == (2,)
+
+
+def test_the_sums_are_those_of_sha256sum_and_a_killed_publisher_leaves_files_that_are_listed(monkeypatch):
+    folder = publish(record("a", {"curves": np.zeros(2)})).folder
+    Published().publish_classes({"digits": published.Classes(("0", "1"))})
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", published.SUMS], cwd=folder, check=True)
+    real, done = os.replace, []
+
+    def killed(part: Path, path: Path) -> None:
+        if len(done) == moment:
+            raise KeyboardInterrupt
+        done.append(real(part, path))
+
+    for moment in range(4):  # the sums, the arrays, the rows, the sums again
+        done.clear()
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(published.os, "replace", killed)
+            Published().publish("universe", [record(f"b{moment}", {"curves": np.ones(2)})])
+        assert len(Published().arrays([*Published().rows(), "a", f"b{moment}"], ["curves"])) == 1
+        assert Published().classes()["digits"].names == ("0", "1")
+
+
+def _other(path: Path) -> None:
+    """Another accuracy in a table that can be read."""
+    frame = pd.read_parquet(path)
+    frame.assign(test_nll=0.5).to_parquet(path) if "test_nll" in frame else frame.iloc[:0].to_parquet(path)
+
+
+SPOILT = {"cut off": lambda path: path.write_bytes(path.read_bytes()[:-9]), "missing": Path.unlink, "edited": _other,
+          "empty": lambda path: path.write_bytes(b"")}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["universe.parquet", "universe.arrays.parquet", "classes.json", published.SUMS])
+@pytest.mark.parametrize("fault", SPOILT)
+def test_what_is_not_as_it_was_published_is_refused_by_name_and_with_what_to_do(name, fault):
+    folder = publish(record("a", {"curves": np.zeros(2)})).folder
+    Published().publish_classes({"digits": published.Classes(("0", "1"))})
+    if fault == "edited" and not name.endswith("parquet"):
+        (folder / name).write_text((folder / name).read_text("utf-8").replace("1", "2"), "utf-8")
+    else:
+        SPOILT[fault](folder / name)
+    with pytest.raises(OSError, match=r"parquet|classes.json") as refused:
+        (Published().arrays(["a"], ["curves"]), Published().classes())
+    assert (name if name != published.SUMS else "universe") in str(refused.value)
+    assert "git checkout -- " in str(refused.value) and "sha256sum" in str(refused.value)
+
+
+def test_a_table_that_nobody_listed_is_refused():
+    folder = publish(record("a")).folder
+    pd.DataFrame({"key": ["b"]}).to_parquet(folder / "mine.parquet")
+    with pytest.raises(OSError, match=r"mine\.parquet: found a file that SHA256SUMS does not list"):
+        Published()
+
+
+def test_a_file_is_hashed_once_for_each_state(monkeypatch):
+    folder, hashed, real = publish(record("a")).folder, [], hashlib.file_digest
+    published._digest.cache_clear()
+    monkeypatch.setattr(published.hashlib, "file_digest", lambda *given: hashed.append(given) or real(*given))
+    for _ in range(3):
+        Published(folder).arrays(["a"], ["curves"])
+    assert len(hashed) == 2

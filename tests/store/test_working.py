@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdstudy.store.working import Record, Store
+from kdstudy.store.working import REMEDIES, Record, Store
 
 REMEDY = "set KDSTUDY_STORE to another file, or move this one aside: runs it held are trained again when asked for"
 ARRAYS = {
@@ -93,18 +94,41 @@ def test_more_keys_than_one_query_may_name():
 
 
 def test_what_is_no_store_is_an_error_with_a_remedy(tmp_path):
-    def refused(call, path: Path, why: str) -> None:
-        with pytest.raises(OSError, match="^" + re.escape(f"the store {path} cannot be used ({why}); {REMEDY}") + "$"):
+    def refused(call, path: Path, why: str, remedy: str = REMEDY) -> None:
+        with pytest.raises(OSError, match="^" + re.escape(f"the store {path} cannot be used ({why}); {remedy}") + "$"):
             call()
 
     diary, damaged = tmp_path / "notes.sqlite", Store()
     diary.write_text("a diary, not a database\n" * 100)
     refused(lambda: Store(diary), diary, "file is not a database")
     assert diary.read_text().startswith("a diary")
-    refused(lambda: Store(tmp_path), tmp_path, "unable to open database file")
+    refused(lambda: Store(tmp_path), tmp_path, "unable to open database file", REMEDIES["SQLITE_CANTOPEN"])
+    with pytest.raises(OSError, match="set KDSTUDY_STORE to a file in a folder that can be written to$"):
+        Store(diary / "runs.sqlite")
     damaged.put(record(f"k{i}") for i in range(50))
     damaged.path.write_bytes(b"\0" * damaged.path.stat().st_size)
     refused(damaged.rows, damaged.path, "file is not a database")
+
+
+def test_a_full_disk_never_advises_to_move_the_store_aside_and_loses_nothing():
+    store, (_, most) = Store(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    store.put([record("kept")])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (store.path.stat().st_size + 4096, most))  # a file grows no further
+    try:
+        with pytest.raises(OSError, match="give the same command again: what was finished is kept$") as refused:
+            store.put(Record({"key": f"k{i}"}, {"large": np.ones(9999)}) for i in range(9))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert "aside" not in str(refused.value)
+    assert set(store.rows()) == {"kept"} and set(Store().arrays(["kept"], [*ARRAYS])["kept"]) == {*ARRAYS}
+    assert "aside" not in REMEDIES["SQLITE_FULL"]
+
+
+def test_rows_of_a_foreign_store_are_read_as_far_as_they_can_be():
+    store = Store()
+    with closing(sqlite3.connect(store.path)) as db, db:
+        db.executemany("INSERT INTO runs VALUES (?, ?)", [("a", "{"), ("b", "[1]"), ("c", '{"key": 3, "seed": "x"}')])
+    assert store.rows() == {"a": {"key": "a"}, "b": {"key": "b"}, "c": {"key": "c", "seed": "x"}}
 
 
 def test_the_environment_names_the_file_whose_folder_is_made(tmp_path, monkeypatch):

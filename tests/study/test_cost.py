@@ -13,9 +13,13 @@ from kdstudy.study.plans import cost
 from kdstudy.study.search import Protocol
 
 
-def test_as_many_runs_are_counted_as_a_study_trains_where_no_choice_lies_at_an_edge(perform):  # noqa: F811
-    study = perform("universe", conditions="hard, kd")
-    counted = cost.runs(study.experiments[0].design, Protocol(2, 2, 2, 2))
+def test_as_many_runs_are_counted_as_a_study_trains(perform, folder, monkeypatch, tmp_path):  # noqa: F811
+    study, protocol = perform("universe", conditions="hard, kd"), Protocol(2, 2, 2, 2)
+    design = study.experiments[0].design
+    assert set(cost.runs(design, protocol)) == set(study.runs)  # with answers, which choices are made is known
+    monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path / "empty.sqlite"))
+    counted = cost.with_teachers(cost.runs(design, protocol))
+    monkeypatch.setenv("KDSTUDY_STORE", str(folder / "runs.sqlite"))
     assert len(set(counted)) == len(counted) and not any(teachers.kind(r) for r in counted)
     trained = [r["seed"] for r in Store().rows().values() if "composed" not in r["options"]]
     ours, theirs = (Counter((s >= beds.TEACHER_SEED, s % beds.TEACHER_SEED // 1000) for s in seeds)
@@ -39,7 +43,9 @@ def test_seconds_are_means_of_data_set_role_and_network():
 def test_what_chapters_share_is_paid_once(monkeypatch):
     [design] = cost.plans.levels.universe(dataset="synthetic", regime="soft_truth", conditions="kd")
     monkeypatch.setattr(cost.plans, "PLANS", {"a": lambda: [design], "b": lambda: [design, design]})
-    first, second = cost.table(Protocol(4, 2, 3, 2), {("synthetic", "student", "mlp"): 3600.0}).to_dict("records")
+    monkeypatch.setattr(cost, "seconds", lambda _: {("synthetic", "student", "mlp"): 3600.0})
+    first, second = cost.table("ab", Protocol(4, 2, 3, 2)).to_dict("records")
+    assert first["to train"] == first["runs"] and first["core-hours to train"] == first["core-hours"]
     assert first["runs"] == first["more"] == second["runs"] and second["more"] == second["core-hours"] == 0
-    students = sum(r.seed < beds.TEACHER_SEED for r in cost.runs(design, Protocol(4, 2, 3, 2)))
+    students = sum(r.seed < beds.TEACHER_SEED for r in cost.with_teachers(cost.runs(design, Protocol(4, 2, 3, 2))))
     assert first["core-hours"] == pytest.approx(students + (first["runs"] - students) * cost.GUESS / 3600)

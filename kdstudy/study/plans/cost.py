@@ -1,58 +1,68 @@
 """What a study costs before anything is trained: its runs, counted, and the core-hours that such runs took.
 
-Its runs follow from answers, so they are counted as if every side chose another setting, none at an edge of its range.
+Its runs follow from answers. Where these are stored, so are the choices that rest on them; where they are not, runs are
+counted as if every side chose another setting, none at an edge of its range.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import pandas as pd
 
 from kdstudy.core.spec import Run
 from kdstudy.engine import ask, teachers
+from kdstudy.engine.local import chosen
+from kdstudy.engine.progress import progress
+from kdstudy.store.results import Results
 from kdstudy.study import plans, search
 from kdstudy.study.beds import TEACHER_SEED
-from kdstudy.study.experiment import Design, Labelled, Laboratory, Sides
+from kdstudy.study.experiment import BASELINE, TREATMENT, Design, Labelled, Laboratory, Sides
 from kdstudy.study.search import Choice, Protocol
 
-GUESS = 2.0  # seconds of a run, where none like it is published
+GUESS = 2.0  # seconds of a run, where none like it is stored
 OTHERS = 3  # settings that other tuning seeds would have chosen
-COLUMNS = ["chapter", "runs", "more", "core-hours"]
+COLUMNS = ["chapter", "runs", "more", "core-hours", "to train", "core-hours to train"]
 
 
-@dataclass
 class _Count(Laboratory):
     """A laboratory that trains nothing."""
 
-    design: Design
-    protocol: Protocol
-    runs: dict[Run, None] = field(default_factory=dict)
+    def __init__(self, design: Design, protocol: Protocol) -> None:
+        super().__init__(design, protocol, "stored")
+        self.runs: dict[Run, None] = {}
 
     def table(self, labelled: Labelled, part: str) -> pd.DataFrame:
-        """No answers; the runs are counted."""
+        """The answers, if there are all; the runs are counted. Unanswered if there are not."""
         self.runs |= dict.fromkeys(run for _, run in labelled)
-        return pd.DataFrame()
+        return super().table(labelled, part)
 
     def tuned(
         self, sides: Sides, decisive: Iterable[str], seeds: Sequence[int], part: str = "tuning"
     ) -> tuple[dict[str, Choice], pd.DataFrame]:
-        """Side i chooses the i-th setting."""
-        points = search.points(self.protocol.settings)
+        """Every side's choice; where answers are lacking side i chooses the i-th setting."""
+        try:
+            return super().tuned(sides, decisive, seeds, part)
+        except ask.Unanswered:
+            points = search.points(self.protocol.settings)
         choices = {}
         for i, (name, side) in enumerate(sides.items()):
             given = [search.at(side.condition, {**p, **dict(side.fixed)}) for p in points]
             around = [given[(i + k) % len(given)] for k in range(1 + OTHERS)]
             choices[name] = Choice(around[0], (), {(i,): s for i, s in enumerate(around)})
-        return choices, self.tried(sides, points, seeds, part)
+        return choices, pd.DataFrame()
 
 
 def runs(design: Design, protocol: Protocol) -> list[Run]:
-    """All runs of a design, teachers included, each once; those of composed teachers, which cost nothing, are not."""
+    """All runs that a design asks for, each once."""
     lab = _Count(design, protocol)
     sides, _ = lab.schooled()
-    choices, _ = lab.tuned(sides, (), protocol.seeds("tuning"))
+    choices, _ = lab.tuned(sides, (BASELINE, TREATMENT), protocol.seeds("tuning"))
     parts = lab.planned(sides, choices)
-    known = lab.runs | dict.fromkeys(run for part in parts.values() for _, run in part)
+    return list(lab.runs | dict.fromkeys(run for part in parts.values() for _, run in part))
+
+
+def with_teachers(asked: Iterable[Run]) -> list[Run]:
+    """Runs and all that has to be trained before them; composed teachers, which cost nothing, are left out."""
+    known = dict.fromkeys(asked)
     waiting = list(known)
     while waiting := [r for r in ask.before(waiting) if r not in known]:
         known |= dict.fromkeys(waiting)
@@ -64,23 +74,40 @@ def role(dataset: str, seed: int, net: str) -> tuple[str, str, str]:
     return dataset, "teacher" if seed >= TEACHER_SEED else "student", net
 
 
-def seconds(published: pd.DataFrame) -> dict[tuple[str, str, str], float]:
-    """Mean seconds of a core for each role among published runs."""
-    if published.empty:
+def seconds(stored: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    """Mean seconds of a core for each role among stored runs; rows that this package did not write have none."""
+    if not {"dataset", "seed", "seconds"} <= {*stored}:
         return {}
-    nets = published["net"].fillna("mlp") if "net" in published else ["mlp"] * len(published)
-    roles = [role(*row) for row in zip(published["dataset"], published["seed"], nets)]
-    return published["seconds"].groupby(pd.Series(roles, published.index)).mean().to_dict()
+    nets = stored["net"].fillna("mlp") if "net" in stored else ["mlp"] * len(stored)
+    seeds, spent = (pd.to_numeric(stored[c], "coerce") for c in ("seed", "seconds"))
+    roles = [role(*map(str, row[:1]), *row[1:]) for row in zip(stored["dataset"], seeds, nets)]
+    return spent.groupby(pd.Series(roles, stored.index)).mean().dropna().to_dict()
 
 
-def table(protocol: Protocol, known: Mapping[tuple[str, str, str], float]) -> pd.DataFrame:
-    """One row for each chapter: its runs, those that no chapter above has, and the core-hours of these."""
-    done: set[Run] = set()
-    rows = []
-    for chapter, plan in plans.PLANS.items():
-        asked = dict.fromkeys(run for design in plan() for run in runs(design, protocol))
-        more = [r for r in asked if r not in done]
-        done |= asked.keys()
-        hours = sum(known.get(role(r.data.label, r.seed, r.recipe.net), GUESS) for r in more) / 3600
-        rows.append([chapter, len(asked), len(more), hours])
+def hours(of: Iterable[Run], known: Mapping[tuple[str, str, str], float]) -> float:
+    """Core-hours of these runs."""
+    return sum(known.get(role(r.data.label, r.seed, r.recipe.net), GUESS) for r in of) / 3600
+
+
+def table(chapters: Iterable[str], protocol: Protocol = search.DEFAULT, **given: object) -> pd.DataFrame:
+    """One row for each chapter with these parameters of its plan: its runs, those that no chapter above has and their
+    core-hours, and what of these has to be trained, teachers whose logits are not stored too.
+    """
+    results, done, rows = Results(), set(), []
+    known, asker = seconds(results.frame()), ask.Asker(results, chosen("stored"), progress())
+    for chapter in chapters:
+        asked = dict.fromkeys(run for design in plans.PLANS[chapter](**given) for run in runs(design, protocol))
+        every, keys = with_teachers(asked), asker.outstanding(list(asked))
+        more = [r for r in every if r not in done]
+        lacking = [r for r in more if r.key in keys]
+        done |= {*more}
+        rows.append([chapter, len(every), len(more), hours(more, known), len(lacking), hours(lacking, known)])
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def of(
+    chapter: str, settings: int = 24, tuning: int = 3, seeds: int = 20, admission: int = 10, **given: object
+) -> pd.DataFrame:
+    """`table` of a page's plans with the parameters of its notebook."""
+    given = {k: v for k, v in given.items() if v is not None and k != "executor"}
+    return table(plans.planned(chapter), Protocol(settings, tuning, seeds, admission), **given)

@@ -173,9 +173,11 @@ def shown(chapter: str) -> dict[str, dict[str, int | Sequence[str] | None]]:
     return {part: {**READ.get(part, {}), **own.get(part, {})} for part in READ.keys() | own.keys()}
 
 
+def planned(chapter: str) -> list[str]:
+    """The plans whose runs a page shows: its own; of the scoreboard all; of a page without a plan none."""
+    return [name for name in PLANS if chapter in ("scoreboard", name)]
+
+
 def every(chapter: str, **given: object) -> list[Run]:
-    """All runs of a chapter, each once; of the scoreboard, which shows all chapters, those of all; of a page without a
-    plan none. Later runs follow from earlier answers: the study is performed.
-    """
-    names = PLANS if chapter == "scoreboard" else {chapter} & PLANS.keys()
-    return list(dict.fromkeys(run for name in names for run in study(name, **given).runs))
+    """All runs that a page shows, each once. Later runs follow from earlier answers: the study is performed."""
+    return list(dict.fromkeys(run for name in planned(chapter) for run in study(name, **given).runs))
