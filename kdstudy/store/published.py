@@ -86,7 +86,8 @@ def _checked(path: Path) -> tuple[int, int, int]:
     """The state of a file, if it is as it was published. OSError with a remedy if it is not."""
     if not path.is_file():
         raise _unsound(path, f"no file, though {SUMS} lists it")
-    if _digest(path, *(state := _state(path))) not in (digests := [d for d, name in _listed(path.parent) if name == path.name]):
+    state, digests = _state(path), [d for d, name in _listed(path.parent) if name == path.name]
+    if _digest(path, *state) not in digests:
         raise _unsound(path, f"other contents than {SUMS} says" if digests else f"a file that {SUMS} does not list")
     return state
 

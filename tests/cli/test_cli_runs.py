@@ -73,7 +73,7 @@ def test_what_is_refused(kdstudy, three, tmp_path, monkeypatch):
     assert kdstudy("runs", "--seed", "11") == (1, "", message)
     store, there = Store(), tmp_path / "mine.csv"
     there.write_text("mine", "utf-8")
-    for path, what in {store.path: ", which is there", there: ", which is there", tmp_path / "a": ""}.items():  # they would be overwritten
+    for path, what in ((store.path, ", which is there"), (there, ", which is there"), (tmp_path / "a", "")):
         message = f"error: --export: found '{path}'{what}, allowed: the name of a new file that ends in .csv\n"
         assert kdstudy("runs", "--export", path) == (1, "", message)
     assert there.read_text("utf-8") == "mine"
@@ -162,5 +162,6 @@ def test_on_a_terminal_a_long_list_is_cut_and_fits_its_width(kdstudy, monkeypatc
         assert sum("0000000" in line for line in lines) == 40 and ("[/red]" in file.getvalue()) == (width > 20)
         assert "45 runs, 45 stale, the first 40 shown" in lines[-1] and "; --export FILE writes all" in lines[-1]
         assert ("without" in lines[-1]) == (width < 100) and ("seed" in lines[-1]) == (width < 60)
+    monkeypatch.setattr(stored, "out", Console())
     rows = pd.read_csv(io.StringIO(kdstudy("runs", "--dataset", row["dataset"])[1]), sep="\t")
     assert set(rows["dataset"]) == {row["dataset"]} and set(rows["test_accuracy"]) == {0.123456}
