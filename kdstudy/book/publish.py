@@ -9,14 +9,14 @@ import pandas as pd
 from kdstudy.core import paths
 from kdstudy.core.spec import Data
 from kdstudy.data.registry import load
-from kdstudy.engine import ask
+from kdstudy.engine import ask, outline
 from kdstudy.figures import use_style
 from kdstudy.figures.shared import gains
 from kdstudy.store.provenance import code, stale
 from kdstudy.store.published import Classes, Published
 from kdstudy.store.results import Results
 from kdstudy.store.working import Record
-from kdstudy.study import plans
+from kdstudy.study import difficulty, plans
 from kdstudy.study.experiment import Study
 from kdstudy.study.plans import levels
 
@@ -33,7 +33,9 @@ def everything(executor: str = "local") -> Iterator[Path]:
     names = {r.data.name for study in studies.values() for r in study.runs}
     for chapter, study in studies.items():
         yield one(chapter, study, done)
-    Published().publish_classes({name: Classes.of(load(Data(name))) for name in sorted(names)})
+    known = {name: load(Data(name)) for name in sorted(names)}
+    Published().publish_classes({name: Classes.of(data) for name, data in known.items()})
+    outline.publish({n: difficulty.computed(d) for n, d in known.items() if n not in outline.EMBEDDED}, Published())
 
 
 def one(chapter: str, study: Study, done: dict[str, set[str]]) -> Path:

@@ -13,8 +13,8 @@ from scipy.stats import spearmanr
 
 from kdstudy.core.registry import Registry, unknown
 from kdstudy.core.spec import Data
-from kdstudy.data import registry
 from kdstudy.engine import ask, teacher_statistics
+from kdstudy.engine.outline import outline
 from kdstudy.stats import mantel
 from kdstudy.store.published import Classes
 from kdstudy.study import difficulty
@@ -149,5 +149,5 @@ def tail_accuracy(frame: pd.DataFrame, tables: Tables) -> pd.Series:
 
 def _counts(data: Data) -> np.ndarray:
     """How many training examples each class has."""
-    known = registry.load(data)
+    known = outline(data)
     return known.train.y.bincount(minlength=len(known.classes)).numpy()

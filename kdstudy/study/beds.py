@@ -17,6 +17,7 @@ from kdstudy.core.spec import Condition, Data, Pairs, Recipe, Run, pairs, requir
 from kdstudy.data import registry
 from kdstudy.distill import conditions
 from kdstudy.engine import teachers
+from kdstudy.engine.outline import outline
 
 TEACHER_SEED = 10_000  # teacher of seed s has seed 10 000 + s: no initial weights or order in common
 BATCH = 128
@@ -139,7 +140,7 @@ def privileged(amount: int, seed: int, taught: bool) -> Pairs:
 
 def epochs(data: Data, steps: int) -> int:
     """Epochs of at least `steps` steps, at least `EPOCHS`."""
-    n = len(registry.load(data).train.y)
+    n = len(outline(data).train.y)
     return max(EPOCHS, -(-steps // max(1, n // min(BATCH, n))))
 
 
@@ -163,7 +164,7 @@ def bed(
     student = student if hidden is None else (hidden,)
     amount = labels or 0 if regime == "same_labels" else labels or LABELS.get(data.name, 10)
     if regime == "privileged":
-        amount = columns or COLUMNS.get(data.name) or max(1, registry.load(data).train.x.shape[1] // 2)
+        amount = columns or COLUMNS.get(data.name) or max(1, outline(data).train.x.shape[1] // 2)
     rough = Bed(data, regime, amount, Recipe(teacher, 1, BATCH), Recipe(student, 1, BATCH))
     own = rough.seen("hard", 0)
     schooled = (own, STEPS["student"]) if regime == "same_labels" and amount else (data, STEPS["teacher"])

@@ -13,7 +13,9 @@ from jaxtyping import Float, Int
 
 from kdstudy.core.spec import Data
 from kdstudy.data import registry, transforms
+from kdstudy.data.dataset import Dataset
 from kdstudy.engine import teachers
+from kdstudy.engine.outline import outline
 from kdstudy.train import probe
 
 RIDGES = tuple(10.0**k for k in range(-4, 3))  # lambda, times the mean eigenvalue of X'X
@@ -43,8 +45,13 @@ def margin(scores: Float[np.ndarray, "N C"], label: Int[np.ndarray, " N"]) -> Fl
 
 @cache
 def of_data(data: Data) -> Float[np.ndarray, " N"]:
-    """The difficulty of every training example of a data set."""
-    found = registry.load(data)
+    """The difficulty of every training example of a data set: as it is published, else computed."""
+    known = {} if data.options else outline(data).extra.get("train", {})
+    return known["difficulty"].double().numpy() if "difficulty" in known else computed(registry.load(data))
+
+
+def computed(found: Dataset) -> Float[np.ndarray, " N"]:
+    """The difficulty of every training example of a data set that is loaded."""
     label, known = found.train.y.numpy(), found.extra.get("train", {})
     if "posterior" not in known:
         return -margin(left_out(found.train.x.flatten(1).double().numpy(), label, len(found.classes)), label)
@@ -59,5 +66,5 @@ def watched(seen: Data) -> Float[np.ndarray, " probe"]:
     data = teachers.unrestricted(seen)
     every = of_data(data)
     if (few := dict(seen.options).get("labels")) is not None:
-        every = every[transforms.drawn(registry.load(data).train.y, *transforms.few_labels("labels", few)).numpy()]
+        every = every[transforms.drawn(outline(data).train.y, *transforms.few_labels("labels", few)).numpy()]
     return every[probe.probe_examples(len(every)).numpy()]

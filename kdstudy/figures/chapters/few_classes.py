@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdstudy.data import registry
+from kdstudy.engine.outline import outline
 from kdstudy.figures.shared.series import differences, series
 from kdstudy.figures.style import BROWN, GREEN, SKY, Look, look
 from kdstudy.stats import paired
@@ -29,7 +29,7 @@ def left(experiment: Experiment) -> list[int]:
 def _pairs(experiment: Experiment) -> dict[tuple[str, float], tuple[str, str]]:
     """What is compared at each number of classes, all of the bed's the last."""
     where = {c: f"{c} classes" for c in left(experiment)}
-    where[len(registry.load(experiment.design.bed.data).classes)] = ""
+    where[len(outline(experiment.design.bed.data).classes)] = ""
     return {(line, c): (_side(data + more, one), _side(data, other))
             for line, ((more, one, other), _) in LINES.items() for c, data in where.items()}  # fmt: skip
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdstudy.data import registry
+from kdstudy.engine.outline import outline
 from kdstudy.figures.primitives import dots
 from kdstudy.figures.shared.series import NOTE, differences, series
 from kdstudy.figures.style import ORANGE, Look, look
@@ -82,7 +82,7 @@ def _teacher(experiment: Experiment, side: str, noise: float) -> dict[str, objec
     runs = experiment.tables["practical"].set_index("condition")
     kd, hard = runs.loc[[side]], REMEDIES.get(side, (f"{side.removesuffix('kd')}hard", ""))[0]
     own = experiment.tables["teachers"].drop_duplicates("key").set_index("key").loc[kd["teacher"]]
-    classes = len(registry.load(experiment.design.bed.data).classes)
+    classes = len(outline(experiment.design.bed.data).classes)
     return {
         "dataset": experiment.name, "side": side, "noise": noise,
         "labels as they were": unchanged_share(noise, classes),

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from kdstudy.data import registry
+from kdstudy.engine.outline import outline
 from kdstudy.figures.primitives import colour_bar, dots, heat, lines, strongest
 from kdstudy.figures.style import BLUE, DARK, ORANGE, RED, Look, finish, nothing, panels
 from kdstudy.figures.tables import bullets, in_order, points, sign
@@ -151,9 +151,7 @@ def described(study: Study) -> pd.DataFrame:
     """
     rows = []
     for bed in (e.design.bed for e in study.experiments):
-        school, own, more = (
-            registry.load(d) for d in (bed.school().seen("hard", 0), bed.seen("hard", 0), bed.seen("kd", 0))
-        )
+        school, own, more = (outline(d) for d in (bed.school().seen("hard", 0), bed.seen("hard", 0), bed.seen("kd", 0)))
         n, labelled, every = (len(d.train.y) for d in (school, own, more))
         features = [d.train.x.shape[1] for d in (school, own)]
         rows.append((bed.name, len(own.classes), " → ".join(map(str, dict.fromkeys(features))), n, labelled,

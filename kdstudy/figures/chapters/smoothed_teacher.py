@@ -6,8 +6,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdstudy.data import registry
 from kdstudy.engine import teacher_statistics
+from kdstudy.engine.outline import outline
 from kdstudy.figures.primitives import dots, lines, reference
 from kdstudy.figures.shared.gains import PARTS
 from kdstudy.figures.shared.series import NOTE
@@ -69,7 +69,7 @@ def masses(study: Study) -> Figure:
     every = every.join(array_metrics.anatomies(every))
     looks = {tau: how._replace(dash="") for tau, how in tau_looks(teacher_statistics.TAUS).items()}
     rows = [paired.summary(every, f"mass_{tau:g}", ["dataset", "teacher_epsilon"]).assign(tau=tau) for tau in looks]
-    classes = {e.name: len(registry.load(e.design.bed.data).classes) for e in study.experiments}
+    classes = {e.name: len(outline(e.design.bed.data).classes) for e in study.experiments}
 
     def exact(ax: Axes, name: str) -> None:
         dense = np.linspace(0, every["teacher_epsilon"].max(), 200)

@@ -11,6 +11,7 @@ from typing import TypeVar
 from kdstudy.core.registry import Registry
 from kdstudy.core.spec import Data, Run, pairs
 from kdstudy.data import registry
+from kdstudy.engine.outline import outline
 from kdstudy.study import beds, experiment
 from kdstudy.study.beds import Bed
 from kdstudy.study.experiment import BASELINE, TREATMENT, Design, Side, Study, sides
@@ -132,7 +133,7 @@ def _mapped(dataset: str | Data, labels: Sequence[int], hidden: int | None) -> D
     """One data set's map; numbers of labels of which a class has no more are left out."""
     own = "soft_truth" if registry.named(dataset).name == "synthetic" else "few_labels"
     main = beds.bed(dataset, own, hidden=hidden)
-    least = int(registry.load(main.data).train.y.bincount().min())
+    least = int(outline(main.data).train.y.bincount().min())
     saw = {"same_labels": "same_labels", "all_labels": own, "transfer_set": "transfer_set"}
     cells = [*product(saw, (n for n in labels if n < least)), ("same_labels", 0)]
     every = {(r, n): beds.bed(main.data, saw[r], n, hidden=hidden) for r, n in cells}

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kdstudy.core.spec import Data, pairs
-from kdstudy.data import registry
 from kdstudy.distill import faults
+from kdstudy.engine.outline import outline
 from kdstudy.study import beds
 from kdstudy.study.beds import Bed
 from kdstudy.study.experiment import BASELINE, TREATMENT, Design, Side, Sides, sides
@@ -44,7 +44,7 @@ def few_classes(classes: Several[int] | None = None, **where: object) -> list[De
     found = []
     for bed in asked(**{"among": CHEAP} | where):
         wanted = CLASSES.get(bed.data.name, (2, 5)) if classes is None else several(classes)
-        most = len(registry.load(bed.data).classes)
+        most = len(outline(bed.data).classes)
         groups = {}
         for left in (c for c in wanted if c < most):
             merged = _merged(bed, left, most)
