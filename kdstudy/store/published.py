@@ -34,7 +34,7 @@ PACKED = pa.schema([("key", pa.string()), ("name", pa.string()), ("dtype", pa.st
 
 def _read(path: Path) -> pd.DataFrame:
     """A table as `publish` wrote it, read once for as long as the file stays as it is."""
-    return _parsed(path, *_checked(path))
+    return _parsed(path, *checked(path))
 
 
 @lru_cache(maxsize=32)
@@ -82,7 +82,7 @@ def _digest(path: Path, *_: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _checked(path: Path) -> tuple[int, int, int]:
+def checked(path: Path) -> tuple[int, int, int]:
     """The state of a file, if it is as it was published. OSError with a remedy if it is not."""
     if not path.is_file():
         raise _unsound(path, f"no file, though {SUMS} lists it")
@@ -154,7 +154,7 @@ class Published:
         self.folder = Path(folder or paths.results_folder())
         names = {name for _, name in _listed(self.folder)} | {p.name for p in self.folder.glob(f"*{ROWS}")}
         for absent in (n for n in sorted(names) if not (self.folder / n).is_file()):
-            _checked(self.folder / absent)
+            checked(self.folder / absent)
         tables = (n for n in sorted(names) if n.endswith(ROWS) and not n.endswith(ARRAYS))
         self._tables = {n.removesuffix(ROWS): _read(self.folder / n) for n in tables}
 
@@ -174,7 +174,7 @@ class Published:
         keys, found = set(keys), {}
         for path in (self.folder / f"{stem}{ARRAYS}" for stem in self._tables):
             if keys and names and path.exists():
-                table, place = _packed(path, *_checked(path))
+                table, place = _packed(path, *checked(path))
                 for key, name in ((k, n) for k in keys for n in names if (k, n) in place):
                     (row,) = table.slice(place[key, name], 1).to_pylist()
                     array = np.frombuffer(row["data"], row["dtype"]).reshape(row["shape"])
@@ -184,16 +184,16 @@ class Published:
     def classes(self) -> dict[str, Classes]:
         """The classes of the published data sets, by name."""
         path = self.folder / CLASSES
-        found = json.loads(path.read_text("utf-8")) if path.exists() and _checked(path) else {}
+        found = json.loads(path.read_text("utf-8")) if path.exists() and checked(path) else {}
         return {name: Classes(*(tuple(v) if v is not None else v for v in c.values())) for name, c in found.items()}
 
     def publish_classes(self, known: Mapping[str, Classes]) -> None:
         """Write the classes of these data sets beside those published before."""
         every = {k: asdict(v) for k, v in (self.classes() | dict(known)).items()}
         text = "\n".join(f" {json.dumps(k)}: {json.dumps(v)}," for k, v in sorted(every.items())).rstrip(",")
-        self._replace({CLASSES: lambda part: part.write_text(f"{{\n{text}\n}}\n", "utf-8")})
+        self.replace({CLASSES: lambda part: part.write_text(f"{{\n{text}\n}}\n", "utf-8")})
 
-    def _replace(self, writers: Mapping[str, Callable[[Path], object]]) -> None:
+    def replace(self, writers: Mapping[str, Callable[[Path], object]]) -> None:
         """Write these files anew, all or none; whoever is killed meanwhile leaves files that are listed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         parts = {name: self.folder / f"{name}.part" for name in writers}
@@ -224,7 +224,7 @@ class Published:
         kept = {key: {n: a for n, a in arrays[key].items() if not n.startswith("logits")} for key in keys}
         path = self.folder / f"{chapter}{ROWS}"
         packed = {"compression": "zstd", "use_dictionary": ["name", "dtype"]}
-        self._replace({
+        self.replace({
             f"{chapter}{ARRAYS}": lambda part: pq.write_table(_pack(kept), part, **packed),
             path.name: lambda part: _write(frame, part),
         })  # fmt: skip
