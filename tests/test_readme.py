@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kdstudy import Data, load
 from kdstudy.cli import main, run
 from kdstudy.core import paths
 from kdstudy.core.paths import CHECKOUT
@@ -45,6 +46,9 @@ def shell(monkeypatch, tmp_path):
             pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / f"path/to/folder/{place}/{i}.png")
     shutil.copy(CHECKOUT / "data/results/example_teacher.npz", "logits.npz")
+    np.savez("path/to/embeddings.npz", x=rng.normal(size=(60, 8)), y=np.arange(60) % 2)
+    np.savez("path/to/logits.npz", logits=np.eye(10)[load(Data("digits")).train.y])
+    Path("path/to/nets.py").write_text("from torch.nn import Linear as net\n")
 
     def call(words: list[str]) -> None:
         monkeypatch.setattr(sys, "argv", words)

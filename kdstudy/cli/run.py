@@ -127,6 +127,8 @@ def parsed(chapter: str, texts: list[tuple[str, str]]) -> dict[str, object]:
     notebooks.check(notebook(chapter), values)
     if values.get("dataset"):  # notebooks are executed in another folder
         values["dataset"] = _absolute(values["dataset"])
+    for name in {"net", "teacher"} & values.keys():
+        values[name] = _from_root(str(values[name]))
     if "path" in values:
         values["path"] = str(Path(str(values["path"])).expanduser().absolute())
     return values
@@ -137,8 +139,16 @@ def _absolute(given: object) -> list[str]:
     from kdstudy.data import registry
     from kdstudy.study import plans
 
-    own = registry.is_own
+    own = registry.is_users
     return [str(Path(n).expanduser().absolute()) if own(n) else n for n in plans.several(given)]
+
+
+def _from_root(given: str) -> str:
+    """A network or teacher, its file named from the root; chapters look for modules in the current folder too."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH"))))
+    file, colon, function = given.rpartition(":") if ".py:" in given else (given, "", "")
+    own = file.endswith((".py", ".npz"))
+    return f"{Path(file).expanduser().absolute()}{colon}{function}" if own else given
 
 
 def notebook(chapter: str) -> Path:

@@ -9,6 +9,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 VARIABLE = "KDSTUDY_PLUGINS"
 _begun: set[str] = set()  # a plugin's own imports lead here again
@@ -61,7 +62,7 @@ def _load(name: str) -> None:
         return
     _begun.add(name)
     try:
-        _import(name)
+        imported(name)
     except Exception as error:
         _begun.discard(name)
         allowed = f"files that end in .py and names of modules, separated by {os.pathsep!r}"
@@ -70,10 +71,11 @@ def _load(name: str) -> None:
         ) from error
 
 
-def _import(name: str) -> None:
+def imported(name: str) -> ModuleType:
+    """The module of that name, or of a file that ends in .py, which is read anew."""
     if not name.endswith(".py"):
-        importlib.import_module(name)
-        return
+        return importlib.import_module(name)
     spec = importlib.util.spec_from_file_location(f"plugin_{Path(name).stem}", name)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module

@@ -29,7 +29,9 @@ class Registry(dict[str, T]):
     """Entries by name. `registry[name]` raises ValueError with the names there are.
 
     `kind` is the word for one entry in errors, and no two registries share it; `other` is appended to the names there
-    are, for what is allowed besides them; `in_workers` says whether processes that train need the entries.
+    are, for what is allowed besides them; `in_workers` says whether processes that train need the entries. What a name
+    means that is none of theirs, a path for example, `found` says (None: nothing); `made` is what `register` does with
+    what is no function.
 
         CONDITIONS = Registry("condition")
 
@@ -42,12 +44,19 @@ class Registry(dict[str, T]):
     def __init__(self, kind: str, other: str = "", in_workers: bool = True) -> None:
         super().__init__()
         self.kind, self.other, self.in_workers = kind, other, in_workers
+        self.found: Callable[[str], T | None] = lambda name: None
+        self.made: Callable[..., object] | None = None
         Registry.every[kind] = self
 
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or self.found(name) is not None
+
     def __missing__(self, name: str) -> T:
+        if (found := self.found(name)) is not None:
+            return found
         raise unknown(f"{self.kind} {name!r} is unknown; there are", name, self, self.other)
 
-    def register(self, entry: Fn | None = None, **facts: object) -> Fn:
+    def register(self, entry: Fn | object = None, *more: object, **facts: object) -> Fn | object:
         """Add a function under its own name and return it: a decorator. A function registered again replaces itself.
 
         `facts` become its attributes: `@DATASETS.register(grouped=True)`. ValueError for the name of one of this
@@ -55,6 +64,8 @@ class Registry(dict[str, T]):
         """
         if entry is None:
             return partial(self.register, **facts)
+        if self.made and (more or not callable(entry)):
+            return self.made(entry, *more, **facts)
         name = entry.__name__
         if name in self and is_outside(entry) and not is_outside(dict.__getitem__(self, name)):
             raise ValueError(f"{self.kind} {name!r} is {PACKAGE}'s own: give yours another name")

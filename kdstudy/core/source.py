@@ -254,7 +254,7 @@ class Sources:
             return f"={type(value).__name__}"
         if value.__module__ in self.texts:
             return f"{value.__module__}:{value.__qualname__.partition('.')[0]}"
-        if not (inspect.isfunction(value) or inspect.isclass(value)) or _of_a_library(value):
+        if not (inspect.isfunction(value) or inspect.isclass(value)) or of_a_library(value):
             return f"{value.__module__}.{value.__qualname__}"
         reference = f"outside:{id(value)}"
         self.live[reference] = value
@@ -394,7 +394,7 @@ def _copy(tree: ast.stmt) -> ast.stmt:
     return ast.parse(ast.unparse(tree)).body[0]
 
 
-def _of_a_library(thing: object) -> bool:
+def of_a_library(thing: object) -> bool:
     """Whether a function or class is installed, rather than somebody's own."""
     if thing.__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
         return True

@@ -85,26 +85,26 @@ def parts(path: str, *, sha256: str = "", features: int = 256, size: int = 32) -
     there, found = _resolve(path), fingerprint(path)
     if sha256 and found != sha256:
         todo = "The data have changed since the question was asked: ask again, or restore them"
-        raise _problem(path, f"content {found}", f"content {sha256}", todo)
+        raise problem(path, f"content {found}", f"content {sha256}", todo)
     return _of_images(there, found, size) if _is_folder(path) else _of_texts(there, found, features)
 
 
 def _of_texts(file: Path, found: str, features: int) -> dict[str, object]:
     rows = _read_csv(file, ("text", "label"), ("superclass", "split"))
     texts, labels = rows["text"], rows["label"]
-    named = list(map(_split_of, rows.get("split", [])))
+    named = list(map(split_of, rows.get("split", [])))
     if wrong := [i for i, split in enumerate(named) if not split]:
         unknown = f"split {rows['split'][wrong[0]]!r} {_lines([rows['line'][i] for i in wrong])}"
-        raise _problem(file, unknown, "train, validation (val, valid, dev), test", "Correct or remove these rows")
-    of = _grouping(file, labels, rows["superclass"], rows["line"]) if "superclass" in rows else {}
+        raise problem(file, unknown, "train, validation (val, valid, dev), test", "Correct or remove these rows")
+    of = group_of(file, labels, rows["superclass"], rows["line"]) if "superclass" in rows else {}
     keys = [" ".join(text.lower().split()) for text in texts]  # all that features can tell apart
-    splits = _splits(file, labels, keys, named)
+    splits = split_rows(file, labels, keys, named)
     x = clinc.cached(
         cache_folder() / "own" / f"features-{found}-{features}-v{VERSION}.{clinc.VERSION}.npz",
         lambda: _features(file, {s: [texts[i] for i in splits[s]] for s in SPLITS}, features),
     )
     x = {s: torch.from_numpy(x[s]) for s in SPLITS}
-    return {**_fields(labels, splits, x, of), "source": [found, features, VERSION, clinc.VERSION]}
+    return {**fields_of(labels, splits, x, of), "source": [found, features, VERSION, clinc.VERSION]}
 
 
 def _features(file: Path, texts: Mapping[str, Sequence[str]], size: int) -> clinc.Arrays:
@@ -116,7 +116,7 @@ def _features(file: Path, texts: Mapping[str, Sequence[str]], size: int) -> clin
         known = len(count.fit(texts["train"]).vocabulary_)
     except ValueError as error:
         found, allowed = "texts of train that share nothing", "some n-grams, of 2 to 4 characters, in two texts or more"
-        raise _problem(file, found, allowed, "Add texts to train", ValueError) from error
+        raise problem(file, found, allowed, "Add texts to train", ValueError) from error
     with np.errstate(divide="ignore", invalid="ignore"):  # the share of variance, which nobody asks for, of texts alike
         return clinc.features(texts, min(size, known, len(texts["train"])))
 
@@ -125,11 +125,11 @@ def _of_images(folder: Path, found: str, size: int) -> dict[str, object]:
     files = _list_images(folder)
     split, labels = zip(*(name.split("/")[:2] for name in files))
     of, x = _folder_groups(folder, labels), _read_images(files.values(), size)
-    splits = _splits(folder, labels, [row.tobytes() for row in x], list(map(_split_of, split)))
+    splits = split_rows(folder, labels, [row.tobytes() for row in x], list(map(split_of, split)))
     train = x[splits["train"]]
     mean, std = (moment(dtype=np.float64).item() for moment in (train.mean, train.std))
     x = {s: (torch.from_numpy(x[rows]).float() - mean) / std for s, rows in splits.items()}
-    return {**_fields(labels, splits, x, of), "source": [found, size, VERSION]}
+    return {**fields_of(labels, splits, x, of), "source": [found, size, VERSION]}
 
 
 def _folder_groups(folder: Path, labels: Sequence[str]) -> dict[str, str]:
@@ -138,30 +138,30 @@ def _folder_groups(folder: Path, labels: Sequence[str]) -> dict[str, str]:
     if not file.exists():
         return {}
     rows = _read_csv(file, ("class", "superclass"))
-    of = _grouping(file, rows["class"], rows["superclass"], rows["line"])
+    of = group_of(file, rows["class"], rows["superclass"], rows["line"])
     if absent := set(labels) - set(of):
-        raise _problem(file, f"no class {_few(_natural(absent))}", "a row for each class", "Add these classes")
+        raise problem(file, f"no class {few(natural(absent))}", "a row for each class", "Add these classes")
     return of
 
 
-def _grouping(file: Path, labels: Sequence[str], groups: Sequence[str], numbers: Sequence[int]) -> dict[str, str]:
+def group_of(file: Path, labels: Sequence[str], groups: Sequence[str], numbers: Sequence[int]) -> dict[str, str]:
     """The super-class of each label."""
     of: dict[str, str] = {}
     if clash := [i for i, label in enumerate(labels) if of.setdefault(label, groups[i]) != groups[i]]:
         i = clash[0]
         found = f"class {labels[i]!r} in {of[labels[i]]!r} and {groups[i]!r} ({_lines([numbers[i] for i in clash])})"
-        raise _problem(file, found, "one super-class for each class", "Correct these rows")
+        raise problem(file, found, "one super-class for each class", "Correct these rows")
     return of
 
 
-def _splits(path: Path, labels: Sequence[str], keys: Sequence[Hashable], named: Sequence[str]) -> Rows:
+def split_rows(path: Path, labels: Sequence[str], keys: Sequence[Hashable], named: Sequence[str]) -> Rows:
     """Splits as `named`, a name for each example or none at all; what is not named is drawn."""
     if len(set(labels)) < 2:
-        raise _problem(path, f"one class, {labels[0]!r}", "at least two", "Add examples of another class", ValueError)
+        raise problem(path, f"one class, {labels[0]!r}", "at least two", "Add examples of another class", ValueError)
     rows = {s: [i for i, name in enumerate(named) if name == s] for s in SPLITS}
     if named and not (rows["train"] and rows["test"]):
         there = " and ".join(s for s in SPLITS if rows[s])
-        raise _problem(
+        raise problem(
             path, f"{there} only", "train and test, with or without validation", "Add the split that is absent"
         )
     if not named:
@@ -171,9 +171,9 @@ def _splits(path: Path, labels: Sequence[str], keys: Sequence[Hashable], named: 
     for split in SPLITS[1:]:
         if new := {labels[i] for i in rows[split]} - {labels[i] for i in rows["train"]}:
             todo = "Add examples of these classes to train, or remove them"
-            raise _problem(path, f"{_few(_natural(new))} in {split}", "classes of train", todo, ValueError)
+            raise problem(path, f"{few(natural(new))} in {split}", "classes of train", todo, ValueError)
     if len({keys[i] for i in rows["train"]}) < 2:
-        raise _problem(path, "equal examples throughout train", "some that differ", "Check the files", ValueError)
+        raise problem(path, "equal examples throughout train", "some that differ", "Check the files", ValueError)
     return rows
 
 
@@ -184,10 +184,10 @@ def _drawn(
     equal: dict[str, dict[Hashable, list[int]]] = {}
     for i in rows:
         equal.setdefault(labels[i], {}).setdefault(keys[i], []).append(i)
-    if scarce := [c for c in _natural(equal) if len(equal[c]) <= len(drawn)]:
-        found = _few((f"{len(equal[c])} of {c!r}" for c in scarce), str)
+    if scarce := [c for c in natural(equal) if len(equal[c]) <= len(drawn)]:
+        found = few((f"{len(equal[c])} of {c!r}" for c in scarce), str)
         allowed = f"at least {len(drawn) + 1} different examples of each class to draw {' and '.join(drawn)} from"
-        raise _problem(path, found, allowed, "Add examples, remove these classes, or name all splits", ValueError)
+        raise problem(path, found, allowed, "Add examples, remove these classes, or name all splits", ValueError)
     to: dict[str, list[int]] = {split: [] for split in ("train", *drawn)}
     for label, alike in equal.items():
         ends = [max(k, round(k * SHARE * len(alike))) for k in range(1, len(drawn) + 1)]
@@ -197,21 +197,21 @@ def _drawn(
     return {split: sorted(members) for split, members in to.items()}
 
 
-def _natural(names: Iterable[str]) -> list[str]:
+def natural(names: Iterable[str]) -> list[str]:
     """Names in order, once each; as numbers if all are whole numbers."""
     once = set(names)
     whole = all(re.fullmatch("[+-]?[0-9]{1,18}", name) for name in once)
     return sorted(once, key=lambda name: (int(name) if whole else 0, name))
 
 
-def _fields(labels: Sequence[str], rows: Rows, x: Mapping[str, Tensor], of: Mapping[str, str]) -> dict[str, object]:
+def fields_of(labels: Sequence[str], rows: Rows, x: Mapping[str, Tensor], of: Mapping[str, str]) -> dict[str, object]:
     """The data set's fields but its source; `of`: the super-class of each class, or empty."""
-    classes = _natural(labels)
+    classes = natural(labels)
     number = {label: c for c, label in enumerate(classes)}
     fields = {s: (x[s], torch.tensor([number[labels[i]] for i in rows[s]])) for s in SPLITS}
     if not of:
         return {**fields, "classes": tuple(classes)}
-    groups = _natural(of[c] for c in classes)
+    groups = natural(of[c] for c in classes)
     superclass = torch.tensor([groups.index(of[c]) for c in classes])
     return {**fields, "classes": tuple(classes), "superclass": superclass, "superclasses": tuple(groups)}
 
@@ -219,12 +219,12 @@ def _fields(labels: Sequence[str], rows: Rows, x: Mapping[str, Tensor], of: Mapp
 # ---------------------------------------------------------------- files
 
 
-def _problem(where: object, found: str, allowed: str, todo: str, kind: type[Exception] = DataError) -> Exception:
+def problem(where: object, found: str, allowed: str, todo: str, kind: type[Exception] = DataError) -> Exception:
     """The error that says what was found where, what is allowed, and what to do next."""
     return kind(f"{where}: found {found}, allowed: {allowed}. {todo}")
 
 
-def _few(values: Iterable[object], show: Callable[[object], str] = repr) -> str:
+def few(values: Iterable[object], show: Callable[[object], str] = repr) -> str:
     """The first five of several values in words, each cut after 60 characters."""
     shown = [word if len(word) <= 60 else f"{word[:60]}..." for word in map(show, values)]
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
@@ -232,7 +232,7 @@ def _few(values: Iterable[object], show: Callable[[object], str] = repr) -> str:
 
 def _lines(numbers: Sequence[int]) -> str:
     """The first five of several line numbers in words."""
-    return f"in line{'s' if len(numbers) > 1 else ''} {_few(numbers)}"
+    return f"in line{'s' if len(numbers) > 1 else ''} {few(numbers)}"
 
 
 def _is_folder(path: str) -> bool:
@@ -245,10 +245,10 @@ def _resolve(path: str) -> Path:
     there, allowed = os.path.expanduser(path), "a .csv file of texts, or a folder of images"
     if not os.path.exists(there):
         todo = "Check the path; a relative one starts in the current folder"
-        raise _problem(path, "no such file or folder", allowed, todo)
+        raise problem(path, "no such file or folder", allowed, todo)
     if not os.path.isdir(there) and not (os.path.isfile(there) and there.lower().endswith(".csv")):
         todo = "Save texts as CSV with columns text and label, and give images as their folder"
-        raise _problem(path, "a file of another kind", allowed, todo)
+        raise problem(path, "a file of another kind", allowed, todo)
     return Path(there)
 
 
@@ -258,7 +258,7 @@ def _read_bytes(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         todo = "Check the file and its permissions, or remove it"
-        raise _problem(file, f"{type(error).__name__} ({error.strerror})", "a file that can be read", todo) from error
+        raise problem(file, f"{type(error).__name__} ({error.strerror})", "a file that can be read", todo) from error
 
 
 # ---------------------------------------------------------------- tables
@@ -272,10 +272,10 @@ def _text(file: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         found = f"byte 0x{raw[error.start]:02x} at offset {error.start} in line {line}"
-        raise _problem(file, found, "UTF-8", "Save the file as UTF-8") from error
+        raise problem(file, found, "UTF-8", "Save the file as UTF-8") from error
     if (at := whole.find("\0")) >= 0:
         line = whole.count("\n", 0, at) + 1
-        raise _problem(file, f"a NUL byte in line {line}", "text without NUL bytes", "Save the file as UTF-8 text")
+        raise problem(file, f"a NUL byte in line {line}", "text without NUL bytes", "Save the file as UTF-8 text")
     return whole.removeprefix("\ufeff")
 
 
@@ -289,7 +289,7 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         todo = "Put a field with commas, quotes or line breaks inside into quotes, and double the quotes inside"
-        raise _problem(file, f"a broken row from line {line} on ({error})", "CSV with commas", todo) from error
+        raise problem(file, f"a broken row from line {line} on ({error})", "CSV with commas", todo) from error
 
 
 def _read_csv(file: Path, needed: Sequence[str], wanted: Sequence[str] = ()) -> dict[str, list]:
@@ -300,14 +300,14 @@ def _read_csv(file: Path, needed: Sequence[str], wanted: Sequence[str] = ()) -> 
     names, found = _header(file, needed, wanted)
     if wrong := [line for line, row in found if len(row) != len(names)]:
         todo = "Put fields with commas inside into quotes, and leave none out"
-        raise _problem(file, f"more or fewer fields {_lines(wrong)}", f"{len(names)} fields, one for each column", todo)
+        raise problem(file, f"more or fewer fields {_lines(wrong)}", f"{len(names)} fields, one for each column", todo)
     known = [name for name in (*needed, *wanted) if name in names]
     columns = {name: [row[names.index(name)].strip() for _, row in found] for name in known}
     columns["line"] = [line for line, _ in found]
     for name in known:
         if empty := [line for line, value in zip(columns["line"], columns[name]) if not value]:
             todo = f"Fill in or remove these rows{', or remove the column' if name in wanted else ''}"
-            raise _problem(file, f"an empty {name} {_lines(empty)}", f"a {name} in each row", todo)
+            raise problem(file, f"an empty {name} {_lines(empty)}", f"a {name} in each row", todo)
     return columns
 
 
@@ -316,11 +316,11 @@ def _header(file: Path, needed: Sequence[str], wanted: Sequence[str]) -> tuple[l
     found = list(_rows(file))
     names = [name.strip().lower() for name in found[0][1]] if found else []
     if not set(needed) <= set(names) or any(names.count(name) > 1 for name in (*needed, *wanted)):
-        there = f"columns {_few(names)}" if names else "an empty file"
+        there = f"columns {few(names)}" if names else "an empty file"
         allowed = f"columns {', '.join(needed)}" + (f" and, if wanted, {', '.join(wanted)}" if wanted else "")
-        raise _problem(file, there, allowed, "Name each column once in the first line, separated by commas")
+        raise problem(file, there, allowed, "Name each column once in the first line, separated by commas")
     if not found[1:]:
-        raise _problem(file, "no rows", "a row for each example", "Add rows below the names of the columns")
+        raise problem(file, "no rows", "a row for each example", "Add rows below the names of the columns")
     return names, found[1:]
 
 
@@ -336,15 +336,15 @@ def _list_images(folder: Path) -> dict[str, Path]:
     found = {name: path for name, path in inside.items() if path.suffix.lower() in SUFFIXES and not path.is_dir()}
     todo = "Arrange the images so, with these names of splits"
     if not found:
-        there = f"no image, but {_few(n for n in inside if '/' not in n)}" if inside else "nothing in it"
-        raise _problem(folder, there, f"{LAYOUT}, ending in {', '.join(SUFFIXES)}", todo)
-    if astray := [name for name in found if name.count("/") != 2 or not _split_of(name)]:
-        raise _problem(folder, _few(astray), LAYOUT, todo)
+        there = f"no image, but {few(n for n in inside if '/' not in n)}" if inside else "nothing in it"
+        raise problem(folder, there, f"{LAYOUT}, ending in {', '.join(SUFFIXES)}", todo)
+    if astray := [name for name in found if name.count("/") != 2 or not split_of(name)]:
+        raise problem(folder, few(astray), LAYOUT, todo)
     filled = {name.rpartition("/")[0] for name in found}
     classes = [name for name, path in inside.items() if name.count("/") == 1 and path.is_dir()]
-    if empty := [name for name in classes if _split_of(name) == "train" and name not in filled]:
+    if empty := [name for name in classes if split_of(name) == "train" and name not in filled]:
         todo = "Add images, or remove the folder"
-        raise _problem(folder, f"no image in {_few(empty)}", "at least one in each class of train", todo)
+        raise problem(folder, f"no image in {few(empty)}", "at least one in each class of train", todo)
     return found
 
 
@@ -355,7 +355,7 @@ def _inside(folder: Path) -> dict[str, Path]:
     return {name: names[name] for name in sorted(names) if not re.search(r"(^|/)\.", name)}
 
 
-def _split_of(name: str) -> str:
+def split_of(name: str) -> str:
     """The split that a name, or the first folder of a relative name, means; "" if none."""
     return SPLIT.get(name.split("/")[0].lower(), "")
 
@@ -376,9 +376,9 @@ def _image(file: Path, size: int) -> UInt8[np.ndarray, "H W 3"]:
             image.load()
     except Exception as error:  # broken files make PIL raise OSError, SyntaxError, ValueError, struct.error, ...
         reason = str(error).partition(" <")[0]  # without the address of a file in memory
-        raise _problem(file, f"{type(error).__name__} ({reason})", "an image that can be read", todo) from error
+        raise problem(file, f"{type(error).__name__} ({reason})", "an image that can be read", todo) from error
     if image.mode[0] in "IF":  # 16 bits and more: PIL would clip them at 255
-        raise _problem(file, f"pixels of mode {image.mode}", "8 bits for each channel", "Convert it to 8 bits")
+        raise problem(file, f"pixels of mode {image.mode}", "8 bits for each channel", "Convert it to 8 bits")
     if image.mode == "P":  # a palette may be transparent, which only RGBA can say
         image = image.convert("RGBA")
     return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))

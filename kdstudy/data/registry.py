@@ -9,12 +9,15 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 
+from kdstudy.core.caution import caution
 from kdstudy.core.registry import unknown
 from kdstudy.core.spec import Data, pairs
-from kdstudy.data import images, synthetic, texts, transforms  # noqa: F401  they register their data sets
+from kdstudy.data import images, synthetic, table, texts, transforms  # noqa: F401  they register their data sets
 from kdstudy.data.custom import fingerprint, is_path
 from kdstudy.data.custom import parts as own_parts
-from kdstudy.data.dataset import DATASETS, SPLITS, TRANSFORMS, Dataset, Parts, digest_of, split_from
+from kdstudy.data.dataset import DATASETS, SPLITS, TRANSFORMS, Dataset, Parts, dataset, digest_of, split_from
+
+__all__ = ["check", "dataset", "grouped", "load", "maker", "named", "names", "options", "variant"]
 
 
 def names() -> list[str]:
@@ -25,6 +28,11 @@ def names() -> list[str]:
 def is_own(name: str) -> bool:
     """Whether a name is a path to a user's own data; the name of a data set never is."""
     return name not in DATASETS and is_path(name)
+
+
+def is_users(name: str) -> bool:
+    """Whether a name is a path to a user's own data of any kind."""
+    return is_own(name) or (name not in names() and table.is_table(name))
 
 
 def maker(name: str) -> Callable[..., Parts]:
@@ -52,18 +60,34 @@ def variant(name: str, **given: object) -> Data:
 
 
 def named(name: str | Data) -> Data:
-    """The data set of that name, checked; of a path, the data that are there now, by their fingerprint."""
-    if not isinstance(name, Data) and is_own(name):
+    """The data set of that name, checked; of a path, the data that are there now, by their fingerprint.
+
+    Warns of examples of train that are in other splits of a user's own data too.
+    """
+    if not isinstance(name, Data) and is_users(name):
         path = Path(name).expanduser().absolute()
-        name = Data(str(path), pairs({"sha256": fingerprint(str(path))}))
+        by = {"content": table.fingerprint} if table.is_table(str(path)) else {"sha256": fingerprint}
+        name = Data(str(path), pairs({option: of(str(path)) for option, of in by.items()}))
     data = name if isinstance(name, Data) else Data(name)
     check(data)
+    if is_users(data.name):
+        _warn_of_copies(load(data))
     return data
+
+
+def _warn_of_copies(data: Dataset) -> None:
+    """Say how many examples of test and validation equal one of train; what is 0 throughout says nothing."""
+    rows = {s: [hash(x.numpy().tobytes()) if x.any() else None for x in getattr(data, s).x] for s in SPLITS}
+    seen = {*rows["train"]} - {None}
+    if copies := {s: n for s in SPLITS[1:] if (n := sum(h in seen for h in rows[s]))}:
+        found = " and ".join(f"{n} of {len(rows[s])} examples of {s}" for s, n in copies.items())
+        todo = "accuracy there is partly memory; leave them in one split only"
+        caution(f"{data.name}: {found} equal an example of train: {todo}")
 
 
 def grouped(data: Data) -> bool:
     """Whether the classes have super-classes; a user's own data are read to know."""
-    if is_own(data.name) or "merge" in dict(data.options):
+    if is_users(data.name) or "merge" in dict(data.options):
         return load(data).superclass is not None
     return getattr(maker(data.name), "grouped", False)
 

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from typing import TypeVar
 
 import numpy as np
@@ -19,8 +19,9 @@ from joblib import cpu_count
 from kdstudy.core.spec import RECIPE_VERSION, Recipe, Run
 from kdstudy.core.threads import one_thread
 from kdstudy.data import registry
+from kdstudy.data.dataset import Dataset
 from kdstudy.store.working import Record, Store
-from kdstudy.train import cnn, metrics, mlp
+from kdstudy.train import cnn, metrics, mlp, own
 
 WIDEST = 64  # runs in one stack
 SIDE_BY_SIDE = {"cpu": 4, "cuda": 32}  # convolutional networks in one stack
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 def trainer(recipe: Recipe) -> Callable[..., list[mlp.Result]]:
     """The function that trains a stack of this recipe: (runs, data, teachers, device, keep_logits=) -> results."""
-    return mlp.train if recipe.net == "mlp" else cnn.train
+    return mlp.train if recipe.net == "mlp" else own.train if recipe.net.startswith("own:") else cnn.train
 
 
 def shape(run: Run) -> tuple[object, ...]:
@@ -94,9 +95,19 @@ def train(stack: Sequence[Run], left: Mapping[str, Mapping[str, torch.Tensor]], 
     """Train one stack in this process, in one thread; `left` is what its teachers left, by key."""
     began, data = time.perf_counter(), registry.load(stack[0].data)
     with one_thread():
-        results = trainer(stack[0].recipe)(stack, data, left, device(), keep_logits=keep_logits)
+        taught = {key: {**known, **whole(known, data)} for key, known in left.items()}
+        results = trainer(stack[0].recipe)(stack, data, taught, device(), keep_logits=keep_logits)
     each = (time.perf_counter() - began) / len(stack)
+    for r in (r for r in results if r.run.teacher):
+        for split, name in product(set(metrics.SPLITS) - left[r.run.teacher.key].keys(), metrics.WITH_TEACHER):
+            r.metrics.pop(f"{split}_{name}", None)  # of a split on which the teacher is not known
     return [record(r, data.digest, each) for r in results]
+
+
+def whole(known: Mapping[str, torch.Tensor], data: Dataset) -> dict[str, torch.Tensor]:
+    """A teacher's logits for every split: 0 for those of which a user's own teacher has none."""
+    none = {s: torch.zeros(len(getattr(data, s).y), len(data.classes)) for s in metrics.SPLITS}
+    return {s: known.get(s, zeros) for s, zeros in none.items()}
 
 
 def record(result: mlp.Result, digest: str, seconds: float) -> Record:

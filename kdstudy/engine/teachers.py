@@ -30,8 +30,8 @@ compose = COMPOSED.register  # members=...: of a run, the networks that must be 
 
 def of(teacher: Run, name: str) -> Run:
     """The composed teacher of that name, of the recipe, condition and seed of `teacher`."""
-    known = COMPOSED[name].__name__
-    return replace(teacher, data=Data(teacher.data.name, (*teacher.data.options, ("composed", known))))
+    COMPOSED[name]  # or the error that says which there are
+    return replace(teacher, data=Data(teacher.data.name, (*teacher.data.options, ("composed", name))))
 
 
 def kind(run: Run) -> str:
@@ -147,12 +147,15 @@ def record(run: Run, store: Store) -> Record:
     left = {key: stacks.tensors(arrays) for key, arrays in held.items()}
     known = restricted(COMPOSED[kind(run)](run, left, registry.load(unrestricted(plain(run)))), run)
     labels, rows = {s: getattr(data, s).y for s in metrics.SPLITS}, known.get("rows", torch.zeros(0, 0))
-    logits = {s: known[s] for s in labels}
+    logits = stacks.whole(known, data)
     scores, arrays = metrics.evaluate(logits, labels, None)
     if rows.numel():
         arrays["similarity"] = probe.class_similarities(logits["train"], labels["train"], rows)
     arrays |= {"right": probe.right(logits["test"], labels["test"]), "rows": rows.numpy()}
     arrays |= {"per_class": probe.correct_per_class(logits["test"], labels["test"])}
-    arrays |= {f"logits_{s}": z.numpy() for s, z in logits.items()}
+    arrays |= {f"logits_{s}": logits[s].numpy() for s in known if s in labels}
+    if "test" not in known:
+        arrays = {name: a for name, a in arrays.items() if name not in ("right", "per_class", "reliability")}
+    scores = {name: value for name, value in scores.items() if name.partition("_")[0] in known}
     arrays |= {"weights": known["weights"].numpy()} if "weights" in known else {}
     return stacks.record(mlp.Result(run, scores, arrays), data.digest, 0.0)

@@ -22,8 +22,9 @@ IGNORED = frozenset(  # what a run is has a version of its own (`spec`); the oth
     f"kdstudy.{name}" for name in ("core.spec", "core.paths", "core.registry", "core.threads", "data.download")
 )
 SOURCES = Sources.of(paths.PACKAGE, IGNORED)  # read now: a file edited meanwhile is not what runs
-TRAINING = {"mlp": "kdstudy.train.mlp:train", "images": "kdstudy.train.cnn:train"}
-OWN_DATA = "kdstudy.data.custom:parts"
+TRAINING = {"mlp": "kdstudy.train.mlp:train", "images": "kdstudy.train.cnn:train", "own": "kdstudy.train.own:train"}
+OWN_DATA = {"own": "kdstudy.data.custom:parts", "table": "kdstudy.data.table:parts"}  # by path, with its digest
+DIGESTS = {"sha256": "own", "content": "table"}
 FIELDS = ("code", "condition", "dataset", "options")
 MEASURES = ("measure", "measure with teacher")
 KINDS = ("condition", "network", "data set", "transform", "composed teacher", *MEASURES)
@@ -38,8 +39,8 @@ def _entry(kind: str, name: str) -> object:
     """What a root is: "module:name" in the package, a function from outside, or None if there is none."""
     if kind == "training":
         return TRAINING[name]
-    if (kind, name) == ("data set", "own"):
-        return OWN_DATA
+    if kind == "data set" and name in OWN_DATA:
+        return OWN_DATA[name]
     outside = Registry.every[kind].outside() if kind in Registry.every else {}
     return outside.get(name) or _registered(kind).get(name)
 
@@ -55,13 +56,13 @@ def _roots(condition: str, net: str, dataset: str, options: str) -> Iterator[str
     """The roots of a row but for its measures; `options` is the JSON of its data set's."""
     given = json.loads(options)
     yield f"condition:{condition}"
-    yield f"training:{'mlp' if net == 'mlp' else 'images'}"
+    yield f"training:{'mlp' if net == 'mlp' else 'own' if net.startswith('own:') else 'images'}"
     if net != "mlp":
         yield f"network:{re.match('[A-Za-z_]*', net)[0]}"
-    yield "data set:own" if "sha256" in given else f"data set:{dataset}"
+    yield next((f"data set:{own}" for option, own in DIGESTS.items() if option in given), f"data set:{dataset}")
     yield from (f"transform:{name}" for name in given if _entry("transform", name) is not None)
     if "composed" in given:
-        yield f"composed teacher:{given['composed']}"
+        yield f"composed teacher:{given['composed'].partition(':')[0]}"
 
 
 def from_outside() -> bool:
@@ -120,5 +121,5 @@ def stale_rows(frame: pd.DataFrame) -> pd.Series:
 def current() -> dict[str, str]:
     """The digest of every root of the package itself."""
     names = [f"{kind}:{name}" for kind in KINDS for name in _registered(kind)]
-    every = [*names, *(f"training:{kind}" for kind in TRAINING), "data set:own"]
+    every = [*names, *(f"training:{kind}" for kind in TRAINING), *(f"data set:{own}" for own in OWN_DATA)]
     return {root: str(SOURCES.digest(str(_entry(*root.split(":", 1))))) for root in sorted(every)}

@@ -30,6 +30,7 @@ def of(experiment: Experiment) -> dict[str, object]:
     gain = headline.over_seeds((by[TREATMENT] - by[BASELINE]).to_numpy())
     refused = {
         f"the teacher is ahead by less than {100 * ADVANTAGE:g} points": ahead < ADVANTAGE,
+        "the teacher's test accuracy is not known": ahead != ahead,
         f"twice the epochs raise hard labels by {100 * CONVERGED:g} points or more": moved >= CONVERGED,
         "KD has no sure gain": gain.low <= 0,
     }

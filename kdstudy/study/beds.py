@@ -11,13 +11,16 @@ A bed's seed draws the students' labels, the teacher, the students' first weight
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 
 from kdstudy.core.registry import Registry
 from kdstudy.core.spec import Condition, Data, Pairs, Recipe, Run, pairs, require
 from kdstudy.data import registry
 from kdstudy.distill import conditions
-from kdstudy.engine import teachers
+from kdstudy.engine import given, teachers
 from kdstudy.engine.outline import outline
+from kdstudy.train import own as networks
+from kdstudy.train.networks import maker
 
 TEACHER_SEED = 10_000  # teacher of seed s has seed 10 000 + s: no initial weights or order in common
 BATCH = 128
@@ -28,6 +31,7 @@ HIDDEN = {"clinc150": ((512,), (64,))}
 LABELS = {"fashion_mnist": 100, "synthetic": 100}  # of each class, where it is not 10
 COLUMNS = {"clinc150": 32}  # of privileged students, where it is not half of them
 LAW = {"softness": 1.0, "train": 20_000}  # of the synthetic task in soft_truth
+Net = str | Callable[[int, int], object]  # a network's name or import path, or the function that makes it
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,13 @@ class Bed:
     @property
     def name(self) -> str:
         """What tables call it."""
-        return f"{self.data.label}, {self.regime.replace('_', ' ')}" + (f" ({self.amount})" if self.amount else "")
+        own = f", teacher {PurePath(self.composed).name}" if self.given else ""
+        return f"{self.data.label}, {self.regime.replace('_', ' ')}{f' ({self.amount})' if self.amount else ''}{own}"
+
+    @property
+    def given(self) -> bool:
+        """Whether the teacher is a user's own, of which there are logits."""
+        return self.composed.startswith(given.START)
 
     def seen(self, condition: str, seed: int) -> Data:
         """What a student of that condition and seed sees: without a teacher no unlabelled examples."""
@@ -62,13 +72,14 @@ class Bed:
         """The teacher of a student, who answers for what the student sees; none if the condition needs none."""
         if not conditions.listens(condition):
             return None
-        same = self.regime == "same_labels"
-        whole = not (same and self.amount and (self.composed or self.above))
-        require(whole, f"same_labels, {self.composed or 'assistant'}", self.amount, "a teacher of all labels (0)")
+        same, mine = self.regime == "same_labels", self.given and condition != "random_teacher"
+        composed = self.composed if mine or not self.given else ""
+        whole = mine or not (same and self.amount and (composed or self.above))
+        require(whole, f"same_labels, {composed or 'assistant'}", self.amount, "a teacher of all labels (0)")
         seen, at = self.seen(condition, seed), TEACHER_SEED + seed
         recipe = replace(self.teacher, epochs=0) if condition == "random_teacher" else self.teacher
         above = self.above and Run(teachers.unrestricted(seen), self.above, conditions.make("hard"), at)
-        teacher, composed = Run(seen, recipe, self.lesson, at, above), self.composed or ("" if same else "informed")
+        teacher, composed = Run(seen, recipe, self.lesson, at, above), composed or ("" if same else "informed")
         return teachers.of(teacher, composed) if composed else teacher
 
     def run(self, condition: Condition, seed: int, **recipe: float) -> Run:
@@ -144,28 +155,47 @@ def epochs(data: Data, steps: int) -> int:
     return max(EPOCHS, -(-steps // max(1, n // min(BATCH, n))))
 
 
+def _recipe(hidden: tuple[int, ...], net: Net | None, data: Data) -> Recipe:
+    """A perceptron's recipe, or that of a network by name, by import path or as a function."""
+    if net is None:
+        return Recipe(hidden, 1, BATCH)
+    if networks.is_own(net):
+        return Recipe((), 1, BATCH, net=networks.named(net, registry.load(data)))
+    try:
+        maker(net)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {networks.ALLOWED}; of a teacher the path of an .npz file of logits") from error
+    return Recipe((), 1, BATCH, net=net)
+
+
 def bed(
     dataset: str | Data,
     regime: str = "few_labels",
     labels: int | None = None,
     columns: int | None = None,
     hidden: int | None = None,
+    net: Net | None = None,
+    teacher: Net | None = None,
 ) -> Bed:
-    """The bed of a data set in a regime; students of `hidden` units where given.
+    """The bed of a data set in a regime; students of `hidden` units, or of a network of one's own, where given.
 
-    ValueError for an unknown regime, or one that the data set cannot have.
+    `teacher` is a network too, or an .npz file of logits. ValueError for an unknown regime, or one that the data set
+    cannot have, and for a network or logits that do not fit it.
     """
     REGIMES[regime]
     data = registry.named(dataset)
     if regime == "soft_truth":
         require(data.name == "synthetic", "soft_truth", data.name, "synthetic, whose P(y | x) is known")
         data = Data("synthetic", pairs(LAW | dict(data.options)))
-    teacher, student = HIDDEN.get(data.name, (TEACHER, STUDENT))
-    student = student if hidden is None else (hidden,)
+    require(hidden is None or net is None, "hidden", hidden, "none, where net is given")
+    own_teacher, own_student = HIDDEN.get(data.name, (TEACHER, STUDENT))
+    file = isinstance(teacher, str) and teacher.lower().endswith(".npz")
+    composed = given.named(teacher, registry.load(data)) if file else ""
+    taught = _recipe(own_student if hidden is None else (hidden,), net, data)
     amount = labels or 0 if regime == "same_labels" else labels or LABELS.get(data.name, 10)
     if regime == "privileged":
         amount = columns or COLUMNS.get(data.name) or max(1, outline(data).train.x.shape[1] // 2)
-    rough = Bed(data, regime, amount, Recipe(teacher, 1, BATCH), Recipe(student, 1, BATCH))
+    rough = Bed(data, regime, amount, _recipe(own_teacher, None if file else teacher, data), taught, composed=composed)
     own = rough.seen("hard", 0)
     schooled = (own, STEPS["student"]) if regime == "same_labels" and amount else (data, STEPS["teacher"])
     return replace(

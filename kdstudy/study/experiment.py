@@ -160,15 +160,19 @@ class Laboratory:
         return choices, table
 
     def schooled(self) -> tuple[Sides, pd.DataFrame]:
-        """The sides with every teacher at its best setting, searched as the sides are; an assistant's teacher first."""
-        beds = list(dict.fromkeys(side.bed for side in self.design.sides.values()))
+        """The sides with every teacher at its best setting, searched as the sides are; an assistant's teacher first. A
+        user's own teacher is as it is.
+        """
+        beds = list(dict.fromkeys(side.bed for side in self.design.sides.values() if not side.bed.given))
+        if not beds:
+            return self.design.sides, pd.DataFrame()
         tuned, table = self.taught([b.school() if b.above else b for b in beds], "teacher")
         helped = {b: replace(b, above=tuned[b.school()].teacher) for b in beds if b.above}
         if helped:
             assistants, more = self.taught(list(helped.values()), "assistant")
             tuned |= {b: assistants[mine] for b, mine in helped.items()}
             table = pd.concat([table, more], ignore_index=True)
-        return {n: replace(s, bed=tuned[s.bed]) for n, s in self.design.sides.items()}, table
+        return {n: replace(s, bed=tuned.get(s.bed, s.bed)) for n, s in self.design.sides.items()}, table
 
     def taught(self, beds: Sequence[Bed], role: str) -> tuple[dict[Bed, Bed], pd.DataFrame]:
         """Each bed with its teacher at its best setting, and the table that rests on. The first teacher is decisive.
@@ -231,8 +235,8 @@ def perform(
     lab = Laboratory(design, protocol, executor)
     sides, school = lab.schooled()
     choices, table = lab.tuned(sides, (BASELINE, TREATMENT), protocol.seeds("tuning"))
-    tables = {"teacher_tuning": school, "tuning": table} | (lab.evaluated(sides, choices) if evaluate else {})
-    return Experiment(design, protocol, choices, tables)
+    tables = {"teacher_tuning": school, "tuning": table} if len(school) else {"tuning": table}
+    return Experiment(design, protocol, choices, tables | (lab.evaluated(sides, choices) if evaluate else {}))
 
 
 def study(designs: Iterable[Design], protocol: Protocol = search.DEFAULT, executor: str = "local") -> Study:

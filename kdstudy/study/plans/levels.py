@@ -58,7 +58,7 @@ def asked(
     dataset: Several[str | Data] | None = None,
     regime: Several[str] | None = None,
     among: Sequence[tuple[str, str]] = BEDS,
-    **given: int | None,
+    **given: object,
 ) -> list[Bed]:
     """The beds of these data sets in these regimes; those `among` the study's own where one or both are not named: of
     data sets without a regime the first bed, of a user's own few labels.
@@ -97,7 +97,7 @@ def domain(
 def _alike(design: Design, similarities: Sequence[float]) -> Design:
     """The design of a soft synthetic bed with the sides "similarity S:condition"."""
     bed = design.bed
-    if bed.regime != "soft_truth":
+    if bed.regime != "soft_truth" or bed.given:
         return design
     more = {}
     for s, name in product(similarities, ALIKE):
