@@ -107,6 +107,7 @@ WAYS = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:my.csv")  # its short texts share features
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(command, shell, monkeypatch):
     way = next(way for start, way in WAYS.items() if command.startswith(start))

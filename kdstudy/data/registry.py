@@ -81,8 +81,8 @@ def _warn_of_copies(data: Dataset) -> None:
     seen = {*rows["train"]} - {None}
     if copies := {s: n for s in SPLITS[1:] if (n := sum(h in seen for h in rows[s]))}:
         found = " and ".join(f"{n} of {len(rows[s])} examples of {s}" for s, n in copies.items())
-        todo = "accuracy there is partly memory; leave them in one split only"
-        caution(f"{data.name}: {found} equal an example of train: {todo}")
+        todo = "accuracy there is partly memory; leave each in one split only"
+        caution(f"{data.name}: {found} have the features of an example of train: {todo}")
 
 
 def grouped(data: Data) -> bool:

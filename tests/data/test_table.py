@@ -40,6 +40,11 @@ def saved(folder: Path, frame: pd.DataFrame, split: str = "") -> None:
         out.write_table(whole, 50)
 
 
+def beside(path: Path, *names: str) -> None:
+    for name, value in zip(names, (X, Y, SPLIT)):
+        np.save(path.with_name(name), value)
+
+
 WAYS = {
     "a.csv": lambda f, path: f.to_csv(path),  # with pandas' column of row numbers
     "a.tsv": lambda f, path: f.to_csv(path, sep="\t", index=False),
@@ -51,9 +56,9 @@ WAYS = {
     "parts.npz": lambda f, path: np.savez(
         path, **{f"{n}_{s}": v[s == SPLIT] for n, v in (("x", X), ("y", Y)) for s in ("train", "val", "test")}
     ),
-    "x.npy": lambda f, path: [np.save(path.with_name(f"{n}.npy"), v) for n, v in (("x", X), ("y", Y), ("split", SPLIT))],
-    "e.npy": lambda f, path: [np.save(path.with_name(f"e{n}.npy"), v) for n, v in (("", X), ("_y", Y), ("_split", SPLIT))],
-    "folder": lambda f, path: [saved(path, f[f["split"] == s].drop(columns="split"), s) for s in ("train", "val", "test")],
+    "x.npy": lambda f, path: beside(path, "x.npy", "y.npy", "split.npy"),
+    "e.npy": lambda f, path: beside(path, "e.npy", "e_y.npy", "e_split.npy"),
+    "folder": lambda f, path: [saved(path, f[f["split"] == s].drop(columns="split"), s) for s in np.unique(SPLIT)],
 }  # fmt: skip
 
 
@@ -125,7 +130,7 @@ def test_examples_of_test_that_are_in_train_are_said(tmp_path):
     x[1] = x[3]  # one of validation
     np.savez(tmp_path / "copies.npz", x=x, y=Y, split=SPLIT)
     with pytest.warns(
-        UserWarning, match="copies.npz: 1 of 45 examples of validation and 2 of 44 examples of test equal"
+        UserWarning, match="copies.npz: 1 of 45 examples of validation and 2 of 44 examples of test have the feat"
     ):
         registry.named(str(tmp_path / "copies.npz"))
 
