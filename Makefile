@@ -44,8 +44,8 @@ serve: $(READY)  ## serve the built book at localhost, PORT=8000
 lock: $(READY)  ## write requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --all-extras pyproject.toml -o requirements.lock
 
-clean:  ## remove what was built; environment and results stay
-	rm -rf book/_build book/_stage out build *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage
+clean:  ## remove what was built; environment, results and what is in out/ stay
+	rm -rf book/_build book/_stage build *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml

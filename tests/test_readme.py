@@ -101,9 +101,9 @@ def activated(words: list[str], shell, monkeypatch) -> None:
 
 
 WAYS = {
-    "make ": told, "source ": activated, "papermill ": prepared, "kdstudy run ": planned, "kdstudy diagnose ": done,
-    "kdstudy diagnose": helped, "kdstudy claims": helped, "kdstudy runs": done, "kdstudy full": helped,
-    "kdstudy conditions": done,
+    "make ": told, "source ": activated, "papermill ": prepared, "kdstudy plan": helped, "kdstudy run ": planned,
+    "kdstudy diagnose ": done, "kdstudy diagnose": helped, "kdstudy claims": helped, "kdstudy runs": done,
+    "kdstudy full": helped, "kdstudy conditions": done,
 }  # fmt: skip
 
 

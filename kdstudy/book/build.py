@@ -111,7 +111,8 @@ def _pages(stage: Path, output: Path, *options: str) -> Path:
     """Build the HTML pages of a staged book; returns their folder."""
     command = [*JUPYTER_BOOK, "build", "-q", *options, "--path-output", str(output), str(stage)]
     with Console().status("building the pages"):
-        done = subprocess.run(command, capture_output=True, text=True)
+        env = os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}  # whatever the terminal is
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=env)
     if done.returncode:
         text = ANSI.sub("", done.stderr or done.stdout).replace(f"{stage}/", "book/").strip()
         raise BookError(f"the pages have faults; their sources are kept in {stage}\n{text}")

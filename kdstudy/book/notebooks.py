@@ -128,7 +128,8 @@ def _kernel() -> type:
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
-    spec = KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]))  # cells' errors do not go through its log
+    own = {"env": {"KDSTUDY_PROGRESS": "quiet"}}  # what a cell says is part of its page
+    spec = KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]) | own)  # cells' errors do not go through its log
     return type("Kernel", (AsyncKernelManager,), {"kernel_spec": spec})
 
 

@@ -125,9 +125,9 @@ def write_index(known: Mapping[str, Mapping[str, object]]) -> None:
 
 
 def _row(folder: Path, target: Path, entry: Mapping[str, object]) -> str:
-    """A page as a row, linked if it is there."""
+    """A page as a row, linked if its notebook is there."""
     address, name = target.with_suffix("") / "index.html", escape(target.stem)
-    if address.exists():
+    if target.exists():
         link = os.path.relpath(address, folder) if address.is_relative_to(folder) else address.as_uri()
         name = f'<a href="{escape(link)}">{name}</a>'
     given = "<br>".join(f"{escape(n)} = {escape(as_typed(v))}" for n, v in entry["values"].items())

@@ -63,7 +63,7 @@ def _load(name: str) -> None:
     _begun.add(name)
     try:
         imported(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _begun.discard(name)
         allowed = f"files that end in .py and names of modules, separated by {os.pathsep!r}"
         raise ValueError(

@@ -7,7 +7,8 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, product
 from typing import TypeVar
@@ -16,10 +17,12 @@ import numpy as np
 import torch
 from joblib import cpu_count
 
+from kdstudy.core.registry import is_outside
 from kdstudy.core.spec import RECIPE_VERSION, Recipe, Run
 from kdstudy.core.threads import one_thread
 from kdstudy.data import registry
 from kdstudy.data.dataset import Dataset
+from kdstudy.distill import conditions
 from kdstudy.store.working import Record, Store
 from kdstudy.train import cnn, metrics, mlp, own
 
@@ -94,7 +97,7 @@ def _widest(run: Run) -> int:
 def train(stack: Sequence[Run], left: Mapping[str, Mapping[str, torch.Tensor]], keep_logits: bool) -> list[Record]:
     """Train one stack in this process, in one thread; `left` is what its teachers left, by key."""
     began, data = time.perf_counter(), registry.load(stack[0].data)
-    with one_thread():
+    with one_thread(), _explained(stack):
         taught = {key: {**known, **whole(known, data)} for key, known in left.items()}
         results = trainer(stack[0].recipe)(stack, data, taught, device(), keep_logits=keep_logits)
     each = (time.perf_counter() - began) / len(stack)
@@ -108,6 +111,21 @@ def whole(known: Mapping[str, torch.Tensor], data: Dataset) -> dict[str, torch.T
     """A teacher's logits for every split: 0 for those of which a user's own teacher has none."""
     none = {s: torch.zeros(len(getattr(data, s).y), len(data.classes)) for s in metrics.SPLITS}
     return {s: known.get(s, zeros) for s, zeros in none.items()}
+
+
+@contextmanager
+def _explained(stack: Sequence[Run]) -> Iterator[None]:
+    """Errors of a stack with conditions of a user's own, which may be theirs, say so as ValueError."""
+    try:
+        yield
+    except Exception as error:
+        theirs = [n for n in dict.fromkeys(r.condition.name for r in stack) if is_outside(conditions.named(n))]
+        if not theirs or _lacks_memory(error):
+            raise
+        raise ValueError(
+            f"condition {', '.join(theirs)}: found {type(error).__name__} ({error}), allowed: a function of label and ctx "
+            "or of teacher, label and ctx that returns a Target(hard, soft, rest) of floats (N, C), (N, C) and (N,)"
+        ) from error
 
 
 def record(result: mlp.Result, digest: str, seconds: float) -> Record:

@@ -21,6 +21,7 @@ from kdstudy.figures.style import (
     Look,
     as_percent,
     condition_name,
+    drawn,
     finish,
     look,
     measure_label,
@@ -72,7 +73,7 @@ def setting_axis(ax: Axes, setting: str, values: Iterable[float]) -> None:
 
 def row_axis(ax: Axes, names: Sequence[object], fontsize: float | None = None) -> None:
     """A y axis with one row for each name, the first on top."""
-    ax.set_yticks(range(len(names)), [str(condition_name(n)).replace(" x ", " × ") for n in names], fontsize=fontsize)
+    ax.set_yticks(range(len(names)), [drawn(condition_name(n)).replace(" x ", " × ") for n in names], fontsize=fontsize)
     ax.set_ylim(len(names) - 0.5, -0.5)
 
 

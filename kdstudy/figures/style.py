@@ -166,6 +166,11 @@ def use_style() -> None:
     set_matplotlib_formats("svg")
 
 
+def drawn(text: object) -> str:
+    """Text as it is drawn: what stands between dollar signs is no formula."""
+    return str(text).replace("$", r"\$")
+
+
 def panels(names: Sequence[str], height: float = 2.6, wide: int = 2, **kw: object) -> tuple[Figure, dict[str, Axes]]:
     """One panel for each name, titled with it, at most `wide` in a row."""
     cols = min(wide, len(names))
@@ -175,7 +180,7 @@ def panels(names: Sequence[str], height: float = 2.6, wide: int = 2, **kw: objec
         axes.flat[i].set_visible(False)
         axes.flat[i - cols].xaxis.set_tick_params(labelbottom=True)  # now the lowest of its column
     for name, ax in zip(names, axes.flat):
-        ax.set_title(name)
+        ax.set_title(drawn(name))
     return figure, dict(zip(names, axes.flat))
 
 
@@ -192,7 +197,7 @@ def finish_with(figure: Figure, text: str) -> Figure:
         joined = f"{lines[-1]} · {word}".removeprefix(" · ")
         lines = lines + [word] if len(joined) > 105 else lines[:-1] + [joined]
     wrapped = "\n".join(part for line in lines for part in textwrap.wrap(line, 115))
-    figure.text(0.5, -0.01, wrapped, ha="center", va="top", fontsize=7.5, color=DARK)
+    figure.text(0.5, -0.01, drawn(wrapped), ha="center", va="top", fontsize=7.5, color=DARK)
     plt.close(figure)
     return figure
 
@@ -201,7 +206,7 @@ def nothing(why: str) -> Figure:
     """An empty figure that says why it is empty."""
     figure, ax = plt.subplots(figsize=(WIDTH, 0.5))  # a notebook shows no figure without axes
     ax.set_axis_off()
-    figure.text(0.5, 0.5, f"nothing to draw: {why}", ha="center", va="center", fontsize=9, color="0.35")
+    figure.text(0.5, 0.5, f"nothing to draw: {drawn(why)}", ha="center", va="center", fontsize=9, color="0.35")
     plt.close(figure)
     return figure
 

@@ -1,6 +1,8 @@
 """The progress of a question: how many runs there are, teachers included, and how long the rest takes."""
 
 import io
+import re
+import time
 
 import pytest
 from conftest import tiny_run
@@ -59,3 +61,20 @@ def test_a_teacher_that_is_also_asked_for_is_trained_and_counted_once(trained):
     ask.Asker(Results(), chosen("local"), display).complete([student, student.teacher])
     assert [[r.key for r in stack] for stack in trained] == [[student.teacher.key], [student.key]]
     assert (display.tasks[0].completed, display.tasks[0].total) == (2, 2)
+
+
+def test_without_a_terminal_a_line_says_how_far_it_is_however_short_the_questions_are(monkeypatch, capsys):
+    monkeypatch.setattr(bars, "EVERY", 0.3)
+    monkeypatch.setattr(bars.Lines, "due", 0.0)
+    monkeypatch.setenv(bars.VARIABLE, "")
+    for _ in range(8):
+        with bars.progress() as display:
+            bar = bars.Bar(display, "digits")
+            bar.start(40)
+            bar.stage("students")
+            bar.advance(10)
+            time.sleep(0.25)
+    said = capsys.readouterr().err.splitlines()
+    assert said and all(re.fullmatch(r"digits: students: 10 of 40 runs, about 0:\d\d:\d\d left", line) for line in said)
+    monkeypatch.setenv(bars.VARIABLE, "quiet")
+    assert not isinstance(bars.progress(), bars.Lines)

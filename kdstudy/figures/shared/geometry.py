@@ -11,7 +11,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from kdstudy.figures.primitives import LIKENESS, colour_bar, heat, strongest
-from kdstudy.figures.style import condition_name, finish, nothing, panels
+from kdstudy.figures.style import condition_name, drawn, finish, nothing, panels
 from kdstudy.figures.tables import in_order
 from kdstudy.stats import mantel
 from kdstudy.store.published import Classes
@@ -77,5 +77,5 @@ def name_classes(ax: Axes, known: Classes, at: Integer[np.ndarray, " C"], named:
             starts = np.array([-0.5, *edges, len(at) - 0.5])
             places, names = (starts[1:] + starts[:-1]) / 2, [known.superclasses[g] for g in in_order(groups)]
     shown = named and len(names) <= ROOM
-    short = [n.replace("_", " ") if len(n) <= 20 else n[:19].replace("_", " ") + "…" for n in names]
+    short = [drawn((n if len(n) <= 20 else f"{n[:19]}…").replace("_", " ")) for n in names]
     ax.set_yticks(places if shown else [], short if shown else [], fontsize=7)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from kdstudy.figures.primitives import legend, row_axis
-from kdstudy.figures.style import LEVELS, as_percent, condition_name, finish, nothing, panels
+from kdstudy.figures.style import LEVELS, as_percent, condition_name, drawn, finish, nothing, panels
 from kdstudy.figures.tables import in_order
 
 
@@ -26,7 +26,7 @@ def level_bars(frame: pd.DataFrame, by: str = "dataset", panel: str = "condition
                 parts = [row[f"{who}_{level}"] for level in LEVELS]
                 _stacked(ax, names.index(row_name) + offset, parts, who == "target")
         row_axis(ax, names)
-        ax.set_title(condition_name(name))
+        ax.set_title(drawn(condition_name(name)))
         ax.set_xlim(0, 1.17)
         ax.set_xticks([0, 0.25, 0.5, 0.75, 1])
         ax.xaxis.set_major_formatter(as_percent)
