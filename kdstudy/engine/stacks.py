@@ -123,8 +123,8 @@ def _explained(stack: Sequence[Run]) -> Iterator[None]:
         if not theirs or _lacks_memory(error):
             raise
         raise ValueError(
-            f"condition {', '.join(theirs)}: found {type(error).__name__} ({error}), allowed: a function of label and ctx "
-            "or of teacher, label and ctx that returns a Target(hard, soft, rest) of floats (N, C), (N, C) and (N,)"
+            f"condition {', '.join(theirs)}: found {type(error).__name__} ({error}), allowed: a function of label and "
+            "ctx or of teacher, label and ctx that returns a Target(hard, soft, rest) of floats (N, C), (N, C) and (N,)"
         ) from error
 
 
