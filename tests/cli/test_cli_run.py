@@ -61,7 +61,9 @@ def test_conditions_of_plugins_are_listed_too(kdstudy, tmp_path, monkeypatch, re
     monkeypatch.setenv("KDSTUDY_PLUGINS", os.pathsep.join([str(tmp_path / "plug.py"), "plugged"]))
     assert kdstudy("conditions")[1].endswith("mine (tau = 3)\n    Mine.\nyours (tau = 3)\n    Mine.\n")
     (tmp_path / "broken.py").write_text("1 / 0", "utf-8")
-    for name, why in (("absent", "ModuleNotFoundError: No module named 'absent'"), ("broken", "ZeroDivisionError")):
+    (tmp_path / "leaving.py").write_text("raise SystemExit", "utf-8")
+    known = {"absent": "ModuleNotFoundError: No module named 'absent'", "broken": "ZeroDivisionError"}
+    for name, why in (known | {"leaving": "SystemExit"}).items():
         monkeypatch.setenv("KDSTUDY_PLUGINS", name)
         code, _, err = kdstudy("conditions")
         assert code == 1 and err.startswith(f"error: KDSTUDY_PLUGINS: {name!r} cannot be imported ({why}")

@@ -106,7 +106,7 @@ def test_the_working_store_comes_before_published_results():
 
 
 def test_an_unknown_executor_is_refused_before_anything_is_trained(trained):
-    with pytest.raises(ValueError, match="^executor 'cluster' is unknown; there are: local, ray"):
+    with pytest.raises(ValueError, match="^executor 'cluster' is unknown; there are: local, stored, ray"):
         ask.ask([tiny_run()], executor="cluster")
     assert trained == []
 
@@ -199,3 +199,26 @@ def test_what_teachers_differ_in_is_a_column_where_they_do():
     assert "teacher_hidden" not in frame
     plain = ask.ask([student, tiny_run("kd", 1), tiny_run("hard", 0)])
     assert not {"teacher_epochs", "teacher_epsilon"} & {*plain.columns}
+
+
+def test_with_the_executor_stored_nothing_is_trained(trained):
+    first = tiny_run("kd")
+    ask.ask([first])
+    trained.clear()
+    assert list(ask.ask([first], "stored")["source"]) == ["store"]
+    with pytest.raises(ask.Unanswered, match=r"^1 of 2 runs are neither stored nor published \(first: synthetic, hard"):
+        ask.ask([first, tiny_run("hard", 5)], "stored")
+    assert not trained
+
+
+def test_a_condition_that_returns_no_target_says_so_and_loses_nothing(monkeypatch):
+    def wrong(label, ctx):
+        return None
+
+    monkeypatch.setitem(conditions.CONDITIONS, "wrong", wrong)
+    ask.ask([tiny_run("hard")])
+    with pytest.raises(
+        ValueError, match=r"(?s)^condition wrong: found \w+ .*allowed: a function of .* Target"
+    ):
+        ask.ask([tiny_run("wrong", s) for s in range(2)])
+    assert set(Store().rows()) == {tiny_run("hard").key}

@@ -6,7 +6,7 @@ import pytest
 from IPython.core.pylabtools import print_figure
 
 from kdstudy.engine import ask
-from kdstudy.figures import primitives, style
+from kdstudy.figures import primitives, style, tables
 from kdstudy.figures.chapters import universe
 from kdstudy.stats import paired
 from kdstudy.study.beds import TEACHER_SEED
@@ -76,3 +76,13 @@ def test_the_lowest_panel_of_each_column_has_its_ticks():
     _, axes = style.panels("abcd", wide=3, sharex=True)
     told = {name: ax.xaxis.get_tick_params()["labelbottom"] for name, ax in axes.items()}
     assert told == {"a": False, "b": True, "c": True, "d": True}
+
+
+def test_names_from_files_are_no_markup():
+    name = "<script>$\\alph$ a|b"
+    frame = pd.DataFrame({"dataset": [name], name: [1.0]})
+    assert "<script>" not in tables.listing(frame).to_html() and "&lt;script&gt;" in tables.listing(frame).to_html()
+    assert tables.bullets({name: "x"}, "") == r"- **\<script\>\$\\alph\$ a\|b**: x"
+    figure, axes = style.panels([name, "b"])
+    style.finish_with(figure, name).canvas.draw()  # a formula that is none would not be drawn
+    assert style.nothing(name) and list(axes) == [name, "b"]
