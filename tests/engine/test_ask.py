@@ -217,8 +217,6 @@ def test_a_condition_that_returns_no_target_says_so_and_loses_nothing(monkeypatc
 
     monkeypatch.setitem(conditions.CONDITIONS, "wrong", wrong)
     ask.ask([tiny_run("hard")])
-    with pytest.raises(
-        ValueError, match=r"(?s)^condition wrong: found \w+ .*allowed: a function of .* Target"
-    ):
+    with pytest.raises(ValueError, match=r"(?s)^condition wrong: found \w+ .*allowed: a function of .* Target"):
         ask.ask([tiny_run("wrong", s) for s in range(2)])
     assert set(Store().rows()) == {tiny_run("hard").key}
