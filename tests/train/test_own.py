@@ -1,5 +1,6 @@
 """Networks of a user's own: known by their source, trained as the slow loop trains them, in the same stream for all."""
 
+import pickle
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from kdstudy.core.spec import Recipe, Run
 from kdstudy.data.registry import load
 from kdstudy.distill.conditions import make
-from kdstudy.engine import ask, stacks
+from kdstudy.engine import ask, payload, stacks
 from kdstudy.study import beds
 from kdstudy.train import own
 from kdstudy.train.trainer import half_cosine, orders
@@ -81,13 +82,15 @@ def test_dropout_is_the_same_for_all_runs_of_a_seed_and_leaves_torchs_stream_alo
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_it_learns_and_teaches_in_worker_processes_and_is_not_stale(file, monkeypatch):
-    monkeypatch.setenv("KDSTUDY_WORKERS", "2")
+def test_it_learns_and_teaches_is_not_stale_and_travels_to_workers(file, monkeypatch):
+    monkeypatch.setattr(beds, "EPOCHS", 1)
+    monkeypatch.setattr(beds, "STEPS", {"teacher": 3, "student": 3})
     bed = beds.bed(TINY, "few_labels", labels=5, net=f"{file}:net", teacher=f"{file}:flat")
     assert bed.teacher.net.startswith("own:nets.py:flat@")
     frame = ask.ask([bed.run(make(c), s) for c in ("hard", "kd") for s in (0, 1)])
     assert set(frame["hidden"]) == {bed.student.net} and not frame["stale"].any()
-    assert ask.ask(frame["run"])["source"].eq("store").all()
+    packed = pickle.loads(payload.pack().registered)["own network"][bed.student.net.removeprefix("own:")]
+    assert next(packed(3, 2).parameters()).shape == (8, 3)
 
 
 @pytest.mark.parametrize(
