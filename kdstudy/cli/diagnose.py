@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 def diagnose(
-    file: Annotated[str, typer.Argument(help="Logits and labels: .npz, .safetensors or .parquet.")],
+    file: Annotated[str, typer.Argument(help="Logits and labels: .npz, .npy, .pt, .safetensors, .parquet, ...")],
     tau: Annotated[str | None, typer.Option(help="The temperature in use; else the file's, if it has one.")] = None,
     heldout: Annotated[str | None, typer.Option(help="A second file: held-out examples.")] = None,
+    labels: Annotated[str | None, typer.Option(help="A second file: labels, where FILE has logits alone.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a summary.")] = False,
     output: Annotated[str | None, typer.Option("-o", help="Write a report to this .html file.")] = None,
 ) -> None:
@@ -25,7 +26,7 @@ def diagnose(
     from kdstudy.diagnosis.report import print_summary
 
     try:
-        diagnosis = diagnose_file(file, heldout, temperature)
+        diagnosis = diagnose_file(file, heldout, temperature, labels)
     except Unusable as error:
         _refuse(error)
     if target is not None:

@@ -18,6 +18,7 @@ from kdstudy.diagnosis.rules import findings, limits, recommended
 from kdstudy.diagnosis.statistics.all import Statistics, compute_statistics, level_statistics
 
 __all__ = ["Diagnosis", "Finding", "Unusable", "diagnose", "diagnose_file"]
+MEND_FIRST = ("misaligned", "collapsed_predictions")  # a temperature of such targets means nothing
 TAUS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
@@ -63,13 +64,20 @@ def diagnose(
     superclass: Iterable[object] | None = None,
     student_val_logits: object = None,
     tau: float | None = None,
+    topk_indices: object = None,
+    tail_mass: object = None,
+    num_classes: int | None = None,
+    mask: object = None,
 ) -> Diagnosis:
     """Which levels of knowledge a teacher's logits hold, and what is wrong with them.
 
     `teacher_logits` (N, C) and `labels` (N,) are of the student's training set; `student_logits` (N, C) of a student
     on the same examples; `heldout_teacher_logits` (M, C), `student_val_logits` (M, C) and `heldout_labels` (M,) of
     examples that the teacher was not trained on. `superclass` has one entry for each class, `tau` is the temperature
-    in use. Arrays may be numpy's, torch's or lists, of any real type; they are not modified.
+    in use. Arrays may be numpy's, torch's or lists, of any real type; they are not modified. Logits of tokens (N, T, V)
+    or pixels (N, C, H, W) may have their labels' shape with it; labels of -100 are left out, and what `mask` has at 0.
+    With `topk_indices` (N, k), `teacher_logits` (N, k) are the k largest of `num_classes` (or log-probabilities, whose
+    tail, or `tail_mass` (N,), the others share).
 
     Shares of the levels are `levels.level_split` of softmax(v / tau); findings are those of `rules`, by calibrated
     limits. Raises `Unusable` (a ValueError) that says what was asked, found and allowed if what is given does not fit.
@@ -80,7 +88,7 @@ def diagnose(
     inputs = read_inputs(
         teacher_logits, labels, student_logits=student_logits, heldout_teacher_logits=heldout_teacher_logits,
         heldout_labels=heldout_labels, student_val_logits=student_val_logits, class_names=class_names,
-        superclass=superclass,
+        superclass=superclass, topk_indices=topk_indices, tail_mass=tail_mass, num_classes=num_classes, mask=mask,
     )  # fmt: skip
     asked = _temperature(tau)
     taus = sorted({*TAUS, *([asked] if asked else [])})
@@ -90,24 +98,32 @@ def diagnose(
     if asked and over_tau["universe"]["tau"]:
         s.value["asked_mass"] = over_tau["universe"]["mass"][taus.index(asked)]
     found = findings(s)
+    if wrong := [f.code for f in found if f.code in MEND_FIRST]:
+        range_ = {"low": None, "high": None, "reason": f"mend {wrong[0]} first"}
     if all(f.severity == "info" for f in found):
         found += (_healthy(s),)
     superclass = None if inputs.superclass is None else inputs.superclass.tolist()
-    similarity = s.structure.similarity if s.structure else None
+    whole = s.structure and len(s.structure.columns) == inputs.teacher.classes
+    similarity = s.structure.similarity if whole else None
     return Diagnosis(plain(_facts(inputs, taus, s)), plain(over_tau), plain(range_), found, similarity, superclass)
 
 
-def diagnose_file(path: str, heldout: str | None = None, tau: float | None = None) -> Diagnosis:
+def diagnose_file(
+    path: str, heldout: str | None = None, tau: float | None = None, labels: str | None = None
+) -> Diagnosis:
     """The diagnosis of a file, with its name and the names it left out among the facts.
 
-    `heldout`: a second file, of held-out examples. `tau` goes before the file's own. Raises Unusable.
+    `heldout`: a second file, of held-out examples; `labels`: one of labels alone. `tau` goes before the file's own.
+    Raises Unusable.
     """
     from kdstudy.diagnosis import files  # readers of every format, which logits in memory do not need
 
-    arrays, names = files.read(path, heldout)
+    arrays, names = files.read(path, heldout, labels)
+    notes = arrays.pop("notes", [])
     with one_thread():
         d = diagnose(**(arrays if tau is None else arrays | {"tau": tau}))
-    return replace(d, facts=d.facts | {"file": files.printable(Path(path).name), "ignored": files.ignored(names)})
+    of_file = {"file": files.printable(Path(path).name), "ignored": files.ignored(names)}
+    return replace(d, facts=d.facts | of_file | {"notes": [*notes, *d.facts["notes"]]})
 
 
 def _healthy(s: Statistics) -> Finding:
@@ -126,6 +142,7 @@ def _facts(inputs: Inputs, taus: list[float], s: Statistics) -> dict[str, object
         "kind": teacher.raw.kind,
         "rows_left_out": len(teacher.values) - len(teacher.rows),
         **optional,
+        "notes": list(teacher.notes),
         "taus": taus,
         "signals": dict(s.value),
     }

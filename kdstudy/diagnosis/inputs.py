@@ -1,6 +1,17 @@
-"""Somebody's logits and labels, checked, and read in chunks of rows as float64; the originals are never written to."""
+"""Somebody's logits and labels, checked, and read in chunks of rows as float64; the originals are never written to.
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+| logits | labels | read as |
+| --- | --- | --- |
+| (N, C) | (N,), (N, 1) or one-hot (N, C) | as they are |
+| (N, T, V), of tokens | (N, T) | a row for each position |
+| (N, C, H, W), of pixels | (N, H, W) | a row for each pixel |
+| k values and `topk_indices`, in place of C or V | as above | all C classes, the others sharing the tail |
+
+Positions labelled -100 (or 255, where there are fewer classes) or masked by `mask` are left out, and `notes` say so.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,11 +19,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kdstudy.diagnosis.arrays import BELOW, Fill, OnDisk, Part, TopK, as_float64, filled, stacked
+
 ENTRIES = 250_000  # logits in one chunk: 2 MB in float64, which a processor keeps at hand
 HUGE = 1e30  # larger logits are read as this, so that squares stay finite
 CLOSE = 0.02  # of a sum of probabilities to 1: room for half precision and for rounding in text files
 MOST = 0.99  # of the rows, to be called probabilities
 TWO = "; one logit z for two classes is [0, z]"
+IGNORED = (-100, 255)  # labels that stand for none; 255 where there are at most as many classes
+WHOLE = 2e9  # bytes that are read at once
 
 
 class Unusable(ValueError):
@@ -25,7 +40,8 @@ class RawValues:
 
     `kind` is "logits", "probabilities" (rows sum to `total`), "log-probabilities", or "scores" (all in [0, 1]).
     `floor` stands for a probability of 0. `counts` of entries that are "nan", "+inf", "-inf". `constant`: rows with
-    all values equal. `code`: a number for each finite row, equal for equal rows.
+    all values equal, by place, of which `zero` are 0. `code`: a number for each finite row, equal for equal rows.
+    `fill`: what stands in place of logits that are left out.
     """
 
     kind: str
@@ -35,20 +51,30 @@ class RawValues:
     finite: Bool[np.ndarray, " N"]
     low: float
     high: float
-    constant: int
+    constant: Int[np.ndarray, " K"]
+    zero: Int[np.ndarray, " Z"]
     code: Float[np.ndarray, " M"]
+    fill: Fill | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledLogits:
-    """Finite rows of logits, by their place among all N `values`, and their labels; `dtype` as they were given."""
+    """Finite rows of logits, by their place among all N `values`, and their labels; `dtype` as they were given.
 
-    values: np.ndarray
+    `notes` say what was done to what was given.
+    """
+
+    values: object
     labels: Int[np.ndarray, " M"]
     rows: Int[np.ndarray, " M"]
     classes: int
     dtype: str
     raw: RawValues
+    notes: tuple[str, ...] = ()
+
+    def numbers(self, places: Int[np.ndarray, " K"]) -> list[int]:
+        """Places among `values` as places among the rows that were given, in order."""
+        return np.sort(self.values.rows[places] if isinstance(self.values, Part) else places).tolist()
 
     def chunks(self, at: Int[np.ndarray, " K"] | None = None) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Place among the finite rows (or among `at`), logits (n, C) in float64 and labels (n,), chunk by chunk.
@@ -58,7 +84,7 @@ class LabelledLogits:
         rows, labels = (self.rows, self.labels) if at is None else (self.rows[at], self.labels[at])
         whole = len(rows) == len(self.values) and at is None
         for place in _slices(len(rows), self.classes):
-            x = _as_float64(self.values, place if whole else rows[place])
+            x = _floored(as_float64(self.values, place if whole else rows[place]), self.raw.fill)
             if self.raw.kind == "probabilities":
                 x = (x / self.raw.total).clamp_(min=self.raw.floor).log_()
             yield place, x.clamp_(-HUGE, HUGE), torch.from_numpy(labels[place])
@@ -74,6 +100,7 @@ class Inputs:
     student_val: LabelledLogits | None = None
     superclass: Int[np.ndarray, " C"] | None = None
     class_names: tuple[str, ...] = ()
+    foreign: LabelledLogits | None = None  # a student with other classes
 
 
 def read_inputs(
@@ -86,9 +113,15 @@ def read_inputs(
     student_val_logits: object = None,
     class_names: Iterable[object] | None = None,
     superclass: Iterable[object] | None = None,
+    topk_indices: object = None,
+    tail_mass: object = None,
+    num_classes: int | None = None,
+    mask: object = None,
 ) -> Inputs:
     """All that was given, checked; the arguments are those of `diagnose`. Raises Unusable."""
-    teacher = labelled("teacher_logits", teacher_logits, labels)
+    if topk_indices is not None:
+        teacher_logits = _topk(teacher_logits, topk_indices, tail_mass, num_classes, labels)
+    teacher = labelled("teacher_logits", teacher_logits, labels, mask=mask)
     classes = teacher.classes
     for name, value in (("heldout_teacher_logits", heldout_teacher_logits), ("student_val_logits", student_val_logits)):
         if value is not None and heldout_labels is None:
@@ -97,16 +130,31 @@ def read_inputs(
         raise Unusable("heldout_labels: found without logits, allowed: together with heldout_teacher_logits")
 
     def optional(name: str, value: object, its_labels: object, labels_name: str) -> LabelledLogits | None:
-        return None if value is None else labelled(name, value, its_labels, labels_name, classes)
+        same = mask if labels_name == "labels" else None
+        return None if value is None else labelled(name, value, its_labels, labels_name, classes, same)
 
+    foreign = _foreign(student_logits, labels, classes, mask)
     return Inputs(
         teacher=teacher,
         heldout=optional("heldout_teacher_logits", heldout_teacher_logits, heldout_labels, "heldout_labels"),
-        student=optional("student_logits", student_logits, labels, "labels"),
+        student=None if foreign else optional("student_logits", student_logits, labels, "labels"),
         student_val=optional("student_val_logits", student_val_logits, heldout_labels, "heldout_labels"),
         superclass=_superclasses(superclass, classes),
         class_names=_class_names(class_names, classes),
+        foreign=foreign,
     )
+
+
+def _foreign(logits: object, labels: object, classes: int, mask: object) -> LabelledLogits | None:
+    """A student whose classes are as many as no teacher's; labels that it lacks are left out."""
+    if logits is None:
+        return None
+    values = stacked(logits) if isinstance(logits, list) else logits
+    shape, y = np.shape(values) if not hasattr(values, "shape") else tuple(values.shape), _numbers("labels", labels)[0]
+    if shape[:-1] != y.shape or len(shape) < 2 or shape[-1] in (0, 1, classes):
+        return None
+    y = np.where((y >= 0) & (y < shape[-1]), y, IGNORED[0])
+    return None if (y == IGNORED[0]).all() else labelled("student_logits", values, y, mask=mask)
 
 
 def _class_names(names: Iterable[object] | None, classes: int) -> tuple[str, ...]:
@@ -135,14 +183,26 @@ def _for_each_class(name: str, values: object, classes: int, unit: str, allowed:
 
 
 def labelled(
-    name: str, logits: object, labels: object, labels_name: str = "labels", classes: int | None = None
-) -> LabelledLogits:
+    name: str, logits: object, labels: object, labels_name: str = "labels", classes: int | None = None,
+    mask: object = None,
+) -> LabelledLogits:  # fmt: skip
     """Logits (called `name` in errors) and labels, checked; `classes`: how many there must be. Raises Unusable."""
-    values, dtype = _checked_logits(name, logits, classes)
-    y = _checked_labels(labels_name, labels, *values.shape, name)
+    array, dtype = _numbers(name, logits)
+    y = _numbers(labels_name, labels)[0]
+    values, lead, notes = _as_rows(name, array, y.shape)
+    _check_shape(name, values, classes)
+    y, more = _one_each(labels_name, y, lead, values.shape[1], name)
+    keep = _kept(labels_name, y, values.shape[1], mask, lead)
+    if not keep.all():
+        if not keep.any():
+            raise Unusable(f"{labels_name}: found no label but {IGNORED[0]} (ignored), allowed: at least 1 example")
+        why = "masked" if mask is not None else "labelled " + ", ".join(str(v) for v in IGNORED if (y == v).any())
+        more.append(f"{len(y) - int(keep.sum())} of {len(y)} rows are left out, which are {why}")
+        values, y = Part(values, np.flatnonzero(keep)), y[keep]
+    y = _checked_labels(labels_name, y, values, name)
     raw = inspect(values)
     rows = np.flatnonzero(raw.finite)
-    return LabelledLogits(values, y[rows], rows, values.shape[1], dtype, raw)
+    return LabelledLogits(values, y[rows], rows, values.shape[1], dtype, raw, (*notes, *more))
 
 
 def common_rows(a: LabelledLogits, b: LabelledLogits) -> tuple[Int[np.ndarray, " K"], Int[np.ndarray, " K"]]:
@@ -154,13 +214,32 @@ def common_rows(a: LabelledLogits, b: LabelledLogits) -> tuple[Int[np.ndarray, "
 # ---------------------------------------------------------------- checks
 
 
-def _checked_logits(name: str, value: object, classes: int | None) -> tuple[np.ndarray, str]:
-    """An (N, C) array of numbers with N >= 1 and C >= 2 (and C = `classes`), and the name of its type."""
-    array, dtype = _numbers(name, value)
-    shape = array.shape
-    if array.ndim != 2:
-        hint = TWO if array.ndim == 1 else ""
+def _as_rows(name: str, array: object, labels: tuple[int, ...]) -> tuple[object, tuple[int, ...], list[str]]:
+    """Logits of tokens or pixels as rows (N, C), by the shape of their labels; the positions' shape; what was done."""
+    shape = tuple(array.shape)
+    lead = shape[:-1]
+    if len(shape) in (3, 4) and 0 not in shape:
+        inner = shape[0], *shape[2:]
+        if labels not in (lead, (math.prod(lead),)) and labels in (inner, (math.prod(inner),)):
+            if isinstance(array, OnDisk):
+                if math.prod(shape) * array.dtype.itemsize > WHOLE:
+                    raise Unusable(f"{name}: found {shape} of several GB, allowed: classes last, (N, H, W, C)")
+                array = array[slice(0, shape[0])]
+            lead, array = inner, array.movedim(1, -1) if isinstance(array, Tensor) else np.moveaxis(array, 1, -1)
+        elif labels not in (lead, (math.prod(lead),)):
+            allowed = f"labels {lead}, a class each (or {inner}, if the second dimension is that of the classes)"
+            raise Unusable(f"{name}: found shape {shape} with labels {labels}, allowed: {allowed}")
+        array = array.flat() if isinstance(array, OnDisk) else array.reshape(-1, array.shape[-1])
+        return array, lead, [f"{shape} is read as {tuple(array.shape)}: a row for each position"]
+    if len(shape) != 2:
+        hint = TWO if len(shape) == 1 else "; of tokens (N, T, V), of pixels (N, C, H, W)"
         raise Unusable(f"{name}: found shape {shape}, allowed: (N, C), one row for each example{hint}")
+    return array, lead, []
+
+
+def _check_shape(name: str, values: object, classes: int | None) -> None:
+    """At least one row and two classes (and C = `classes`)."""
+    shape = tuple(values.shape)
     if shape[0] == 0:
         raise Unusable(f"{name}: found no rows (shape {shape}), allowed: at least 1 example")
     if shape[1] < 2:
@@ -168,49 +247,115 @@ def _checked_logits(name: str, value: object, classes: int | None) -> tuple[np.n
         raise Unusable(f"{name}: found {shape[1]} classes (shape {shape}), allowed: at least 2{hint}")
     if classes not in (None, shape[1]):
         raise Unusable(f"{name}: found {shape[1]} classes, allowed: {classes}, as teacher_logits have")
-    return array, dtype
 
 
-def _checked_labels(name: str, value: object, rows: int, classes: int, of: str) -> Int[np.ndarray, " N"]:
-    """Labels as whole numbers 0 ... C - 1, one for each row of the logits that are called `of`."""
-    array, _ = _numbers(name, value)
-    if array.shape == (rows, classes):
-        raise Unusable(f"{name}: found shape {array.shape}, allowed: ({rows},); of one-hot rows take argmax(1)")
-    if array.ndim != 1:
-        raise Unusable(f"{name}: found shape {array.shape}, allowed: ({rows},), one label for each row of {of}")
-    if len(array) != rows:
-        raise Unusable(f"{name}: found {len(array)} labels for {rows} rows of {of}, allowed: equally many")
+def _one_each(
+    name: str, y: np.ndarray, lead: tuple[int, ...], classes: int, of: str
+) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    """Labels (N,), one for each row; one-hot rows as the class they name. Several to a row are refused."""
+    rows = math.prod(lead)
+    if y.shape == (*lead, classes) and y.size > rows:
+        y = y.reshape(rows, classes)
+        binary, sums = np.isin(y, (0, 1)).all(), y.sum(-1)
+        if binary and (sums == 1).all():
+            return y.argmax(-1), ["labels are one-hot: each row is read as its class"]
+        if binary:
+            raise Unusable(
+                f"{name}: found several labels to a row ({float(sums.mean()):.3g} on average), allowed: one; this is a "
+                "multi-label task, whose distillation is binary cross-entropy with sigmoid(teacher) for each class: "
+                "diagnose each class by itself, as logits [0, z] and labels 0 or 1"
+            )
+        raise Unusable(
+            f"{name}: found shape {y.shape} that are not one-hot, allowed: ({rows},), the class of each row; of soft "
+            "or mixed labels give the class before mixing"
+        )
+    if y.shape not in (lead, (rows, 1)) and y.shape != (rows,):
+        if y.ndim == 1:
+            raise Unusable(f"{name}: found {len(y)} labels for {rows} rows of {of}, allowed: equally many")
+        raise Unusable(f"{name}: found shape {y.shape}, allowed: ({rows},), one label for each row of {of}")
+    return y.reshape(-1), []
+
+
+def _kept(name: str, y: np.ndarray, classes: int, mask: object, lead: tuple[int, ...]) -> Bool[np.ndarray, " N"]:
+    """Which rows have a label, and are not masked."""
+    keep = (y != IGNORED[0]) & ((y != IGNORED[1]) | (classes > IGNORED[1]))
+    if mask is not None:
+        array = _numbers("mask", mask)[0]
+        if array.shape not in (lead, keep.shape):
+            raise Unusable(f"mask: found shape {array.shape}, allowed: {lead}, that of {name}")
+        keep &= array.reshape(-1) != 0
+    return keep
+
+
+def _checked_labels(name: str, array: np.ndarray, values: object, of: str) -> Int[np.ndarray, " N"]:
+    """Labels as whole numbers 0 ... C - 1."""
+    classes = values.shape[1]
     if array.dtype.kind == "f" and len(broken := np.flatnonzero(~np.isfinite(array) | (np.floor(array) != array))):
         found = f"{float(array[broken[0]])!r} at row {broken[0]}"
         raise Unusable(f"{name}: found {found}, allowed: whole numbers 0 to {classes - 1}")
     low, high = int(array.min()), int(array.max())
     if low < 0 or high >= classes:
         from_one = "; they seem to count from 1: subtract 1" if (low, high) == (1, classes) else ""
-        hint = "; leave out examples without a label" if low < 0 else from_one
+        few = as_float64(values, slice(0, min(len(values), 64)))
+        if high >= classes and len(few) > 1 and bool((few.diff(dim=-1) <= 0).all()):
+            from_one = (
+                f"; every row falls from left to right, so these are the {classes} largest logits of more classes "
+                "(top-k) and columns are no classes: give their classes too, as topk_indices (N, k)"
+            )
+        hint = "; leave out examples without a label (-100 is left out by itself)" if low < 0 else from_one
         raise Unusable(f"{name}: found {low} to {high}, allowed: 0 to {classes - 1} ({classes} classes){hint}")
     return array.astype(np.int64)
 
 
-def _numbers(name: str, value: object) -> tuple[np.ndarray, str]:
-    """An array of real numbers, and the name of its type."""
-    if isinstance(value, Sequence) and len(value) and all(isinstance(v, Tensor) for v in value):
-        try:
-            value = torch.stack(list(value))
-        except RuntimeError as error:
-            why = f"found tensors that do not stack ({error})"
-            raise Unusable(f"{name}: {why}, allowed: rows of equal length") from None
+def _topk(values: object, index: object, tail: object, classes: int | None, labels: object) -> TopK:
+    """Rows of all classes from the k largest of each; log-probabilities and probabilities leave their tail."""
+    (x, _), (i, _) = _numbers("teacher_logits", values), _numbers("topk_indices", index)
+    if tuple(x.shape) != tuple(i.shape) or len(i.shape) < 2 or i.dtype.kind not in "iu":
+        found = f"{tuple(i.shape)} of {i.dtype} for values {tuple(x.shape)}"
+        raise Unusable(f"topk_indices: found {found}, allowed: whole numbers, one for each value")
+    if not i.size:
+        raise Unusable(f"topk_indices: found none (shape {i.shape}), allowed: at least 1 example")
+    y, k = _numbers("labels", labels)[0], i.shape[-1]
+    most = int(max(i.max(), np.nan_to_num(y.astype(float), nan=0).max() if y.size else 0)) + 1
+    number = most if classes is None else int(classes)
+    if not most <= number <= 10**7 or int(i.min()) < -100:
+        raise Unusable(f"topk_indices: found {i.min()} to {i.max()}, allowed: 0 to {min(number, 10**7) - 1}")
+    x = as_float64(x, slice(0, x.shape[0])).reshape(-1, k)
+    i = torch.from_numpy(i.astype(np.int64).reshape(-1, k))
+    x = torch.where((i >= 0) & ~x.isnan(), x, -torch.inf)
+    logs = x if not (x >= 0).all() or x.amax() > 1 or bool((x.sum(-1) > 1 + CLOSE).any()) else x.log()
+    total = logs.logsumexp(-1).exp()
+    rest = None if bool((total > 1 + CLOSE).any()) else (1 - total).clamp(min=0)
+    if tail is not None:
+        rest = as_float64(_numbers("tail_mass", tail)[0].reshape(-1), slice(0, len(x)))
+        if len(rest) != len(x) or not bool(((rest >= 0) & (rest <= 1)).all()):
+            raise Unusable(f"tail_mass: found {len(rest)} values, allowed: {len(x)} from 0 to 1, one for each row")
+        logs = logs.log_softmax(-1) + (1 - rest).clamp(min=1e-300).log()[:, None]
+    return TopK(x if rest is None else logs, i, max(number, k + 1), rest)
+
+
+def _numbers(name: str, value: object) -> tuple[object, str]:
+    """An array of real numbers (or a tensor of a type that numpy lacks, or rows on disk), and the name of its type."""
+    if isinstance(value, TopK | OnDisk):
+        return value, str(getattr(value, "dtype", "top-k")).removeprefix("torch.")
+    try:
+        value = stacked(value)
+    except RuntimeError as error:
+        why = f"found tensors that do not stack ({error})"
+        raise Unusable(f"{name}: {why}, allowed: rows of equal length") from None
     array, dtype = _from_torch(value) if isinstance(value, Tensor) else _from_numpy(name, value)
-    if array.dtype.kind not in "fiub":
+    if not isinstance(array, Tensor) and array.dtype.kind not in "fiub":
         raise Unusable(f"{name}: found values of type {dtype}, allowed: real numbers")
     return array, dtype
 
 
-def _from_torch(value: Tensor) -> tuple[np.ndarray, str]:
+def _from_torch(value: Tensor) -> tuple[object, str]:
     dense = value.detach().to("cpu")
     dense = dense if dense.layout == torch.strided else dense.to_dense()
     known = value.dtype in (torch.float16, torch.float32, torch.float64) or not value.dtype.is_floating_point
-    array = (dense if known else dense.float()).resolve_neg().resolve_conj().numpy()
-    return array, str(value.dtype).removeprefix("torch.")
+    small = not known and dense.ndim < 2  # labels and masks, of which numpy is asked more
+    array = (dense.float() if small else dense).resolve_neg().resolve_conj()
+    return array.numpy() if known or small else array, str(value.dtype).removeprefix("torch.")
 
 
 def _from_numpy(name: str, value: object) -> tuple[np.ndarray, str]:
@@ -227,29 +372,43 @@ def _from_numpy(name: str, value: object) -> tuple[np.ndarray, str]:
 # ---------------------------------------------------------------- raw values
 
 
-def inspect(values: np.ndarray) -> RawValues:
+def inspect(values: object) -> RawValues:
     """What raw values (N, C) show, in one pass of chunks."""
     n, classes = values.shape
-    counts, finite = {"nan": 0, "+inf": 0, "-inf": 0}, np.ones(n, bool)
+    counts, finite, (constant, zero) = {"nan": 0, "+inf": 0, "-inf": 0}, np.ones(n, bool), np.zeros((2, n), bool)
     sums, log_sums, code = np.zeros(n), np.zeros(n), np.zeros(n)
-    low, high, least, constant = np.inf, -np.inf, np.inf, 0
+    low, high, least = np.inf, -np.inf, np.inf
     weights = torch.from_numpy(np.random.default_rng(0).standard_normal(classes))
+    fill = filled(values)
     for at in _slices(n, classes):
-        x = _as_float64(values, at)
-        for name, entries in (("nan", x.isnan()), ("+inf", x == torch.inf), ("-inf", x == -torch.inf)):
-            counts[name] += int(entries.sum())
+        x = _floored(as_float64(values, at), fill)
         good = x.isfinite().all(-1)
         finite[at] = good.numpy()
-        x = torch.where(good[:, None], x, 0.0).clamp_(-HUGE, HUGE)
+        if not good.all():
+            odd = x[~good]
+            for name, entries in (("nan", odd.isnan()), ("+inf", odd == torch.inf), ("-inf", odd == -torch.inf)):
+                counts[name] += int(entries.sum())
+            x[~good] = 0.0
+        x.clamp_(-HUGE, HUGE)
         sums[at], log_sums[at], code[at] = x.sum(-1).numpy(), x.logsumexp(-1).numpy(), (x @ weights).numpy()
-        x = x[good]
+        constant[at], zero[at] = good & (x.amax(-1) == x.amin(-1)), good & (x == 0).all(-1)
+        x = x if good.all() else x[good]
         if len(x):
             low, high = min(low, float(x.min())), max(high, float(x.max()))
-            least = min(least, float(torch.where(x > 0, x, torch.inf).min()))
-            constant += int((x.amax(-1) == x.amin(-1)).sum())
+            least = min(least, float(torch.where(x > 0, x, torch.inf).min())) if low >= 0 else least
     kind, total = _kind(sums[finite], log_sums[finite], low, high)
     floor = least / total / 2 if np.isfinite(least) else 0.5
-    return RawValues(kind, total, floor, counts, finite, low, high, constant, code[finite])
+    equal = np.flatnonzero(constant), np.flatnonzero(zero)
+    return RawValues(kind, total, floor, counts, finite, low, high, *equal, code[finite], fill)
+
+
+def _floored(x: Float[Tensor, "n C"], fill: Fill | None) -> Float[Tensor, "n C"]:
+    """Rows whose left out classes are -inf, with these far below the smallest logit that is there."""
+    if fill is None or fill.value != -np.inf:
+        return x
+    out = x == -torch.inf
+    lowest = x.masked_fill(out, torch.inf).amin(-1, keepdim=True) - BELOW
+    return torch.where(out & lowest.isfinite(), lowest, x)
 
 
 def _kind(sums: np.ndarray, log_sums: np.ndarray, low: float, high: float) -> tuple[str, float]:
@@ -271,7 +430,3 @@ def _slices(rows: int, classes: int) -> Iterator[slice]:
     """Chunks of rows with about `ENTRIES` values each."""
     step = max(1, ENTRIES // classes)
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
-
-
-def _as_float64(values: np.ndarray, at: object) -> Tensor:
-    return torch.from_numpy(np.array(values[at], dtype=np.float64, order="C"))

@@ -12,9 +12,9 @@ from kdstudy.diagnosis.api import Diagnosis
 from kdstudy.diagnosis.rules import RULES
 
 MEANINGS = {
-    "universe": "How much of a target leaves the label, spread evenly: what label smoothing gives without a teacher.",
-    "domain": "Which classes the mass goes to, the same for all examples of a class: what the teacher finds alike.",
-    "instance": "How an example differs from others of its class: in its mass, which weighs it, and in its shape.",
+    "universe": "How unsure the teacher is on the whole: label smoothing gives that without a teacher.",
+    "domain": "Which classes the teacher finds alike: where its doubt goes, the same for all examples of a class.",
+    "instance": "How an example differs from others of its class: how unsure the teacher is of it, and between what.",
 }
 ALSO = {"heldout": "held-out examples", "student": "a student", "student_val": "a student on held-out examples",
         "superclass": "super-classes", "class_names": "class names"}  # fmt: skip
@@ -27,6 +27,7 @@ def facts_in_words(d: Diagnosis) -> dict[str, str]:
     rows = {
         "file": f.get("file"),
         "data": f"{f['examples']} examples, {f['classes']} classes, {f['dtype']} ({f['kind']})",
+        "read so": "; ".join(f.get("notes") or []),
         "also given": ", ".join(name for key, name in ALSO.items() if f[key]) or "nothing else",
         "rows left out": f"{f['rows_left_out']}, which are not finite" if f["rows_left_out"] else None,
         "names left out": ", ".join(f.get("ignored") or []),
@@ -65,7 +66,7 @@ def sentences(d: Diagnosis, level: str) -> str:
     codes, share, tau = doubts(d, level), _interval(d.levels[level], at, 3), d.levels[level]["tau"][at]
     verdict = f"In doubt: {', '.join(codes)}." if codes else "Nothing found against it."
     if share:
-        held = f"At τ = {tau:g} its share of E‖ρ − e‖², what separates targets from labels, is {share}."
+        held = f"At τ = {tau:g} it is {share} of what the targets add to the labels (its share of E‖ρ − e‖²)."
     else:
         held = f"At τ = {tau:g} the targets are the labels: no level has a share."
     more = {"universe": _universe, "domain": _domain, "instance": _instance}[level](d.levels[level], at)
@@ -126,12 +127,16 @@ def _instance(level: dict[str, object], at: int) -> list[str]:
 
 
 def print_summary(d: Diagnosis, console: Console) -> None:
-    """Print facts, findings with advice, levels over τ, the recommended range."""
+    """Print facts, what is wrong and what to do, what the levels hold, the recommended range, numbers over τ."""
     for name, text in facts_in_words(d).items():
         console.print(Text(f"{name}: {text}"))
     console.print(Text(f"\n{d.headline}", style="bold"))
     for finding in d.findings:
         console.print(_printed(finding))
+    for level, meaning in MEANINGS.items():
+        console.print(_heading(level, meaning))
+        console.print(_indented(sentences(d, level)))
+    console.print(_heading("recommended τ", recommended_range(d)))
     if d.levels["universe"]["tau"]:
         console.print(Text("\nShares of the levels over τ [95 % interval]; mass: mean that leaves the label"))
         frame = level_table(d)
@@ -139,16 +144,13 @@ def print_summary(d: Diagnosis, console: Console) -> None:
         for row in frame.itertuples(index=False):
             table.add_row(*row)
         console.print(table)
-    for level, meaning in MEANINGS.items():
-        console.print(_heading(level, meaning))
-        console.print(_indented(sentences(d, level)))
-    console.print(_heading("recommended τ", recommended_range(d)))
 
 
 def _printed(finding: Finding) -> RenderableType:
     head = Text.from_markup(f"[{COLOURS[finding.severity]}]{finding.severity}[/] [bold]{escape(finding.code)}[/]")
     numbers = [_indented(finding.numbers, "dim")] if finding.evidence else []
-    return Group(head, _indented(finding.advice), *numbers)
+    what = f"{finding.message}. " if finding.message and finding.code != "healthy" else ""
+    return Group(head, _indented(f"{what}{finding.advice}"), *numbers)
 
 
 def _heading(name: str, text: str) -> Text:

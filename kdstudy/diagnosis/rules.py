@@ -14,8 +14,9 @@ import numpy as np
 
 from kdstudy.core.findings import SEVERITIES, Finding, plain
 from kdstudy.core.registry import Registry
+from kdstudy.diagnosis.arrays import TopK
 from kdstudy.diagnosis.statistics.all import Statistics
-from kdstudy.diagnosis.statistics.shares import mean_mass
+from kdstudy.diagnosis.statistics.shares import mean_masses
 
 Limits = Mapping[str, float]
 Found = bool | None | tuple[str, dict[str, object], str]
@@ -29,9 +30,13 @@ LOST = 0.1  # of the rows left out, beyond which the rest say nothing about how 
 LARGE = 1e4  # logits, where others overflow: their scale is not one that a softmax is taken of
 NEAR = 0.2  # kappa that few examples may show by chance
 NORMAL = 4.0  # standard errors above chance, below which nothing is claimed to be known
-FIRST = 5  # rows that evidence names
+FIRST = 5  # rows, or runs of them, that evidence names
+WRONG_MASS = 0.02  # of a target, that nobody meant
+SURER = 0.3  # that rows which equal others are, than they are right
+VOCABULARY = 1000  # classes, of which the first guess of a good teacher is often not the label
 FULL = 65504.0  # the largest number of float16
 FEWEST = 100  # examples: a share of one half has a standard error of 0.05 then
+STEP = 2**0.125
 GRID = 2 ** (np.arange(-16, 49) / 8)  # temperatures from 1/4 to 64, where the limits of the range are looked for
 
 
@@ -95,8 +100,8 @@ def recommended(s: Statistics, limit: Limits) -> dict[str, object]:
     """The temperatures at which the mean mass, of the most there is, lies within the calibrated limits.
 
     The mean of 1 - p^tau_t over 1 - 1 / C, its limit for tau -> infinity, at temperatures from 1/4 to 64 in steps of
-    2^(1/8). Where it is beyond the upper limit at tau = 1 already, that alone is recommended: nothing is to be
-    softened. None with a reason for a teacher at chance, or where no temperature gives enough.
+    2^(1/8). Where it is beyond the upper limit at tau = 1 already, nothing is to be softened: from half of that to 1.
+    None with a reason for a teacher at chance, or where no temperature gives enough.
     """
     none, teacher = {"low": None, "high": None}, s.inputs.teacher
     if not len(teacher.labels):
@@ -104,14 +109,23 @@ def recommended(s: Statistics, limit: Limits) -> dict[str, object]:
     if at_chance(s, limit):
         return none | {"reason": "the teacher is at chance on these labels"}
     low, high = limit["tau_low_mass"], limit["tau_high_mass"]
-    mass = np.array([mean_mass(teacher, tau) for tau in GRID]) / (1 - 1 / s["classes"])
-    span = f"a mean mass of {low:.3g} to {high:.3g} of 1 - 1/C"
+    mass = mean_masses(teacher, GRID.tolist()) / (1 - 1 / s["classes"])
+    span = f"{low:.0%} to {high:.0%} of the mass that can leave the label does, as for this study's best students"
     if mass[GRID == 1] > high:
-        return {"low": 1.0, "high": 1.0, "reason": f"at tau = 1 the targets leave more than {span} already"}
+        return {"low": 0.5, "high": 1.0, "reason": f"at tau = 1 more than {high:.0%} of the mass leaves already"}
     inside = GRID[(mass >= low) & (mass <= high)]
     if not len(inside):
-        return none | {"reason": f"no temperature from 0.25 to 64 leaves {span}"}
-    return {"low": round(float(inside[0]), 2), "high": round(float(inside[-1]), 2), "reason": f"leaves {span}"}
+        return none | {"reason": f"at no temperature from 0.25 to 64 {span}"}
+    low, high = float(inside[0]), float(inside[-1])
+    low, high = (low, high) if low < high else (low / STEP, high * STEP)
+    return {"low": round(low, 2), "high": round(high, 2), "reason": f"there {span}"}
+
+
+def _ranges(rows: list[int]) -> str:
+    """Rows as runs, at most `FIRST` of them: 3, 7-12."""
+    at = np.split(np.array(rows), np.flatnonzero(np.diff(rows) != 1) + 1)
+    runs = [f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in at]
+    return ", ".join(runs[:FIRST]) + (f" and {len(runs) - FIRST} more runs" if len(runs) > FIRST else "")
 
 
 # ---------------------------------------------------------------- the values themselves
@@ -164,16 +178,79 @@ def not_logits(s: Statistics, limit: Limits) -> Found:
 
 @finding()
 def constant_rows(s: Statistics, limit: Limits) -> Found:
-    """Rows whose logits are all equal, or one row that is repeated for examples of different classes."""
-    many, least = limit["constant_fraction"], 2 / max(1, s["examples"])
-    constant, repeated = (s[k] or 0.0 for k in ("constant", "repeated"))
-    if constant <= max(many, least * (s["classes"] == 2)) and repeated <= max(limit["repeated_fraction"], least):
+    """Rows whose logits are all equal."""
+    if not above(s["constant"], s["by_chance"] or 0.0):
         return None
+    rows = s.inputs.teacher.numbers(s.inputs.teacher.raw.constant)
     advice = (
-        "Rows with all logits equal, or the same for many examples, teach nothing: look for a buffer that was not "
-        "filled, a failed or padded batch, or a teacher whose units are dead."
+        "A network never gives equal logits for all classes: such rows teach nothing. Look for a buffer that was not "
+        f"filled, a failed or padded batch, or dead units; leave these rows out ({_ranges(rows)})."
     )
-    return "error", {"constant": constant, "repeated": repeated}, advice
+    return "error", {"rows": len(rows), "constant": s["constant"], "which": _ranges(rows)}, advice
+
+
+@finding()
+def zero_rows(s: Statistics, limit: Limits) -> Found:
+    """Rows whose logits are all exactly 0, as memory is before it is written."""
+    if not above(s["zero"], s["by_chance"] or 0.0):
+        return None
+    rows = s.inputs.teacher.numbers(s.inputs.teacher.raw.zero)
+    end = rows[-1] == len(s.inputs.teacher.values) - 1 and rows[-1] - rows[0] == len(rows) - 1
+    cause = "They are the last rows: the last batch was not stored. " if end else ""
+    advice = f"{cause}Compute rows {_ranges(rows)} again, or leave them out of logits and labels."
+    return "error", {"rows": len(rows), "zero": s["zero"], "which": _ranges(rows)}, advice
+
+
+@finding()
+def repeated_rows(s: Statistics, limit: Limits) -> Found:
+    """Rows are exact copies of others that have another label."""
+    few = s["classes"] < 5 and s.inputs.teacher.dtype not in ("float32", "float64")  # equal by rounding
+    if few or not above(s["copied"], 1.5 / s["examples"]) or not above(s["copied_gap"], SURER):
+        return None
+    rows = s.inputs.teacher.numbers(s.places["copied"])
+    advice = (
+        "The teacher is much surer of these rows than their labels allow: a batch was stored twice, or a buffer was "
+        f"written over. Compute the teacher on rows {_ranges(rows)} again."
+    )
+    severity = "error" if s["copied"] > limit["constant_fraction"] else "warning"
+    return severity, {"rows": len(rows), "copied": s["copied"], "which": _ranges(rows)}, advice
+
+
+@finding()
+def truncated_top_k(s: Statistics, limit: Limits) -> Found:
+    """Only the largest logits of each row are there; one number stands in place of all others."""
+    fill = s.inputs.teacher.raw.fill
+    if fill is None or fill.masked:
+        return None
+    known, given = s.inputs.teacher.raw.kind != "logits", isinstance(s.inputs.teacher.values, TopK)
+    value = "a number of its own in each row" if fill.value is None else f"{fill.value:g}"
+    least, most = fill.kept
+    evidence = {"kept": least if least == most else [least, most], "classes": s["classes"], "in_their_place": value}
+    evidence |= {"their_mass_at_tau_1": fill.mass[0], "their_mass_at_tau_4": fill.mass[1]}
+    evidence |= {"label_kept": s["label_kept"]} if s["label_kept"] is not None else {}
+    tail = (
+        "What stands for the others is not knowledge: keep tau low, or take the softmax over "
+        "the k classes, or store the mass of the tail (log-probabilities) and give each of the others its part."
+    )
+    if given or (known and fill.above < 0.05):
+        return "info" if known else "warning", evidence, f"Read as top-k. {tail}"
+    if fill.mass[0] > WRONG_MASS or fill.above > 0.05:
+        advice = (
+            f"Softmax gives the other classes {fill.mass[0]:.1%} of the mass at tau 1 and {fill.mass[1]:.1%} "
+            f"at tau 4, which the teacher never said: fill with -1e4, or renormalise over the k that are kept. {tail}"
+        )
+        return "error", evidence, advice
+    return "warning", evidence, f"{tail} In a loss, take the softmax over the k kept classes."
+
+
+@finding()
+def masked_classes(s: Statistics, limit: Limits) -> Found:
+    """The same classes have one and the same logit in every row."""
+    fill = s.inputs.teacher.raw.fill
+    if fill is None or not fill.masked:
+        return None
+    advice = "These columns are no classes of this teacher (padding of a vocabulary, a mask): leave them out of both."
+    return "warning", {"classes_left": fill.kept[1], "classes": s["classes"], "value": str(fill.value)}, advice
 
 
 # ---------------------------------------------------------------- does the teacher know these examples at all?
@@ -193,7 +270,7 @@ def _repair(s: Statistics, limit: Limits) -> str | None:
     """What restores the pairing: "shift", "reversal" or "renaming"; None if nothing does.
 
     It must reach the accuracy of a fair teacher, gain 0.2, and be beyond what the best of all shifts, or the best
-    renaming of shuffled labels, reaches by chance.
+    renaming of shuffled labels, reaches by chance. A shift by one row, which next tokens have, need not be fair.
     """
     if s["shifted_accuracy"] is None:
         return None
@@ -201,7 +278,8 @@ def _repair(s: Statistics, limit: Limits) -> str | None:
     if s["renamed_accuracy"] < s["renamed_null"] + limit["repair_gain"]:
         ways.pop("renaming")
     best = max(ways, key=ways.get)
-    least = max(limit["repair_accuracy"], s["accuracy"] + limit["repair_gain"], s["chance_high"])
+    fair = 0.0 if best == "shift" and abs(s["shift"]) == 1 else limit["repair_accuracy"]
+    least = max(fair, s["accuracy"] + limit["repair_gain"], s["chance_high"])
     return best if ways[best] >= least else None
 
 
@@ -213,15 +291,16 @@ def misaligned(s: Statistics, limit: Limits) -> Found:
         return None
     evidence = s.some("accuracy chance histogram confidence apart shift shifted_accuracy reversed_accuracy "
                       "renamed_accuracy")  # fmt: skip
-    words = {
-        "shift": (f"shift the logits by {s['shift']} rows", s["shifted_accuracy"]),
-        "reversal": ("reverse the order of the rows", s["reversed_accuracy"]),
-        "renaming": ("let column c of the logits be class renaming[c]", s["renamed_accuracy"]),
-    }
-    remedy = ""
-    if way:
-        remedy = "To restore: {} (accuracy {:.3f}). ".format(*words[way])
-        evidence |= {"repair": way} | ({"renaming": s.renaming} if way == "renaming" else {})
+    typed, columns = "", s.places.get("renaming") or {}
+    if way == "renaming":
+        evidence |= _renaming(columns, s["classes"])
+        typed = f"teacher_logits = teacher_logits[:, {_listed(columns)}]"
+    elif way:
+        rolled = f"np.roll(teacher_logits, {-(s['shift'] or 0)}, axis=0)"
+        typed = f"teacher_logits = {rolled if way == 'shift' else 'teacher_logits[::-1]'}"
+    restored = {"shift": "shifted", "reversal": "reversed", "renaming": "renamed"}.get(way)
+    remedy = f"To restore: {typed} (accuracy {s[f'{restored}_accuracy']:.3f}). " if way else ""
+    evidence |= {"repair": way, "remedy": typed} if way else {}
     advice = (
         f"Logits and labels are in different orders. {remedy}Store logits by the example's index, and do not shuffle "
         "while they are computed."
@@ -229,7 +308,79 @@ def misaligned(s: Statistics, limit: Limits) -> Found:
     return "error", evidence, advice
 
 
-@finding(shows="accuracy chance kappa confidence", unless="misaligned", fitted=True)
+def _renaming(columns: Mapping[int, int], classes: int) -> dict[str, list[int]]:
+    """Where every class is a label, the class that each column is; else the column of each label."""
+    if sorted(columns) == list(range(classes)):
+        return {"renaming": sorted(columns, key=columns.get)}
+    return {"labels_used": list(columns), "columns": list(columns.values())}
+
+
+def _listed(columns: Mapping[int, int]) -> str:
+    """The columns of labels 0, 1, ... as Python writes a list; labels that are not there keep their own."""
+    return str([columns.get(label, label) for label in range(max(columns, default=-1) + 1)])
+
+
+@finding()
+def token_shift(s: Statistics, limit: Limits) -> Found:
+    """Labels are one row before or after their logits, as those of the next token are."""
+    if _repair(s, limit) != "shift" or abs(s["shift"]) != 1:
+        return None
+    back = s["shift"] < 0
+    pair = "teacher_logits[:-1] with labels[1:]" if back else "teacher_logits[1:] with labels[:-1]"
+    advice = (
+        f"Row i of a language model says what token i + 1 is: pair {pair}, in each sequence by itself "
+        f"(of (N, T, V): along T), or type teacher_logits = np.roll(teacher_logits, {-s['shift']}, axis=0)."
+    )
+    return "error", s.some("shift accuracy shifted_accuracy"), advice
+
+
+@finding(unless="misaligned repeated_rows")
+def partly_misaligned(s: Statistics, limit: Limits) -> Found:
+    """Some of the rows stand beside other examples' labels."""
+    if s["in_blocks"]:
+        which = ", ".join(f"{start}-{stop - 1}" for start, stop in s.places["blocks"])
+        advice = (
+            f"In rows {which} the teacher is as sure as elsewhere, and right by chance only: their logits belong "
+            "to other examples (a worker's part in another order, a batch stored twice). Compute these rows again."
+        )
+        return "error", {"share": s["in_blocks"], "rows": which}, advice
+    if above(s["stray"], limit["stray"]) and above(s["stray_sure"], limit["stray_sure"]) and not at_chance(s, limit):
+        advice = (
+            f"Of {s['stray']:.0%} of the rows the teacher is sure, and the label has nothing to do with what it says: "
+            "labels are wrong there, or the rows are other examples'. Look at some of them."
+        )
+        return "warning", s.some("stray stray_sure accuracy"), advice
+    return None
+
+
+@finding(unless="misaligned")
+def classes_exchanged(s: Statistics, limit: Limits) -> Found:
+    """Some classes are called by each other's names."""
+    if not (cycles := s.places.get("cycles")):
+        return None
+    to = dict(pair for cycle in cycles for pair in zip(cycle, cycle[1:] + cycle[:1]))
+    names = s.inputs.class_names or [str(c) for c in range(s["classes"])]
+    words = "; ".join(" -> ".join(names[c] for c in (*cycle, cycle[0])) for cycle in cycles[:FIRST])
+    typed = f"teacher_logits[:, {list(to)}] = teacher_logits[:, {list(to.values())}]"
+    advice = f"Most examples of a class are called by the next one's name ({words}). To restore: {typed}."
+    return "error", {"classes": list(to), "called": list(to.values()), "remedy": typed}, advice
+
+
+@finding(shows="narrow accuracy confidence", unless="misaligned")
+def collapsed_predictions(s: Statistics, limit: Limits) -> Found:
+    """Nearly all predictions name a few of the classes."""
+    idle = at_chance(s, limit) and not above(s["sure"], limit["trained_sure"])  # never trained
+    if not above(s["narrow"], limit["collapsed"]) or s["classes"] < 3 or idle or s["examples"] < FEWEST:
+        return None
+    advice = (
+        f"{s['narrow']:.1%} of the predictions name {len(s.places['named'])} of {s['classes']} classes, "
+        "of which labels are no such share: put the teacher in eval mode, look at its batch-norm statistics, and give "
+        "it inputs normalised as in its training."
+    )
+    return "error", s.some(collapsed_predictions.shows) | {"named": s.places["named"]}, advice
+
+
+@finding(shows="accuracy chance kappa confidence", unless="misaligned collapsed_predictions", fitted=True)
 def weak_teacher(s: Statistics, limit: Limits) -> Found:
     """The teacher is at chance, or poor on its own training set.
 
@@ -239,7 +390,21 @@ def weak_teacher(s: Statistics, limit: Limits) -> Found:
     if at_chance(s, limit):
         advice = "The teacher is at chance on these labels: untrained, of another task, or without its weights loaded."
         return "error", s.some(weak_teacher.shows), advice
-    return below(s["kappa"], limit["weak_kappa"]) and not rows_lost(s)
+    calibrated = s["classes"] > VOCABULARY and below(abs(s["confidence"] - s["accuracy"]), limit["repair_gain"])
+    return below(s["kappa"], limit["weak_kappa"]) and not rows_lost(s) and not calibrated
+
+
+@finding()
+def padding_as_rows(s: Statistics, limit: Limits) -> Found:
+    """One label stands in long runs where others do not, as padding does."""
+    if not s["padded"]:
+        return None
+    label = s.places["pad"]
+    advice = (
+        f"Label {label} is {s['padded']:.0%} of the rows, in runs as at the ends of padded sequences: they weigh in "
+        f"every mean. Leave them out (keep = labels != {label}), label them -100, or give the attention mask as mask."
+    )
+    return "warning", {"label": label, "share": s["padded"]}, advice
 
 
 # ---------------------------------------------------------------- what its targets can tell
@@ -256,6 +421,21 @@ def smoothed_teacher(s: Statistics, limit: Limits) -> Found:
     even = s["classes"] == 2 or below(s["spread"], limit["smoothed_spread"])
     alike = above(s["pinned"], limit["smoothed_pinned"]) and above(s["mass_right"], limit["saturated_mass"])
     return even and alike and not rows_lost(s)
+
+
+@finding(shows="under accuracy mass confidence", unless="misaligned", doubts=LEVELS, fitted=True)
+def already_softened(s: Statistics, limit: Limits) -> Found:
+    """The teacher is right far more often than the mean probability of the label says.
+
+    Logits that were divided by a temperature (or multiplied by less than 1) before they were stored look like this:
+    store them as the network gives them, or do not divide them again; else a teacher that was regularised hard.
+    """
+    return above(_under(s), limit["softened"]) and not rows_lost(s)
+
+
+def _under(s: Statistics) -> float | None:
+    """Accuracy minus the mean probability of the label."""
+    return None if s["mass"] is None else s["accuracy"] - (1 - s["mass"])
 
 
 @finding(
@@ -317,7 +497,17 @@ def few_examples(s: Statistics, limit: Limits) -> Found:
     return s["examples"] < FEWEST
 
 
-@finding(unless="misaligned")
+@finding(shows="classes student_classes student_accuracy student_mass same_column")
+def other_vocabulary(s: Statistics, limit: Limits) -> Found:
+    """Teacher and student have different classes, so their columns cannot be compared one by one.
+
+    If one vocabulary is the other padded (same_column near 1), cut both to the columns they share; else distil what
+    does not need columns: the teacher's text, or sorted probabilities. Here teacher and student are judged apart.
+    """
+    return s["student_classes"] is not None
+
+
+@finding(unless="misaligned other_vocabulary")
 def student_beats_teacher(s: Statistics, limit: Limits) -> Found:
     """The student is right more often than its teacher, beyond chance."""
     if not above(s["student_gain"], limit["student_gain"]) or s["student_p"] > SIGNIFICANT:

@@ -60,7 +60,7 @@ def test_the_summary_fits_80_columns(file):
 
 def test_the_temperature_in_use_is_judged(file):
     assert "warning temperature_high" in call(file, "--tau", "400").stdout
-    assert "At τ = 400 its share" in call(file, "--tau", "400").stdout
+    assert "At τ = 400 it is" in call(file, "--tau", "400").stdout
 
 
 def test_the_option_goes_before_the_temperature_of_the_file(tmp_path):

@@ -140,11 +140,14 @@ CUT_OFF = {
 def test_what_is_no_file_of_logits(tmp_path, monkeypatch):
     (tmp_path / "b.npz").mkdir()
     os.mkfifo(tmp_path / "c.npz")
-    (tmp_path / "d.pt").write_bytes(b"")
+    (tmp_path / "d.txt").write_bytes(b"")
     refused(tmp_path / "a.npz", NO_FILE.format("No such file or directory"))
-    refused(tmp_path / "b.npz", "a folder, allowed: a file of logits; name the file itself")
+    refused(
+        tmp_path / "b.npz", "a folder without .npy, .arrow or .parquet, allowed: a file of logits; name the file itself"
+    )
     refused(tmp_path / "c.npz", "no ordinary file, allowed: a file of logits; name the file itself")
-    refused(tmp_path / "d.pt", f"the suffix '.pt', allowed: .npz, .safetensors, .parquet; {SAVE}")
+    kinds = ".npz, .npy, .safetensors, .pt, .h5, .parquet, .arrow, .jsonl, .json"
+    refused(tmp_path / "d.txt", f"the suffix '.txt', allowed: {kinds}; {SAVE}")
 
     def denied(path: str, *_: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -191,10 +194,10 @@ def test_values_that_are_no_numbers(tmp_path, name, value, message):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_missing_arrays(tmp_path, suffix):
-    path = save(tmp_path / f"a{suffix}", logits=example()["teacher_logits"], label=example()["labels"])
-    there = ", ".join(["label", "logits"] if suffix == ".safetensors" else ["logits", "label"])
+    path = save(tmp_path / f"a{suffix}", teacher_logit=example()["teacher_logits"], labls=example()["labels"])
+    there = ", ".join(["labls", "teacher_logit"] if suffix == ".safetensors" else ["teacher_logit", "labls"])
     missing = "but no teacher_logits and no labels, allowed: both under these names"
-    meant = "; rename logits if it is the teacher_logits; rename label if it is the labels"
+    meant = "; rename teacher_logit if it is the teacher_logits; rename labls if it is the labels"
     refused(path, f"arrays {there}, {missing}{meant}")
     np.savez(tmp_path / "b.npz")
     refused(tmp_path / "b.npz", f"no arrays, {missing}")
@@ -206,7 +209,7 @@ SPLITS = "train, heldout, held-out, held_out, validation, val, valid, dev, test"
 TABLES = [
     ({"teacher_logits": [[1.0, 2.0], [1.0]]}, f"lists of different lengths in teacher_logits (1, 2), {ROW}"),
     ({"teacher_logits": [[1.0, 2.0], None]}, f"lists of different lengths in teacher_logits (2, none), {ROW}"),
-    ({"teacher_logits": [[[1.0]], [[2.0]]]}, f"lists of lists in teacher_logits, {ROW}"),
+    ({"teacher_logits": [[[1.0]], [[2.0, 3.0]]]}, f"lists of different lengths in teacher_logits (1, 2), {ROW}"),
     ({"labels_0": [1, 2], "labels_2": [1, 2]}, "columns labels_... without number 1, allowed: 0, 1, ... without a gap"),
     ({"labels_0": [[1], [2]]}, "lists in labels_0, allowed: numbers in labels_0, or lists in one column"),
     (ONE | {"split": ["new"]}, f"split 'new', allowed: {SPLITS}"),

@@ -63,13 +63,18 @@ def test_what_rows_are(given, kind):
 
 def test_probabilities_are_read_as_their_logarithms():
     v, y = teacher()
-    one, two = (level_shares(labelled("v", x, y), 2.0) for x in (v, torch.tensor(v).softmax(-1)))
+    one, two = (level_shares(labelled("v", x, y), [2.0])[0] for x in (v, torch.tensor(v).softmax(-1)))
     np.testing.assert_allclose(one.mass, two.mass)
 
 
 V, Y, TWO = np.arange(12.0).reshape(4, 3), np.array([0, 1, 2, 0]), "one logit z for two classes is [0, z]"
 NAMES, GROUPS = "a list of 3 names, one for each class", "3, the super-class of each class in order"
 LOGITS, LABELS, HELD = "teacher_logits", "labels", "heldout_teacher_logits"
+MULTI = (
+    "several labels to a row (2 on average), allowed: one; this is a multi-label task, whose distillation is binary "
+    "cross-entropy with sigmoid(teacher) for each class: diagnose each class by itself, as logits [0, z] and labels 0 "
+    "or 1"
+)
 BAD = [
     (LOGITS, V[0], f"shape (3,), allowed: (N, C), one row for each example; {TWO}"),
     (LOGITS, V[:0], "no rows (shape (0, 3)), allowed: at least 1 example"),
@@ -77,10 +82,14 @@ BAD = [
     (LOGITS, [[1, 2], [3]], "something that is no array of numbers, allowed: rows of equal length"),
     (LOGITS, V + 1j, "values of type complex128, allowed: real numbers"),
     (LABELS, Y[:3], "3 labels for 4 rows of teacher_logits, allowed: equally many"),
-    (LABELS, np.eye(3)[Y], "shape (4, 3), allowed: (4,); of one-hot rows take argmax(1)"),
-    (LABELS, Y[:, None], "shape (4, 1), allowed: (4,), one label for each row of teacher_logits"),
+    (LABELS, np.array([[1, 1, 0]] * 4), MULTI),
+    (LABELS, Y.reshape(2, 2), "shape (2, 2), allowed: (4,), one label for each row of teacher_logits"),
     (LABELS, Y + 1, "1 to 3, allowed: 0 to 2 (3 classes); they seem to count from 1: subtract 1"),
-    (LABELS, Y - 1, "-1 to 1, allowed: 0 to 2 (3 classes); leave out examples without a label"),
+    (
+        LABELS,
+        Y - 1,
+        "-1 to 1, allowed: 0 to 2 (3 classes); leave out examples without a label (-100 is left out by itself)",
+    ),
     (LABELS, Y + 7, "7 to 9, allowed: 0 to 2 (3 classes)"),
     (LABELS, Y + 0.5, "0.5 at row 0, allowed: whole numbers 0 to 2"),
     (LABELS, Y * np.nan, "nan at row 0, allowed: whole numbers 0 to 2"),
@@ -90,7 +99,7 @@ BAD = [
     ("class_names", "abc", f"str, allowed: {NAMES}"),
     ("superclass", [0], f"1 entries, allowed: {GROUPS}"),
     ("superclass", np.array(3), f"int, allowed: {GROUPS}"),
-    ("student_logits", V[:, :2], "2 classes, allowed: 3, as teacher_logits have"),
+    (HELD, V[:, 0], "without labels, allowed: together with heldout_labels"),
     (HELD, V, "without labels, allowed: together with heldout_labels"),
     ("heldout_labels", Y, f"without logits, allowed: together with {HELD}"),
 ]

@@ -12,7 +12,7 @@ from kdstudy.diagnosis.statistics import alignment, examples
 from kdstudy.diagnosis.statistics.all import compute_statistics
 from kdstudy.diagnosis.statistics.classes import class_structure, standardised_others, superclass_test
 from kdstudy.diagnosis.statistics.examples import row_statistics
-from kdstudy.diagnosis.statistics.shares import BLOCKS, LEVEL_NAMES, jackknife_blocks, level_shares, mean_mass
+from kdstudy.diagnosis.statistics.shares import BLOCKS, LEVEL_NAMES, jackknife_blocks, level_shares, mean_masses
 from kdstudy.distill import conditions, levels, loss
 from kdstudy.distill.conditions import Context
 
@@ -30,12 +30,12 @@ def read(v: object, y: object) -> LabelledLogits:
 @pytest.mark.parametrize("classes", [2, 6])
 def test_shares_are_those_of_the_levels(tau, classes):
     v, y = teacher(classes=classes)
-    found = level_shares(read(v, y), tau)
+    found = level_shares(read(v, y), [tau])[0]
     for level, value in reference.shares(v, y, tau).items():
         assert found.shares[level][0] == pytest.approx(value, abs=1e-12)
     rho, mass = (torch.tensor(v) / tau).softmax(-1), levels.off_label_mass(torch.tensor(v), torch.tensor(y), tau)
     np.testing.assert_allclose(found.mass, mass, atol=1e-14)
-    assert mean_mass(read(v, y), tau) == pytest.approx(float(mass.mean()))
+    assert mean_masses(read(v, y), [tau]) == pytest.approx(float(mass.mean()))
     assert found.entropy == pytest.approx(float(torch.special.entr(rho).sum(-1).mean()))
     assert found.label_largest == np.mean(v.argmax(1) == y)
 
@@ -49,7 +49,7 @@ def test_shares_of_a_sure_teacher_do_not_cancel():
         p[at] = 1 - (p.sum(1) - p[at])
         return np.log(p)
 
-    found = level_shares(read(scaled(1e-9), Y), 1.0).shares
+    found = level_shares(read(scaled(1e-9), Y), [1.0])[0].shares
     for level, value in reference.shares(scaled(1e-3), Y, 1.0).items():
         assert found[level][0] == pytest.approx(value, abs=1e-7)
 
@@ -58,7 +58,7 @@ def test_intervals_are_the_jackknife_of_whole_recomputations():
     block = jackknife_blocks(Y, BLOCKS)
     counts = np.array([np.bincount(Y[block == g], minlength=6) for g in range(BLOCKS)])
     assert (np.ptp(counts, axis=0) <= 1).all() and np.ptp(counts.sum(1)) <= 1  # every class is spread over the blocks
-    for level, (share, low, high) in level_shares(read(V, Y), 2.0).shares.items():
+    for level, (share, low, high) in level_shares(read(V, Y), [2.0])[0].shares.items():
         margin = 2.093024 * reference.jackknife(V, Y, 2.0, block, level)  # Student's t with 19 degrees of freedom
         assert (low, high) == pytest.approx((max(0, share - margin), min(1, share + margin)), abs=1e-6)
 
@@ -66,20 +66,20 @@ def test_intervals_are_the_jackknife_of_whole_recomputations():
 def test_intervals_cover_the_share_of_many_more_examples():
     """95 % intervals of samples, against the share of a hundred times as many examples."""
     truth = reference.shares(*teacher(24_000, seed=99), 2.0)["instance"]
-    found = [level_shares(read(*teacher(400, seed=seed)), 2.0).shares["instance"] for seed in range(40)]
+    found = [level_shares(read(*teacher(400, seed=seed)), [2.0])[0].shares["instance"] for seed in range(40)]
     assert sum(low <= truth <= high for _, low, high in found) >= 34
 
 
 def test_with_two_classes_the_domain_holds_what_masses_of_classes_do():
     v, y = teacher(classes=2)
-    found = level_shares(read(v, y), 1.0)
+    found = level_shares(read(v, y), [1.0])[0]
     means = np.array([found.mass[y == t].mean() for t in (0, 1)])[y]
     expected = np.mean((means - found.mass.mean()) ** 2) / np.mean(found.mass**2)
     assert found.shares["domain"][0] == pytest.approx(expected)
 
 
 def test_nothing_leaves_the_label_no_share():
-    found = level_shares(read(1e6 * np.eye(3)[[0, 1, 2, 0]], [0, 1, 2, 0]), 1.0)
+    found = level_shares(read(1e6 * np.eye(3)[[0, 1, 2, 0]], [0, 1, 2, 0]), [1.0])[0]
     assert found.shares == dict.fromkeys(LEVEL_NAMES, (None, None, None))
 
 
@@ -124,7 +124,7 @@ def test_a_renaming_is_found_and_its_null_is_near_chance():
     to = np.array([3, 5, 0, 1, 2, 4])  # class t is called to[t] by the teacher
     best, null, back = alignment.best_renaming(to[v.argmax(1)], y, 6)
     assert best == np.mean(v.argmax(1) == y)
-    assert [back[c] for c in to] == list(range(6))
+    assert back == dict(enumerate(to))
     assert null < 0.3
 
 

@@ -7,9 +7,20 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import norm
 
 from kdstudy.diagnosis.inputs import LabelledLogits
+from kdstudy.diagnosis.statistics.examples import RowStatistics
 
 DRAWS = 4  # of random phases, whose correlation over all shifts is averaged
 NULLS = 3  # assignments of shuffled labels, against which the best assignment is held
+MANY = 1000  # labels, beyond which each takes its commonest column
+MEMORY = 2e8  # bytes of class sums
+SEVERAL = 5  # examples of a class that are called by another's name
+BLOCKS = 20  # runs of rows that are named
+CHANCE = 0.05  # of rows that are right beyond chance, in a run that is called at chance
+GAIN = 0.3  # of accuracy, that the other rows must have beyond that
+BEYOND = 12.0  # nats, with 2 log N: what a run's log likelihood ratio must reach
+SHORTEST = 12  # rows of a run
+SURE = 0.7  # of the confidence where the teacher is right, that it has in a run of other examples' rows
+LONG = 4.0  # times longer than by chance are runs of padding
 HIGH = 6.0  # standard errors above chance that not even the best of a million shifts reaches by chance
 
 Classes = Int[np.ndarray, " M"]
@@ -38,6 +49,75 @@ def agreement(predicted: Classes, label: Classes, classes: int) -> dict[str, flo
         "histogram": float(np.abs(h - g).sum() / 2),
         "chance_high": chance + HIGH * error,
     }
+
+
+def misfits(logits: LabelledLogits, rows: RowStatistics) -> tuple[dict[str, float | None], dict[str, object]]:
+    """Where only some rows or classes do not belong to their labels: shares of the rows, and their places.
+
+    `stray`: share of wrong rows whose label is as good as drawn, by its mean rank among the other classes;
+    `stray_sure`: their mean confidence over that of right rows. `narrow`: share of the predictions that name the
+    `named` classes, which labels name at most half as often. `padded`: share of the label that stands in long runs,
+    where others do not. `copied`: share of rows that equal another with another label; `copied_gap`: their confidence
+    minus accuracy.
+    """
+    y, wrong, n = logits.labels, rows.rank > 0, len(logits.labels)
+    sure = float(rows.confidence[~wrong].mean()) if not wrong.all() else 1.0
+    runs = [r for r in blocks(wrong, y, rows.predicted) if rows.confidence[slice(*r)].mean() > SURE * sure]
+    copied = _conflicting(logits)
+    label, padded = padding(y, logits.classes)
+    narrow, named = _narrow(rows.predicted, y, logits.classes)
+    cycles = exchanged(rows.predicted, y)
+    numbers = {
+        "in_blocks": sum(stop - start for start, stop in runs) / n,
+        "stray": float(wrong.mean() * min(1, 2 * (rows.rank[wrong] - 1).mean() / max(1, logits.classes - 2)))
+        if wrong.sum() >= 30 and logits.classes >= 5 else None,
+        "stray_sure": float(rows.confidence[wrong].mean()) / sure if wrong.any() else None,
+        "narrow": narrow,
+        "padded": padded,
+        "copied": len(copied) / n,
+        "copied_gap": float((rows.confidence - (rows.rank == 0))[copied].mean()) if len(copied) else None,
+        "exchanged": sum(map(len, cycles)) / logits.classes,
+    }  # fmt: skip
+    places = {"blocks": [[int(logits.rows[i]), int(logits.rows[j - 1]) + 1] for i, j in runs], "named": named}
+    return numbers, places | {"copied": logits.rows[copied], "cycles": cycles, "pad": label}
+
+
+def _conflicting(logits: LabelledLogits) -> Int[np.ndarray, " K"]:
+    """Rows that equal others with another label; not those with all logits equal."""
+    order = np.lexsort((logits.labels, logits.raw.code))
+    code, y = logits.raw.code[order], logits.labels[order]
+    group = np.cumsum(np.diff(code, prepend=code[:1]) != 0)
+    mixed = np.zeros(group[-1] + 1, bool)
+    mixed[group[1:][(np.diff(group) == 0) & (np.diff(y) != 0)]] = True
+    found = np.sort(order[mixed[group]])
+    return found[~np.isin(logits.rows[found], logits.raw.constant)]
+
+
+def padding(label: Classes, classes: int) -> tuple[int | None, float]:
+    """The label that stands in runs, while the others do not, and its share; (None, 0) if none does.
+
+    Its mean run must be at least `LONG` times what its share gives by chance, 1 / (1 - share), and `LONG` rows; runs of
+    the others shorter than 2 on average.
+    """
+    first = np.flatnonzero(np.diff(label, prepend=-1))
+    counts, runs = (np.bincount(v, minlength=classes) for v in (label, label[first]))
+    share = counts / len(label)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        longer = counts / runs * (1 - share)
+        rest = (len(label) - counts) / (len(first) - runs)
+    found = np.flatnonzero((share > 0.02) & (longer > LONG) & (counts > LONG * runs) & (rest < 2) & (runs > 1))
+    return (int(found[0]), float(share[found[0]])) if len(found) == 1 and (counts > 0).sum() > 4 else (None, 0.0)
+
+
+def _narrow(predicted: Classes, label: Classes, classes: int) -> tuple[float, list[int]]:
+    """The share of predictions that the commonest fifth (at least one) of the labels' classes take, if labels give them
+    at most half of that, else 0; and these classes.
+    """  # fmt: skip
+    h, g = (np.bincount(v, minlength=classes) / len(label) for v in (label, predicted))
+    most = max(1, int((h > 0.2 * h.max()).sum()) // 5)
+    top = np.argsort(-g, kind="stable")[:most]
+    few = top[: int(np.searchsorted(np.cumsum(g[top]), 0.9)) + 1]
+    return (float(g[few].sum()), few.tolist()) if h[few].sum() < 0.5 * g[few].sum() else (0.0, [])
 
 
 def repairs(predicted: Classes, label: Classes, classes: int) -> dict[str, object]:
@@ -73,21 +153,88 @@ def best_shift(predicted: Classes, label: Classes, classes: int) -> tuple[int, f
     return (k if k <= n // 2 else k - n), hits[k]
 
 
-def best_renaming(predicted: Classes, label: Classes, classes: int) -> tuple[float, float, list[int]]:
-    """Accuracy after the best renaming of the predicted classes, the same for shuffled labels, and the renaming.
+def best_renaming(predicted: Classes, label: Classes, classes: int) -> tuple[float, float, dict[int, int]]:
+    """Accuracy with the best column for each label's class, the same for shuffled labels, and label -> column.
 
-    The renaming is an assignment of classes (Kuhn 1955); for shuffled labels the largest of three draws.
+    No two classes share a column: an assignment (Kuhn 1955), of more than `MANY` labels the commonest column of each.
+    For shuffled labels the largest of three draws.
     """
     rng = np.random.default_rng([classes, len(label), 1])  # no seed that somebody shuffles with
-    best, renaming = _assigned(predicted, label, classes)
-    null = max(_assigned(predicted, rng.permutation(label), classes)[0] for _ in range(NULLS))
-    return best, null, renaming
+    best, columns = _assigned(predicted, label)
+    null = max(_assigned(predicted, rng.permutation(label))[0] for _ in range(NULLS))
+    return best, null, columns
 
 
-def _assigned(predicted: np.ndarray, label: np.ndarray, classes: int) -> tuple[float, list[int]]:
-    counts = np.bincount(predicted * classes + label, minlength=classes**2).reshape(classes, classes)
-    rows, columns = linear_sum_assignment(counts, maximize=True)
-    return float(counts[rows, columns].sum() / len(label)), columns.tolist()
+def _assigned(predicted: Classes, label: Classes) -> tuple[float, dict[int, int]]:
+    labels, y = np.unique(label, return_inverse=True)
+    columns, g = np.unique(predicted, return_inverse=True)
+    if max(len(labels), len(columns)) > MANY:
+        pair, counts = np.unique(y * len(columns) + g, return_counts=True)
+        order = np.lexsort((-counts, pair // len(columns)))
+        first = order[np.unique((pair // len(columns))[order], return_index=True)[1]]
+        hits, to = counts[first].sum(), columns[pair[first] % len(columns)]
+        return float(hits / len(label)), dict(zip(labels.tolist(), to.tolist()))
+    counts = np.bincount(y * len(columns) + g, minlength=len(labels) * len(columns)).reshape(len(labels), len(columns))
+    rows, to = linear_sum_assignment(counts, maximize=True)
+    chosen = dict(zip(labels[rows].tolist(), columns[to].tolist()))
+    return float(counts[rows, to].sum() / len(label)), {k: chosen[k] for k in sorted(chosen)}
+
+
+def exchanged(predicted: Classes, label: Classes) -> list[list[int]]:
+    """Cycles of classes each of which is mostly called the next: [3, 8] if 3 is called 8 and 8 is called 3.
+
+    Of a class's examples at least `SEVERAL`, most must be called by the other name.
+    """
+    pair, counts = np.unique(np.stack([label, predicted]), axis=1, return_counts=True)
+    total = np.bincount(label)
+    often = (counts > 0.5 * total[pair[0]]) & (counts >= SEVERAL) & (pair[0] != pair[1])
+    called, cycles = dict(pair[:, often].T.tolist()), []
+    while called:
+        start = at = next(iter(called))
+        cycle = []
+        while at in called:
+            cycle.append(at)
+            at = called.pop(at)
+        cycles += [cycle] if at == start else []
+    return cycles
+
+
+def blocks(wrong: np.ndarray, label: Classes, predicted: Classes) -> list[tuple[int, int]]:
+    """Runs of rows [start, stop) at chance among rows that are mostly right: the likeliest, one after another.
+
+    The log likelihood ratio of "right with probability `CHANCE` more than by chance" against the accuracy of the better
+    half of the rows, summed over a run, is largest (Kadane); it must be beyond what the best of all runs reaches by
+    chance, and the run must have labels of several classes.
+    """
+    n, found = len(wrong), []
+    size = max(16, n // 100)
+    parts = [float(1 - wrong[i : i + size].mean()) for i in range(0, n - size + 1, size)]
+    good = min(0.99, float(np.median(parts))) if parts else 0.0
+    chance = min(0.9, float(np.bincount(label).max() / n) + CHANCE)
+    if good < chance + GAIN:
+        return []
+    score = np.where(wrong, np.log((1 - chance) / (1 - good)), np.log(chance / good))
+    while len(found) < BLOCKS:
+        total = np.cumsum(score)
+        before = np.minimum.accumulate(np.append(0, total))[:-1]
+        stop = int(np.argmax(total - before)) + 1
+        start = int(np.argmin(np.append(0, total)[:stop]))
+        if total[stop - 1] - before[stop - 1] < BEYOND + 2 * np.log(n):
+            break
+        score[start:stop] = -1e3
+        if _unrelated(label[start:stop], predicted[start:stop]):
+            found.append((start, stop))
+    return sorted(found)
+
+
+def _unrelated(label: Classes, predicted: Classes) -> bool:
+    """Whether labels of several classes and predictions have nothing to do with each other."""
+    share = np.bincount(label).max() / len(label)
+    if len(label) < SHORTEST or share > 0.8:
+        return False
+    found = agreement(predicted, label, int(max(label.max(), predicted.max())) + 1)
+    alike = found["kappa"] is not None and found["kappa"] < 0.25
+    return bool(alike and np.bincount(predicted).max() / len(label) < 0.8)
 
 
 def separation(logits: LabelledLogits, predicted: Classes) -> float | None:
@@ -95,21 +242,27 @@ def separation(logits: LabelledLogits, predicted: Classes) -> float | None:
 
     b is the share of the logits' variance, each row minus its mean, that the predicted class explains (adjusted for
     the means of K classes: 1 - (1 - share)(M - 1) / (M - K)); g = (E max)^2 C / (C - 1)^2 what it is for C independent
-    Gaussian logits; 1 / sqrt(M) is about 3 standard errors of b there. None if all rows are equal, or M <= K.
+    Gaussian logits; 1 / sqrt(M) is about 3 standard errors of b there. None if all rows are equal, or M <= K. Of more
+    classes than `MEMORY` holds sums of, the commonest ones and their rows.
     """
-    classes, n = logits.classes, len(predicted)
-    sums, square = torch.zeros(classes, classes, dtype=torch.float64), 0.0
-    for at, x, _ in logits.chunks():
+    classes, at = logits.classes, None
+    named, to, counts = np.unique(predicted, return_inverse=True, return_counts=True)
+    if len(named) > (most := int(MEMORY / (8 * classes))):
+        some = np.argsort(-counts, kind="stable")[:most]
+        at = np.flatnonzero(np.isin(to, some))
+        named, to, counts = np.unique(predicted[at], return_inverse=True, return_counts=True)
+    n, square = len(to), 0.0
+    sums = torch.zeros(len(named), classes, dtype=torch.float64)
+    for place, x, _ in logits.chunks(at):
         x = x - x.mean(-1, keepdim=True)
         square += float((x**2).sum())
-        sums.index_add_(0, torch.from_numpy(predicted[at]), x)
-    counts = torch.bincount(torch.from_numpy(predicted), minlength=classes).double()
-    mean, named = sums.sum(0) / n, int((counts > 0).sum())
+        sums.index_add_(0, torch.from_numpy(to[place]), x)
+    mean = sums.sum(0) / n
     total = square - n * float(mean @ mean)
-    between = float((sums**2).sum(-1) @ (1 / counts.clamp(min=1))) - n * float(mean @ mean)
-    if n <= named or total <= 1e-9 * max(square, 1e-300):
+    between = float((sums**2).sum(-1) @ torch.from_numpy(1 / counts)) - n * float(mean @ mean)
+    if n <= len(named) or total <= 1e-9 * max(square, 1e-300):
         return None
-    return 1 - (1 - between / total) * (n - 1) / (n - named) - gaussian_separation(classes) - n**-0.5
+    return 1 - (1 - between / total) * (n - 1) / (n - len(named)) - gaussian_separation(classes) - n**-0.5
 
 
 def gaussian_separation(classes: int) -> float:

@@ -4,7 +4,7 @@ A statistic is a number, or None where it is not defined: every rule must do wit
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import stats as scipy_stats
@@ -17,6 +17,7 @@ from kdstudy.diagnosis.statistics.shares import LEVEL_NAMES, LevelShares, level_
 
 Number = float | int | None
 SHARE = ("share", "share_low", "share_high")
+ALIKE = {"float32": 1e-5, "float64": 1e-9, "top-k": 1e-5}  # chance of two logits to be equal
 LOW = 0.8  # of the agreement that class counts allow: below it, what would restore the pairing is looked for
 
 
@@ -26,7 +27,7 @@ class Statistics:
 
     inputs: Inputs | None  # None: numbers from a table
     value: dict[str, Number]
-    renaming: list[int] | None = None
+    places: dict[str, object] = field(default_factory=dict)  # rows and classes that evidence names
     structure: ClassStructure | None = None
 
     def __getitem__(self, name: str) -> Number:
@@ -45,27 +46,33 @@ def compute_statistics(inputs: Inputs) -> Statistics:
         return Statistics(inputs, value)
     rows = row_statistics(teacher)
     value |= alignment.agreement(rows.predicted, y, classes) | certainty(rows, classes)
-    structure, renaming = class_structure(teacher), None
-    value |= {"structure": structure.strength, "structure_p": structure.p} if structure else {}
+    structure, (numbers, places) = class_structure(teacher), alignment.misfits(teacher, rows)
+    if kept := teacher.raw.fill and teacher.raw.fill.kept[1]:
+        value["label_kept"] = float((rows.rank < kept).mean())
+    value |= numbers | ({"structure": structure.strength, "structure_p": structure.p} if structure else {})
     if value["accuracy"] < LOW * (1 - value["histogram"]) or value["histogram"] > 1 - LOW:
         repairs = alignment.repairs(rows.predicted, y, classes)
-        renaming = repairs.pop("renaming")
+        places["renaming"] = repairs.pop("renaming")
         value |= repairs | {"apart": alignment.separation(teacher, rows.predicted)}
     value |= on_heldout(inputs, rows) | of_student(inputs)
-    return Statistics(inputs, value, renaming, structure)
+    return Statistics(inputs, value, places, structure)
 
 
 def of_raw_values(logits: LabelledLogits) -> dict[str, Number]:
-    """Of the values as they were given: fractions of rows left out, constant, and equal to the commonest row."""
+    """Of the values as they were given: fractions of rows left out, constant, and equal to another's; `by_chance`: how
+    many constant ones rounding to the type's digits allows.
+    """  # fmt: skip
     raw, n, m = logits.raw, len(logits.values), len(logits.rows)
     value = {"examples": n, "classes": logits.classes, "left_out": 1 - m / n, "highest": None}
     if not m:
         return value
-    _, at, counts = np.unique(raw.code, return_inverse=True, return_counts=True)
-    here = logits.labels[at == counts.argmax()]
-    purity = np.bincount(here).max() / len(here)
-    repeated = len(here) / m if len(here) > 1 and purity < 0.9 else 0.0
-    return value | {"constant": raw.constant / m, "repeated": repeated, "highest": max(abs(raw.low), abs(raw.high))}
+    equal = ALIKE.get(logits.dtype, 0.01 if logits.dtype in ("float16", "bfloat16") else 0.25)
+    return value | {
+        "constant": len(raw.constant) / m,
+        "zero": len(raw.zero) / m,
+        "by_chance": 3 * equal ** (logits.classes - 1),
+        "highest": max(abs(raw.low), abs(raw.high)),
+    }
 
 
 def certainty(rows: RowStatistics, classes: int) -> dict[str, Number]:
@@ -78,6 +85,7 @@ def certainty(rows: RowStatistics, classes: int) -> dict[str, Number]:
     confidence, mean = float(rows.confidence.mean()), float(rows.mass[right].mean()) if right.any() else None
     return {
         "mass": float(rows.mass.mean()),
+        "under": float((rows.rank == 0).mean() - 1 + rows.mass.mean()),
         "mass_middle": float(np.median(rows.mass)),
         "confidence": confidence,
         "sure": (confidence - 1 / classes) / (1 - 1 / classes),
@@ -108,6 +116,8 @@ def of_student(inputs: Inputs) -> dict[str, Number]:
 
     `student_p`: exact two-sided sign test of the examples on which one is right and the other wrong (McNemar 1947).
     """
+    if inputs.foreign:
+        return _of_foreign(inputs)
     held = inputs.student_val and inputs.heldout
     student, teacher = (inputs.student_val, inputs.heldout) if held else (inputs.student, inputs.teacher)
     its, at = (np.empty(0), np.empty(0)) if student is None else common_rows(student, teacher)
@@ -125,12 +135,24 @@ def of_student(inputs: Inputs) -> dict[str, Number]:
     }
 
 
+def _of_foreign(inputs: Inputs) -> dict[str, Number]:
+    """A student of other classes: its number of them, its accuracy, and how often it names the teacher's column."""
+    its, at = common_rows(inputs.foreign, inputs.teacher)
+    rows, teacher = row_statistics(inputs.foreign), row_statistics(inputs.teacher)
+    return {
+        "student_classes": inputs.foreign.classes,
+        "student_accuracy": float((rows.rank == 0).mean()),
+        "student_mass": float(rows.mass.mean()),
+        "same_column": float((rows.predicted[its] == teacher.predicted[at]).mean()) if len(its) else None,
+    }
+
+
 # ---------------------------------------------------------------- over temperatures
 
 
 def level_statistics(s: Statistics, taus: Sequence[float]) -> dict[str, dict[str, object]]:
     """Level -> its numbers, lists over `tau`: the three levels of a teacher's knowledge."""
-    each = [level_shares(s.inputs.teacher, tau) for tau in taus] if len(s.inputs.teacher.labels) else []
+    each = level_shares(s.inputs.teacher, taus) if len(s.inputs.teacher.labels) else []
     taus, out = list(taus) if each else [], {}
     for level in LEVEL_NAMES:
         out[level] = {"tau": taus} | {k: [p.shares[level][i] for p in each] for i, k in enumerate(SHARE)}
@@ -149,9 +171,10 @@ def _structure(s: Statistics) -> dict[str, object]:
     if (found := s.structure) is None:
         few = s["classes"] < 3
         why = "needs at least 3 classes" if few else "needs finite rows, several of them for most classes, that vary"
-        return dict.fromkeys(("statistic", "null", "p", "strength")) | {"reason": why}
+        return dict.fromkeys(("statistic", "null", "p", "strength", "error", "sample")) | {"reason": why}
     numbers = {"statistic": found.explained, "null": list(found.null), "p": found.p, "strength": found.strength}
-    return numbers | {"reason": None}
+    looked = {"rows": found.rows, "classes": len(found.columns)}
+    return numbers | {"reason": None, "error": found.error, "sample": looked}
 
 
 def _superclass(s: Statistics) -> dict[str, object]:

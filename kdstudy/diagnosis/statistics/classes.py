@@ -13,35 +13,47 @@ from kdstudy.stats import mantel
 ENTRIES = 300_000  # logits looked at: more rows, and the null would take minutes
 PERMUTATIONS = 99
 MOST = 1500  # classes of a Mantel test: its pairs are held in memory
+MANY = 1000  # classes, beyond which those of the commonest labels stand for all
+FEW = 300  # of them
+PARTS = 5  # of the rows: leaving each out in turn gives the standard error of the strength
 
 
 @dataclass(frozen=True, eq=False)
 class ClassStructure:
     """`explained`: share of the variation of the other classes' logits that the label explains; `null`: the same
     with the other classes' logits of each example rolled at random (its 5, 50 and 95 % quantiles); `p`, one-sided;
-    `strength` = (explained - mean of null) / (1 - mean of null); `similarity` (C, C), symmetric; classes `present`.
+    `strength` = (explained - mean of null) / (1 - mean of null), with its standard `error`; `similarity` (K, K),
+    symmetric, of the classes `columns`, of which `present` have examples; `rows` that were looked at.
     """  # fmt: skip
 
     explained: float
     null: tuple[float, float, float]
     p: float
     strength: float
-    similarity: Float[np.ndarray, "C C"]
+    error: float
+    similarity: Float[np.ndarray, "K K"]
+    columns: Int[np.ndarray, " K"]
     present: Int[np.ndarray, " P"]
+    rows: int
 
 
 def class_structure(logits: LabelledLogits) -> ClassStructure | None:
     """Class structure in at most `ENTRIES` logits; None with fewer than 3 classes, or hardly two examples of any.
 
     A row's scale and temperature do not matter. What all classes have in common (a column's mean) is no structure.
+    Of more than `MANY` classes, the `FEW` with most examples are looked at, and only their examples.
     """
-    classes, rng, label = logits.classes, np.random.default_rng(0), logits.labels
-    if classes < 3:
+    rng, label, columns = np.random.default_rng(0), logits.labels, np.arange(logits.classes)
+    if len(columns) < 3:
         return None
-    size = min(len(label), max(ENTRIES // classes, 2))
-    at = np.sort(rng.choice(len(label), size, replace=False))
-    y = torch.from_numpy(label[at])
-    z = torch.cat([standardised_others(x, y[place]) for place, x, _ in logits.chunks(at)])
+    if len(columns) > MANY:
+        columns = np.sort(np.argsort(-np.bincount(label, minlength=len(columns)), kind="stable")[:FEW])
+    classes, among = len(columns), np.flatnonzero(np.isin(label, columns))
+    size = min(len(among), max(ENTRIES // classes, 2))
+    at = np.sort(among[rng.choice(len(among), size, replace=False)])
+    y = torch.from_numpy(np.searchsorted(columns, label[at]))
+    some = torch.from_numpy(columns) if classes < logits.classes else slice(None)
+    z = torch.cat([standardised_others(x[:, some], y[place]) for place, x, _ in logits.chunks(at)])
     total = float((z**2).sum())
     explained, means = _explained(z, y, classes, total)
     generator = torch.Generator().manual_seed(0)
@@ -50,14 +62,23 @@ def class_structure(logits: LabelledLogits) -> ClassStructure | None:
         return None
     p = (1 + int((null >= explained - 1e-12).sum())) / (1 + PERMUTATIONS)
     strength = float((explained - null.mean()) / (1 - null.mean()))
-    quantiles = tuple(np.quantile(null, (0.05, 0.5, 0.95)).tolist())
-    return ClassStructure(explained, quantiles, p, strength, ((means + means.T) / 2).numpy(), np.unique(label[at]))
+    quantiles, similarity = tuple(np.quantile(null, (0.05, 0.5, 0.95)).tolist()), ((means + means.T) / 2).numpy()
+    error = _error(z, y, classes)
+    return ClassStructure(explained, quantiles, p, strength, error, similarity, columns, np.unique(y.numpy()), size)
+
+
+def _error(z: Float[Tensor, "N others"], label: Int[Tensor, " N"], classes: int) -> float:
+    """Standard error of the explained share, by leaving out each of `PARTS` parts of the rows."""
+    part = torch.arange(len(z)) % PARTS
+    kept = [part != k for k in range(min(PARTS, len(z)))]
+    each = np.array([_explained(z[k], label[k], classes, float((z[k] ** 2).sum()))[0] for k in kept])
+    return float(np.sqrt((len(each) - 1) * np.mean((each - each.mean()) ** 2)))
 
 
 def superclass_test(structure: ClassStructure, superclass: Int[np.ndarray, " C"]) -> mantel.Mantel | None:
     """Mantel test of the class similarity against super-class blocks; None where there is nothing to compare."""
     at = structure.present[:MOST]
-    a, b = structure.similarity[np.ix_(at, at)], mantel.blocks(superclass[at])
+    a, b = structure.similarity[np.ix_(at, at)], mantel.blocks(superclass[structure.columns[at]])
     return mantel.mantel(a, b, permutations=199) if mantel.comparable(a, b) else None
 
 

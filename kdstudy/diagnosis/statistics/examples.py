@@ -21,7 +21,7 @@ class RowStatistics:
     """One value for each example.
 
     `mass` 1 - p_t; `log_odds` log(p_t / (1 - p_t)); `confidence` the largest probability; `spread` the standard
-    deviation of the other classes' logits (0 where they are even).
+    deviation of the other classes' logits (0 where they are even); `rank` the number of logits above the label's.
     """
 
     predicted: Int[np.ndarray, " M"]
@@ -29,6 +29,7 @@ class RowStatistics:
     log_odds: Float[np.ndarray, " M"]
     confidence: Float[np.ndarray, " M"]
     spread: Float[np.ndarray, " M"]
+    rank: Int[np.ndarray, " M"]
 
     @property
     def nll(self) -> Float[np.ndarray, " M"]:
@@ -39,17 +40,18 @@ class RowStatistics:
 def row_statistics(logits: LabelledLogits) -> RowStatistics:
     """One pass over the logits."""
     n = len(logits.labels)
-    predicted, (mass, log_odds, confidence, spread) = np.zeros(n, dtype=np.int64), np.zeros((4, n))
+    (predicted, rank), (mass, log_odds, confidence, spread) = np.zeros((2, n), dtype=np.int64), np.zeros((4, n))
     for at, x, y in logits.chunks():
         largest, place = x.max(-1)
         predicted[at], confidence[at] = place.numpy(), (largest - x.logsumexp(-1)).exp().numpy()
         odds = log_odds_of(x, y)
         log_odds[at], mass[at] = odds.numpy(), torch.sigmoid(-odds).numpy()
         others = x - x.gather(-1, y[:, None])
+        rank[at] = (others > 0).sum(-1).numpy()
         centre = others.sum(-1, keepdim=True) / (x.shape[-1] - 1)
         squares = ((others - centre) ** 2).scatter(-1, y[:, None], 0.0)
         spread[at] = squares.sum(-1).div(x.shape[-1] - 1).sqrt().numpy()
-    return RowStatistics(predicted, mass, log_odds, confidence, spread)
+    return RowStatistics(predicted, mass, log_odds, confidence, spread, rank)
 
 
 def log_odds_of(x: Float[torch.Tensor, "n C"], label: Int[torch.Tensor, " n"]) -> Float[torch.Tensor, " n"]:

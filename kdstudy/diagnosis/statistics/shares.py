@@ -1,7 +1,7 @@
 """What a teacher's targets hold at each temperature: mass, entropy, and the share of each level with its interval."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from kdstudy.diagnosis.inputs import LabelledLogits
 
 LEVEL_NAMES = ("universe", "domain", "instance")
 BLOCKS = 20
-MEMORY = 4e8  # bytes of class sums, all blocks together
+MEMORY = 2e8  # bytes of class sums that are held together
+MANY = 4000  # classes: a vocabulary
 
 Interval = tuple[float | None, float | None, float | None]
 
@@ -28,55 +29,105 @@ class LevelShares:
     shares: dict[str, Interval]
 
 
-class _Sums(NamedTuple):
-    """Sums over some examples of d = rho - e_t: of |d|^2, of the mass, of examples by class, and of d by class."""
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Sums over examples, (G + 1,): all, and all but block g. `square` of |d|^2, d = rho - e_t; `mass`; `count`;
+    `means` of n_c |b_c|^2 with b_c the mean of d over class c.
+    """  # fmt: skip
 
-    square: float
-    mass: float
-    counts: Float[Tensor, " C"]
-    rows: Float[Tensor, "C C"]
+    square: Float[np.ndarray, " parts"]
+    mass: Float[np.ndarray, " parts"]
+    count: Float[np.ndarray, " parts"]
+    means: Float[np.ndarray, " parts"]
 
-    def without(self, other: "_Sums") -> "_Sums":
-        return _Sums(*(mine - its for mine, its in zip(self, other)))
+    def shares(self, classes: int) -> Float[np.ndarray, "levels parts"]:
+        """Universe, domain and instance over their sum, as `levels.level_split` has them; NaN where all are 0.
 
-    def shares(self) -> Float[np.ndarray, " levels"] | None:
-        """Universe, domain and instance over their sum, as `levels.level_split` has them; None if all of them are 0.
-
-        With b the class mean of d, s - e_t = (-m at the label, m / (C - 1) elsewhere) and |s - e_t|^2 =
-        m^2 C / (C - 1): domain = E|b - (s - e_t)|^2 and instance = E|d|^2 - E|b|^2. All of it is of the size of the
-        masses, so that nothing cancels where the teacher is sure.
+        s - e_t is -m at the label and m / (C - 1) elsewhere, and d sums to 0, so |s - e_t|^2 = m^2 C / (C - 1),
+        domain = E|b|^2 - |s - e_t|^2 and instance = E|d|^2 - E|b|^2: all of it is of the size of the masses, so that
+        nothing cancels where the teacher is sure.
         """
-        examples, classes = float(self.counts.sum()), len(self.counts)
-        m, weight = self.mass / examples, self.counts / examples
-        mean = self.rows / self.counts.clamp(min=1)[:, None]
-        even = torch.full_like(mean, m / (classes - 1)).fill_diagonal_(-m)
-        domain = float(weight @ ((mean - even) ** 2).sum(-1))
-        instance = max(0.0, self.square / examples - float(weight @ (mean**2).sum(-1)))
-        levels = np.array([m**2 * classes / (classes - 1), domain, instance])
-        return levels / levels.sum() if levels.sum() > 1e-290 else None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            universe = (self.mass / self.count) ** 2 * classes / (classes - 1)
+            b, d = self.means / self.count, self.square / self.count
+            levels = np.array([universe, np.maximum(0, b - universe), np.maximum(0, d - b)])
+            return np.where(levels.sum(0) > 1e-290, levels / levels.sum(0), np.nan)
 
 
-def level_shares(logits: LabelledLogits, tau: float) -> LevelShares:
-    """One pass over the rows at one temperature; 95 % intervals by the delete-one-block jackknife (20 blocks)."""
-    n, classes = len(logits.labels), logits.classes
-    count = max(1, min(BLOCKS, n // 2, int(MEMORY / (8 * classes**2))))
-    block = torch.from_numpy(jackknife_blocks(logits.labels, count))
-    rows = torch.zeros(count * classes, classes, dtype=torch.float64)
-    mass, square = torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
-    entropy, largest = 0.0, 0
-    for at, x, y in logits.chunks():
-        p = x.div_(tau).sub_(x.amax(-1, keepdim=True))
-        scaled = p.clone()
-        total = p.exp_().sum(-1)
-        largest += int((p.gather(-1, y[:, None]) == 1).sum())
-        p.div_(total[:, None])
-        entropy += float(total.log().sum()) - float(p.flatten() @ scaled.flatten())
-        p.scatter_(-1, y[:, None], 0.0)
-        m = p.sum(-1)
-        mass[at], square[at] = m, torch.linalg.vecdot(p, p) + m * m
-        rows.index_add_(0, block[at] * classes + y, p.scatter_(-1, y[:, None], -m[:, None]))
-    sums = _by_block(block, torch.from_numpy(logits.labels), mass, square, rows.view(count, classes, classes))
-    return LevelShares(mass.numpy(), entropy / n, largest / n, dict(zip(LEVEL_NAMES, _with_intervals(sums))))
+def level_shares(logits: LabelledLogits, taus: Sequence[float]) -> list[LevelShares]:
+    """One pass over the rows for all temperatures; 95 % intervals by the delete-one-block jackknife (20 blocks).
+
+    Class sums of (class, block) are held for as many classes at a time as memory allows, their rows read together.
+    """
+    n, classes, label = len(logits.labels), logits.classes, logits.labels
+    count = max(1, min(BLOCKS, n // 2))
+    block = jackknife_blocks(label, count)
+    cell, place = np.unique(label * count + block, return_inverse=True)  # (class, block) pairs that there are
+    mass, square, means = *np.zeros((2, len(taus), n)), np.zeros((len(taus), count + 1))
+    (entropy, largest), kind = (np.zeros(len(taus)), 0), torch.float32 if classes > MANY else torch.float64
+    for at, cells in _groups(cell // count, place, int(MEMORY / (8 * classes * len(taus)))):
+        sums = torch.zeros(len(taus), cells.stop - cells.start, classes, dtype=kind)
+        to = torch.from_numpy((place if at is None else place[at]) - cells.start)
+        for where, x, y in logits.chunks(at):
+            rows = where if at is None else at[where]
+            largest += int((x.gather(-1, y[:, None]).squeeze(-1) == x.amax(-1)).sum())
+            x = x.sub_(x.amax(-1, keepdim=True)).to(kind)
+            for i, tau in enumerate(taus):
+                d, m, h = _targets(x, y, tau)
+                mass[i, rows], square[i, rows] = m, torch.linalg.vecdot(d, d)
+                entropy[i] += h
+                sums[i].index_add_(0, to[where], d)
+        means += _class_means(sums, cell[cells], np.bincount(place, minlength=len(cell))[cells], count)
+    number = _left_out(np.ones((1, n)), block, count)[0]
+    sums = [_Sums(*one, number, b) for *one, b in zip(*(_left_out(v, block, count) for v in (square, mass)), means)]
+    shares = [dict(zip(LEVEL_NAMES, _with_intervals(one, classes))) for one in sums]
+    return [LevelShares(m, h / n, largest / n, share) for m, h, share in zip(mass, entropy.tolist(), shares)]
+
+
+def _targets(x: Tensor, y: Int[Tensor, " n"], tau: float) -> tuple[Tensor, Tensor, float]:
+    """d = rho - e_t (n, C), the masses (n,) and the sum of the entropies, of logits whose largest is 0."""
+    scaled = x.div(tau)
+    p = scaled.exp()
+    total = p.sum(-1)
+    p.div_(total[:, None])
+    entropy = float(total.log().sum()) - float(p.flatten() @ scaled.flatten())
+    m = p.scatter_(-1, y[:, None], 0.0).sum(-1)
+    return p.scatter_(-1, y[:, None], -m[:, None]), m, entropy
+
+
+def _groups(label: Int[np.ndarray, " S"], place: Int[np.ndarray, " N"], most: int) -> Iterator[tuple[object, slice]]:
+    """Rows, and cells (of whole classes) that they belong to: all at once (rows None), or at most `most` cells."""
+    if len(label) <= most:
+        yield None, slice(0, len(label))
+        return
+    order = np.argsort(place, kind="stable")
+    ends = np.searchsorted(place[order], np.arange(len(label) + 1))
+    start, first = 0, np.flatnonzero(np.append(np.diff(label, prepend=-1), 1))  # the cell at which each class begins
+    for this, following in zip(first[1:], np.append(first[2:], len(label) + most)):
+        if following - start > most:
+            yield order[ends[start] : ends[this]], slice(start, this)
+            start = this
+
+
+def _class_means(sums: Tensor, cell: np.ndarray, counts: np.ndarray, blocks: int) -> Float[np.ndarray, "T parts"]:
+    """Sum over classes of n_c |b_c|^2, of all examples and without each block, at each temperature."""
+    label, inverse = np.unique(cell // blocks, return_inverse=True)
+    to, number = torch.from_numpy(inverse), np.bincount(inverse, counts)
+    out = np.zeros((len(sums), blocks + 1))
+    for i, rows in enumerate(sums):
+        whole = torch.zeros(len(label), rows.shape[-1], dtype=rows.dtype).index_add_(0, to, rows)
+        each = (torch.linalg.vecdot(whole, whole).numpy() / number)[inverse]
+        rest = whole[to].sub_(rows)
+        less = torch.linalg.vecdot(rest, rest).numpy() / np.maximum(number[inverse] - counts, 1) - each
+        out[i] = each[np.unique(inverse, return_index=True)[1]].sum()
+        out[i, 1:] += np.bincount(cell % blocks, less, minlength=blocks)
+    return out
+
+
+def _left_out(values: Float[np.ndarray, "T N"], block: np.ndarray, count: int) -> Float[np.ndarray, "T parts"]:
+    """Sums over all examples, and without each block."""
+    by = np.array([np.bincount(block, v, minlength=count) for v in values])
+    return np.concatenate([by.sum(1, keepdims=True), by.sum(1, keepdims=True) - by], 1)
 
 
 def jackknife_blocks(label: Int[np.ndarray, " M"], count: int) -> Int[np.ndarray, " M"]:
@@ -86,32 +137,26 @@ def jackknife_blocks(label: Int[np.ndarray, " M"], count: int) -> Int[np.ndarray
     return out
 
 
-def _by_block(block: Tensor, label: Tensor, mass: Tensor, square: Tensor, rows: Tensor) -> list[_Sums]:
-    count, classes = rows.shape[:2]
-    counts = torch.bincount(block * classes + label, minlength=count * classes).double().view(count, classes)
-    squares, masses = (torch.bincount(block, v, minlength=count).tolist() for v in (square, mass))
-    return [_Sums(*one) for one in zip(squares, masses, counts, rows)]
-
-
-def _with_intervals(blocks: list[_Sums]) -> list[Interval]:
+def _with_intervals(sums: _Sums, classes: int) -> list[Interval]:
     """Share of each level with its interval; None where the targets are the labels, or there are too few blocks."""
-    whole = _Sums(*(sum(values) for values in zip(*blocks)))
-    share = whole.shares()
-    if share is None:
+    share, left_out = np.split(sums.shares(classes), [1], 1)
+    if np.isnan(share).any():
         return [(None, None, None)] * len(LEVEL_NAMES)
-    left_out = [whole.without(block).shares() for block in blocks] if len(blocks) > 2 else [None]
-    if any(s is None for s in left_out):
+    share, g = share[:, 0], left_out.shape[1]
+    if g <= 2 or np.isnan(left_out).any():
         return [(s, None, None) for s in share.tolist()]
-    g = len(blocks)
-    error = np.sqrt((g - 1) / g * ((np.array(left_out) - np.mean(left_out, 0)) ** 2).sum(0))
+    error = np.sqrt((g - 1) / g * ((left_out - left_out.mean(1, keepdims=True)) ** 2).sum(1))
     margin = scipy_stats.t.ppf(0.975, g - 1) * error
     return list(zip(share.tolist(), np.maximum(0, share - margin).tolist(), np.minimum(1, share + margin).tolist()))
 
 
-def mean_mass(logits: LabelledLogits, tau: float) -> float:
-    """Mean of 1 - p^tau_t over at most 500 000 / C examples (1000 at least), drawn once."""
+def mean_masses(logits: LabelledLogits, taus: Sequence[float]) -> Float[np.ndarray, " T"]:
+    """Means of 1 - p^tau_t over at most 500 000 / C examples (1000 at least, 200 of a vocabulary), drawn once."""
     n = len(logits.labels)
-    size = min(n, max(1000, 500_000 // logits.classes))
+    size = min(n, max(1000 if logits.classes <= MANY else 200, 500_000 // logits.classes))
     at = None if size >= n else np.sort(np.random.default_rng(0).choice(n, size, replace=False))
-    each = ((x / tau).softmax(-1).scatter(-1, y[:, None], 0.0) for _, x, y in logits.chunks(at))
-    return sum(float(p.sum()) for p in each) / size
+    total = np.zeros(len(taus))
+    for _, x, y in logits.chunks(at):
+        x = x.sub_(x.amax(-1, keepdim=True)).to(torch.float32 if logits.classes > MANY else torch.float64)
+        total += [float((x / tau).softmax(-1).scatter(-1, y[:, None], 0.0).sum()) for tau in taus]
+    return total / size

@@ -22,10 +22,13 @@ GUARD = 1.3  # two limits hold off teachers of hard labels even where both are r
 WITHIN = 0.005  # of the best accuracy: what a temperature may cost
 CHOSEN = {  # set by hand
     "chance_kappa": 0.03,
+    "collapsed": 0.9,
     "constant_fraction": 0.005,
     "repair_accuracy": 0.5,
     "repair_gain": 0.2,
-    "repeated_fraction": 0.1,
+    "softened": 0.3,
+    "stray": 0.05,
+    "stray_sure": 0.8,
     "structure_classes": 10,
     "structure_rows": 5,
     "student_gain": 0.01,
