@@ -259,7 +259,7 @@ def _whole(rows: OnDisk) -> object:
     size = int(np.prod(rows.shape)) * rows.dtype.itemsize
     if rows.offset + size > os.path.getsize(rows.path):
         raise Unusable(f"found less than the {size} bytes of an array {rows.shape}, allowed: a whole file")
-    return rows if size > LARGE or not rows.shape else rows[slice(0, rows.shape[0])]
+    return rows if size > LARGE and len(rows.shape) > 1 else rows[slice(0, rows.shape[0])]
 
 
 @READERS.register
@@ -285,7 +285,7 @@ def safetensors(path: str) -> Sources:
 def _tensor(path: str, name: str, start: int, header: Mapping[str, object]) -> object:
     first, last = header["data_offsets"]
     kind = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
-    if last - first > LARGE and header["dtype"] in kind:
+    if last - first > LARGE and header["dtype"] in kind and len(header["shape"]) > 1:
         return OnDisk(path, start + first, kind[header["dtype"]], tuple(header["shape"]))
     with safe_open(path, framework="pt") as file:
         return file.get_tensor(name)

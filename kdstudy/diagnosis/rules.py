@@ -32,6 +32,7 @@ NEAR = 0.2  # kappa that few examples may show by chance
 NORMAL = 4.0  # standard errors above chance, below which nothing is claimed to be known
 FIRST = 5  # rows, or runs of them, that evidence names
 WRONG_MASS = 0.02  # of a target, that nobody meant
+MOSTLY = 0.6  # of the rows with a label that has nothing to do with them: more than noise of labels
 SURER = 0.3  # that rows which equal others are, than they are right
 VOCABULARY = 1000  # classes, of which the first guess of a good teacher is often not the label
 FULL = 65504.0  # the largest number of float16
@@ -293,10 +294,10 @@ def misaligned(s: Statistics, limit: Limits) -> Found:
                       "renamed_accuracy")  # fmt: skip
     typed, columns = "", s.places.get("renaming") or {}
     if way == "renaming":
-        evidence |= _renaming(columns, s["classes"])
+        evidence |= _renaming(columns, int(s["classes"]))
         typed = f"teacher_logits = teacher_logits[:, {_listed(columns)}]"
     elif way:
-        rolled = f"np.roll(teacher_logits, {-(s['shift'] or 0)}, axis=0)"
+        rolled = f"np.roll(teacher_logits, {-int(s['shift'] or 0)}, axis=0)"
         typed = f"teacher_logits = {rolled if way == 'shift' else 'teacher_logits[::-1]'}"
     restored = {"shift": "shifted", "reversal": "reversed", "renaming": "renamed"}.get(way)
     remedy = f"To restore: {typed} (accuracy {s[f'{restored}_accuracy']:.3f}). " if way else ""
@@ -349,7 +350,7 @@ def partly_misaligned(s: Statistics, limit: Limits) -> Found:
             f"Of {s['stray']:.0%} of the rows the teacher is sure, and the label has nothing to do with what it says: "
             "labels are wrong there, or the rows are other examples'. Look at some of them."
         )
-        return "warning", s.some("stray stray_sure accuracy"), advice
+        return "error" if s["stray"] > MOSTLY else "warning", s.some("stray stray_sure accuracy"), advice
     return None
 
 

@@ -96,16 +96,18 @@ def _conflicting(logits: LabelledLogits) -> Int[np.ndarray, " K"]:
 def padding(label: Classes, classes: int) -> tuple[int | None, float]:
     """The label that stands in runs, while the others do not, and its share; (None, 0) if none does.
 
-    Its mean run must be at least `LONG` times what its share gives by chance, 1 / (1 - share), and `LONG` rows; runs of
-    the others shorter than 2 on average.
+    The mean length of its rows' runs must be `LONG` times what its share gives by chance, (1 + share) / (1 - share), and
+    twice `LONG`; runs of the others shorter than 2 on average.
     """
     first = np.flatnonzero(np.diff(label, prepend=-1))
+    length = np.diff(first, append=len(label))
     counts, runs = (np.bincount(v, minlength=classes) for v in (label, label[first]))
     share = counts / len(label)
     with np.errstate(divide="ignore", invalid="ignore"):
-        longer = counts / runs * (1 - share)
+        mean = np.bincount(label[first], length**2, minlength=classes) / counts
+        longer = mean * (1 - share) / (1 + share)
         rest = (len(label) - counts) / (len(first) - runs)
-    found = np.flatnonzero((share > 0.02) & (longer > LONG) & (counts > LONG * runs) & (rest < 2) & (runs > 1))
+    found = np.flatnonzero((share > 0.02) & (longer > LONG) & (mean > 2 * LONG) & (rest < 2) & (runs > 1))
     return (int(found[0]), float(share[found[0]])) if len(found) == 1 and (counts > 0).sum() > 4 else (None, 0.0)
 
 
