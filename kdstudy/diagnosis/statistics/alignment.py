@@ -96,8 +96,8 @@ def _conflicting(logits: LabelledLogits) -> Int[np.ndarray, " K"]:
 def padding(label: Classes, classes: int) -> tuple[int | None, float]:
     """The label that stands in runs, while the others do not, and its share; (None, 0) if none does.
 
-    The mean length of its rows' runs must be `LONG` times what its share gives by chance, (1 + share) / (1 - share), and
-    twice `LONG`; runs of the others shorter than 2 on average.
+    The mean length of its rows' runs must be `LONG` times what its share gives by chance, (1 + share) / (1 - share),
+    and twice `LONG`; runs of the others shorter than 2 on average.
     """
     first = np.flatnonzero(np.diff(label, prepend=-1))
     length = np.diff(first, append=len(label))
