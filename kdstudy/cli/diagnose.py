@@ -28,7 +28,7 @@ def diagnose(
     try:
         diagnosis = diagnose_file(file, heldout, temperature, labels)
     except Unusable as error:
-        _refuse(error)
+        refuse(error)
     if target is not None:
         _write(diagnosis, target)
     if as_json:
@@ -40,7 +40,7 @@ def diagnose(
     raise typer.Exit(0 if diagnosis.ok else 1)
 
 
-def _refuse(message: object) -> NoReturn:
+def refuse(message: object) -> NoReturn:
     """End with one sentence and exit code 2."""
     Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(2)
@@ -52,14 +52,14 @@ def _temperature(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    return value if 0 < value < math.inf else _refuse(f"--tau: found {text!r}, allowed: a number above 0")
+    return value if 0 < value < math.inf else refuse(f"--tau: found {text!r}, allowed: a number above 0")
 
 
 def _writable(output: str) -> Path:
     """The report's path, an .html file."""
     target = Path(output).expanduser()
     if target.suffix.lower() not in (".html", ".htm") or target.is_dir():
-        _refuse(f"-o: found {output!r}, allowed: the name of a file that ends in .html")
+        refuse(f"-o: found {output!r}, allowed: the name of a file that ends in .html")
     return target
 
 
@@ -71,4 +71,4 @@ def _write(diagnosis: "Diagnosis", target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(page(diagnosis, diagnosis.facts["file"]), "utf-8")
     except OSError as error:
-        _refuse(f"-o: {target} cannot be written ({error.strerror}); name another file")
+        refuse(f"-o: {target} cannot be written ({error.strerror}); name another file")

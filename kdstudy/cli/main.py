@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import kdstudy
-from kdstudy.cli import claims, conditions, console, diagnose, plan, run, stored
+from kdstudy.cli import check_loss, claims, conditions, console, diagnose, plan, run, stored
 
 LOUD = ("-v", "--verbose", "-q", "--quiet")  # of all commands
 
@@ -18,6 +18,7 @@ app.command(name="runs")(stored.list_runs)
 app.command(name="claims")(claims.list_claims)
 app.command(name="conditions")(conditions.list_conditions)
 app.command()(diagnose.diagnose)
+app.command(name="check-loss")(check_loss.check_loss)
 app.command()(run.quick)
 app.command()(run.full)
 

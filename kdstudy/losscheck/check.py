@@ -1,68 +1,195 @@
 """`check_loss`: somebody's own distillation loss against the one that is meant, and which fault it has."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from kdstudy.core.findings import Finding
-from kdstudy.core.spec import require
 from kdstudy.core.threads import one_thread
 from kdstudy.losscheck import explain
 from kdstudy.losscheck.call import Batch, Caller, Measured, Stop, draw_batch, name_of
 from kdstudy.losscheck.explain import ROUGH, Explanation
+from kdstudy.losscheck.meant import METHODS, TOLERANCE, meant
 from kdstudy.losscheck.report import LossReport, finding
-from kdstudy.losscheck.variants import Form, KDLoss, Loss
+from kdstudy.losscheck.variants import KDLoss, Loss
 
-SIZES = (5, 8, 12)  # of the batches
-MORE_CLASSES = 3  # added where that settles which of two faults it is
-TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-4}
+ROWS, TOKENS = (5, 8, 12), ((2, 5), (3, 4), (2, 7))  # sizes of the batches: rows, or sequences and tokens
+FEW_ROWS, FEW_TOKENS = (3, 4, 6), ((2, 2), (1, 4), (2, 3))  # where classes are many
+SMALL = 512  # classes on which a loss of more is explained, if it takes so few
+MORE_CLASSES = 3  # in the last batch, if the function is not bound to a number of classes
+COARSE = 2e-2  # tolerance for what is rounded to 16 bits
 SATURATED = 1000.0  # gap of the two largest logits in units of tau: exp(-1000) is 0 in float64 too
+Known = tuple[list[Explanation], KDLoss, list[Finding]]  # explanations, of which loss, and what had to be assumed
 
 
-def _behaviour(caller: Caller, batch: Batch) -> tuple[list[Finding], float]:
-    """What one call and its repetition show; the tolerance that the precision of its answer allows."""
+@dataclass(frozen=True)
+class Probes:
+    """How a function is called: its precision, the losses that may be meant, and what of its answers counts as equal.
+
+    `tokens`: with (B, T, C). `classes`: with so many, fewer than there are where it takes fewer. `rounding`: the
+    precision to which it rounds the logits itself.
+    """
+
+    caller: Caller
+    losses: tuple[KDLoss, ...]
+    tokens: bool
+    classes: int
+    tolerance: float = 0.0
+    rounding: torch.dtype | None = None
+
+    def draw(self, k: int, classes: int = 0, spread: float = 2.0, ignored: int | None = None) -> Batch:
+        """The batch of the k-th size."""
+        classes = classes or self.classes
+        few = classes > SMALL
+        sizes = (FEW_TOKENS if few else TOKENS) if self.tokens else (FEW_ROWS if few else ROWS)
+        ignored = self.losses[0].ignore_index if ignored is None else ignored
+        batch = draw_batch(sizes[k], classes, spread, ignored)
+        return batch if self.rounding is None else batch.rounded(self.rounding)
+
+    def measure(self, classes: int) -> list[Measured]:
+        """Answers on batches of several sizes; the last with more classes, if the function takes them. May stop."""
+        spreads = (2.0, 1.0 + self.losses[0].tau, 2.0)
+        measured = [self.caller.measure(self.draw(k, classes, spreads[k])) for k in (0, 1)]
+        try:
+            more = self.caller.measure(self.draw(2, classes + MORE_CLASSES))
+            return [*measured, more] if more.gradient.isfinite().all() else [*measured, self._last(classes)]
+        except Stop:
+            return [*measured, self._last(classes)]
+
+    def _last(self, classes: int) -> Measured:
+        return self.caller.measure(self.draw(2, classes))
+
+
+def _called(fn: Loss, loss: KDLoss, dtype: torch.dtype, shape: str | None, shifted: bool | None) -> Probes:
+    """The way to call a function that works: (B, C) or (B, T, C) unless that is stated, in the precision or float32."""
+    stop = None
+    for tokens in (False, True) if shape is None else (shape == "BTV",):
+        shifts = (0, 1) if shifted is None and tokens else (int(bool(shifted)),)
+        losses = [replace(loss, form=replace(loss.form, shift=s), tokens=tokens or bool(shifted)) for s in shifts]
+        for precision in dict.fromkeys((dtype, torch.float32)):
+            probes = Probes(Caller(fn, losses[0], precision), tuple(losses), tokens, loss.classes)
+            try:
+                probes.caller.call(probes.draw(0))
+                return _smaller(probes)
+            except Stop as error:
+                if error.finding.code != "raises":
+                    return probes
+                last = error
+        stop = stop or last
+    raise stop
+
+
+def _smaller(probes: Probes) -> Probes:
+    """The same with few classes in place of very many, if the function is not bound to their number."""
+    small = replace(probes, classes=min(probes.classes, SMALL))
+    try:
+        return small if small.caller.call(small.draw(0)).finite else probes
+    except Stop:
+        return probes
+
+
+def _behaviour(probes: Probes) -> tuple[list[Finding], Probes]:
+    """What one call and its repetition show, and the tolerance that the precision of its answer allows."""
+    caller, batch = probes.caller, probes.draw(0)
     one, two = caller.call(batch), caller.call(batch)
     if not torch.equal(torch.nan_to_num(one.student), torch.nan_to_num(two.student)):
         raise Stop("not_deterministic", difference=float((one.student - two.student).abs().max()))
     shown = [finding("modifies_its_input")] if one.wrote else []
-    if one.shape.numel() != 1:
-        shown.append(finding("per_example", shape=tuple(one.shape), expected="()"))
-    coarse = max((caller.dtype, one.dtype), key=lambda d: torch.finfo(d).eps if d.is_floating_point else 0.0)
-    return shown, TOLERANCE.get(coarse, 2e-2)
+    single, stated = one.shape.numel() == 1, "none" in caller.loss.said
+    if single == stated:
+        shown.append(finding("reduced" if single else "per_example", shape=tuple(one.shape), expected="()"))
+    dtypes = (caller.dtype, one.dtype)
+    coarse = max(dtypes, key=lambda d: torch.finfo(d).eps if d.is_floating_point else 0.0)
+    tolerance, rounding = TOLERANCE.get(coarse, COARSE), _rounding(caller, batch, one.student)
+    if {"hard", "divergence"} & caller.loss.said:  # whose functions may take float32 alone
+        tolerance = max(tolerance, 1e-5)
+    if rounding:
+        shown.append(finding("rounded_inside", to=rounding))
+        tolerance = COARSE
+    exact = getattr(torch, rounding) if rounding in ("bfloat16", "float16") else None
+    return shown, replace(probes, tolerance=tolerance, rounding=exact)
 
 
-def _causes(caller: Caller, batches: list[Batch], tolerance: float) -> list[Finding]:
-    """What explains the gradient: the loss that is meant, known faults, or neither."""
-    measured, loss = [caller.measure(batch) for batch in batches], caller.loss
+def _rounding(caller: Caller, batch: Batch, gradient: Tensor) -> str:
+    """The precision to which the function rounds its logits: rounding them before changes nothing; "" if to none."""
+    if not gradient.any():
+        return ""
+    for dtype in (torch.bfloat16, torch.float16):
+        if torch.equal(caller.call(batch.rounded(dtype)).student, gradient):
+            return name_of(dtype)
+    near = caller.call(replace(batch, z=batch.z * (1 + 1e-6))).student
+    moving = gradient != 0
+    return "less than float32" if (near == gradient)[moving].double().mean() > 0.5 else ""
+
+
+def _causes(probes: Probes) -> tuple[list[Finding], KDLoss]:
+    """What explains the gradient: the loss that is meant, known faults, or neither; and the loss that was found."""
+    classes, measured = probes.losses[0].classes, probes.measure(probes.classes)
     for one in measured:
         if not one.gradient.isfinite().all():
             largest = float(torch.stack([one.batch.z, one.batch.v]).abs().max())
-            return [finding("not_finite", where=f"logits up to {largest:.3g}", value=one.value)]
-    moves, found, assumed = any(bool(one.gradient.any()) for one in measured), [], []
-    if moves:
-        found, loss, assumed = _known(measured, loss, tolerance)
-    as_student = _teacher_as_student(caller, batches)
-    if as_student and (swapped := _swapped(found, as_student, caller.loss, tolerance)):
-        return swapped
-    sizes = [float(one.gradient.norm()) for one in (measured[0], *as_student[:1])]
-    reached = [finding("teacher_not_detached", teacher=sizes[1], student=sizes[0])] if as_student else []
-    if not moves:
-        return [finding("student_detached", part="hard and soft", measured=0.0), *reached]
+            return [finding("not_finite", where=f"logits up to {largest:.3g}", value=one.value)], probes.losses[0]
+    known = _known(measured, probes) if any(bool(one.gradient.any()) for one in measured) else None
+    if known and known[0] and probes.classes < classes:
+        full = [probes.caller.measure(probes.draw(k, classes)) for k in (0, 2)]
+        again = explain.again(known[0][0], full, known[1], probes.tolerance)
+        known, measured = ((again, *known[1:]), full) if again else (_known(full, probes), full)
+    return _as_findings(probes, measured, known)
+
+
+def _as_findings(probes: Probes, measured: list[Measured], known: Known | None) -> tuple[list[Finding], KDLoss]:
+    """Findings of what is known of the gradient; None: there is no gradient."""
+    found, loss, assumed = known or ([], probes.losses[0], [])
+    if swapped := _swapped(found, _teacher_as_student(probes, measured), loss, probes.tolerance):
+        return swapped, loss
+    if known is None:
+        return [finding("student_detached", part="hard and soft", measured=0.0)], loss
     if not found:
-        return [_unknown(caller, measured, tolerance), *reached]
-    if len(found) > 1:
-        found = explain.holding(found, _more_classes(caller), loss, tolerance)
-    return [*assumed, *explain.as_findings(found, measured, loss, tolerance), *reached]
+        return _unknown(probes, measured), loss
+    listed = explain.as_findings(found, measured, loss, probes.tolerance)
+    if assumed and listed[0].code == "correct":
+        listed = listed[1:]
+    if listed and listed[0].code == "correct":
+        evidence = listed[0].evidence | _aside(probes, loss)
+        listed = [replace(listed[0], evidence=evidence)]
+    return [*assumed, *listed], replace(loss, form=found[0].form)
 
 
-def _teacher_as_student(caller: Caller, batches: list[Batch]) -> list[Measured]:
+def _known(measured: list[Measured], probes: Probes) -> Known:
+    """Explanations, the loss that they are of, and what had to be assumed: the fewest deviations, from most exact."""
+    tolerance, losses = probes.tolerance, list(probes.losses)
+    if not losses[0].tokens and "shift" not in losses[0].said and _order_counts(probes, measured[-1]):
+        losses += [replace(losses[0], tokens=True, form=replace(losses[0].form, shift=s)) for s in (1, 0)]
+    several = [(explain.explanations(measured, loss, tolerance), loss, []) for loss in losses[:1]]
+    if not several[0][0] or several[0][0][0].cost:
+        several += [(explain.explanations(measured, loss, tolerance), loss, []) for loss in losses[1:]]
+    if fitting := [known for known in several if known[0]]:
+        return min(fitting, key=lambda known: known[0][0].cost)
+    for loss in losses:
+        if (known := explain.by_degree(measured, loss, tolerance))[0]:
+            return known
+    found = explain.explanations(measured, losses[0], max(ROUGH, tolerance))
+    return found, losses[0], [finding("inexact", residual=e.residual, tolerance=tolerance) for e in found[:1]]
+
+
+def _order_counts(probes: Probes, one: Measured) -> float:
+    """By how much the gradient changes if the rows of a batch are permuted together; 0 if hardly."""
+    b, order = one.batch, torch.arange(len(one.batch.y)).roll(1)
+    permuted = probes.caller.call(Batch(b.z[order], b.v[order], b.y[order], b.other)).student
+    change = float((permuted - one.gradient[order]).norm() / one.gradient.norm())
+    return change if change > 10 * probes.tolerance else 0.0
+
+
+def _teacher_as_student(probes: Probes, measured: list[Measured]) -> list[Measured]:
     """What is measured if the teacher's logits are the ones to be learnt; nothing, if no gradient reaches them."""
+    batches = [one.batch for one in measured]
     try:
-        answers = [caller.call(batch, teacher=True) for batch in batches]
+        answers = [probes.caller.call(batch, teacher=True) for batch in batches]
     except Stop:  # it was called before, without asking for a gradient at the teacher
         return []
     if not all(bool(a.teacher.any()) and bool(a.teacher.isfinite().all()) for a in answers):
@@ -73,7 +200,7 @@ def _teacher_as_student(caller: Caller, batches: list[Batch]) -> list[Measured]:
 def _swapped(found: list[Explanation], as_student: list[Measured], loss: KDLoss, tolerance: float) -> list[Finding]:
     """That the arguments are swapped and what else is wrong, if that takes fewer faults than `found`."""
     constant = bool(found) and "soft_term_missing" in found[0].codes  # the student as a constant in the teacher's place
-    if found and found[0].cost < 2 and not constant:
+    if not as_student or (found and found[0].cost < 2 and not constant):
         return []
     better = [e for e in explain.explanations(as_student, loss, tolerance) if "reversed_kl" not in e.codes]
     if not better or (found and not constant and better[0].cost + 1 >= found[0].cost):
@@ -83,92 +210,107 @@ def _swapped(found: list[Explanation], as_student: list[Measured], loss: KDLoss,
     return [finding("arguments_swapped", gradient_at_teacher=float(as_student[0].gradient.norm())), *others]
 
 
-def _known(measured: list[Measured], loss: KDLoss, tolerance: float) -> tuple[list[Explanation], KDLoss, list[Finding]]:
-    """Explanations, the loss whose faults they are, and what had to be assumed for them."""
-    if found := explain.explanations(measured, loss, tolerance):
-        return found, loss, []
-    share = explain.label_smoothing(measured, loss, tolerance) if loss.hard is None else None
-    if share and (found := explain.explanations(measured, loss, tolerance, Form(smoothing=share))):
-        return found, loss, [finding("hard_smoothed", measured=share, expected=0.0)]
-    tau = explain.temperature(measured, loss, tolerance)
-    if tau and (found := explain.explanations(measured, replace(loss, tau=tau), tolerance)):
-        return found, replace(loss, tau=tau), [finding("other_temperature", measured=tau, expected=loss.tau)]
-    found = explain.explanations(measured, loss, max(ROUGH, tolerance))
-    return found, loss, [finding("inexact", residual=e.residual, tolerance=tolerance) for e in found[:1]]
-
-
-def _more_classes(caller: Caller) -> list[Measured]:
-    """Answers for another number of classes, from functions that are not bound to theirs."""
-    try:
-        return [caller.measure(draw_batch(7, caller.loss.classes + MORE_CLASSES, 2.0))]
-    except Stop:
-        return []
-
-
-def _unknown(caller: Caller, measured: list[Measured], tolerance: float) -> Finding:
-    """What a gradient without an explanation depends on, or of what it is made."""
+def _unknown(probes: Probes, measured: list[Measured]) -> list[Finding]:
+    """What a gradient without an explanation depends on, which rows it weighs, or of what it is made."""
+    caller, tolerance, loss = probes.caller, probes.tolerance, probes.losses[0]
     last, b = measured[-1].gradient, measured[-1].batch
-    order = torch.arange(len(b.y)).roll(1)
-    permuted = caller.call(Batch(b.z[order], b.v[order], b.y[order], b.other)).student
-    change = float((permuted - last[order]).norm() / last.norm())
-    if change > 10 * tolerance:
-        return finding("depends_on_order", change=change, expected=0.0)
+    if change := _order_counts(probes, measured[-1]):
+        return [finding("depends_on_order", change=change, expected=0.0)]
     z, v = (torch.cat([logits[:1], logits[1:].flip(-1)]) for logits in (b.z, b.v))  # the first row stays
     first = caller.call(Batch(z, v, b.y, b.other)).student[0]
     change = float((first - last[0]).norm() / last[0].norm())
     if change > 10 * tolerance:
-        return finding("depends_on_other_rows", change=change, expected=0.0)
-    return finding("unknown", **explain.decomposed(measured[0], caller.loss))
+        return [finding("depends_on_other_rows", change=change, expected=0.0)]
+    for meant_ in probes.losses:
+        if weighted := explain.by_rows(measured, meant_, tolerance):
+            return weighted
+    worst = max(measured, key=lambda one: one.difference(loss))
+    return [finding("unknown", **explain.decomposed(worst, loss))]
 
 
-def _extremes(caller: Caller, reversed_: bool) -> list[Finding]:
-    """Whether it stays finite where a softmax is exactly 0 or 1, and in float16 on ordinary logits.
+def _aside(probes: Probes, loss: KDLoss) -> dict[str, str]:
+    """What is told of a loss that is correct: what it does with labels that may be padding, and what was not tried."""
+    missing = [] if probes.tokens else ["(B, T, C)"]
+    shifted = bool(loss.form.shift) and "shift" not in loss.said
+    told = {"rows": "successive tokens, each with the label of the next"} if shifted else {}
+    if loss.ignore_index is None:
+        try:
+            told["labels_of_-100"] = _of_ignored(probes, loss, probes.draw(2, ignored=-100))
+        except Stop as stop:
+            missing.append(f"ignored labels: a label of -100 {stop.finding.message[:60]}")
+    else:
+        batch = probes.draw(2)
+        try:
+            value = probes.caller.call(replace(batch, y=torch.full_like(batch.y, loss.ignore_index))).value
+            told["if_all_labels_are_ignored"] = f"{value:g}"
+        except Stop as stop:
+            missing.append(f"nothing but ignored labels: {stop.finding.message[:60]}")
+    return told | ({"not_tried": "; ".join(missing)} if missing else {})
 
-    A student that stands in the teacher's place has an infinite gradient at 0 by that fault alone.
+
+def _of_ignored(probes: Probes, loss: KDLoss, batch: Batch) -> str:
+    """What a function does with rows labelled -100, in words."""
+    masked, gradient = replace(loss, ignore_index=-100), probes.caller.call(batch).student
+    try:
+        right = torch.autograd.grad(masked(z := batch.z.clone().requires_grad_(), batch.v, batch.y), z)[0]
+    except Stop:
+        right = torch.zeros_like(gradient)
+    if (gradient - right).norm() <= max(10 * probes.tolerance, 1e-6) * right.norm():
+        return "left out"
+    labels = masked._as_sequences(batch.y, batch.y)
+    rows = ~masked._counted(masked.form, labels)[1].view(batch.y.shape)
+    share = float(gradient[rows].norm() / gradient.norm())
+    return f"not left out ({share:.0%} of the gradient); if they are padding, state ignore_index=-100"
+
+
+def _finite(probes: Probes, form_is_kl: bool) -> list[Finding]:
+    """Whether it stays finite where a softmax is exactly 0 or 1, on constant rows, and in float16 on ordinary logits.
+
+    Of other divergences than KL it is told, not blamed: many have no finite value there.
     """
-    loss, batch = caller.loss, draw_batch(4, caller.loss.classes, 2.0)
+    loss, caller = probes.losses[0], probes.caller
+    batch = probes.draw(1)
     gap = SATURATED * max(loss.tau, 1.0)
     sure = torch.zeros_like(batch.z).scatter(-1, batch.z.argmax(-1, keepdim=True), gap)
-    for where, saturated in (("teachers", replace(batch, v=sure)), ("students", replace(batch, z=sure))):
-        answer = caller.call(saturated)
-        if not answer.finite and not (reversed_ and where == "students"):
-            return [finding("not_finite", where=f"saturated {where}", gap=gap, value=answer.value)]
-    batch = draw_batch(8, loss.classes, 5.0)
+    cases = {"saturated teachers": {"v": sure}, "saturated students": {"z": sure},
+             "rows of equal logits": {"z": torch.zeros_like(sure)}}  # fmt: skip
+    for where, changes in cases.items():
+        answer = caller.call(replace(batch, **changes))
+        if not answer.finite:
+            blamed = form_is_kl and where != "rows of equal logits"
+            return [finding("not_finite" if blamed else "not_finite_at_extremes", where=where, gap=gap,
+                            value=answer.value)]  # fmt: skip
+    batch = probes.draw(1, spread=5.0)
     try:
         answer, right = (Caller(fn, loss, torch.float16).call(batch) for fn in (caller.fn, loss))
     except Stop:  # not made for float16, which it need not be
         return []
-    if answer.finite or reversed_ or not right.finite:
+    if answer.finite or not form_is_kl or not right.finite:
         return []
     return [finding("not_finite_in_half", largest_logit=float(torch.stack([batch.z, batch.v]).abs().max()))]
 
 
-def _precision(fn: Loss, loss: KDLoss, dtype: torch.dtype, batch: Batch) -> Caller:
-    """The function in the precision asked for, or in float32 if it takes no other."""
+def _findings(fn: Loss, loss: KDLoss, dtype: torch.dtype, shape: str | None, shifted: bool | None) -> LossReport:
+    found, precision = [], torch.float32
     try:
-        Caller(fn, loss, dtype).call(batch)
-    except Stop as stop:
-        if stop.finding.code == "raises" and dtype == torch.float64:
-            return Caller(fn, loss, torch.float32)
-    return Caller(fn, loss, dtype)
-
-
-def _findings(caller: Caller, batches: list[Batch]) -> list[Finding]:
-    found = []
-    try:
-        shown, tolerance = _behaviour(caller, batches[0])
+        probes = _called(fn, loss, dtype, shape, shifted)
+        precision = probes.caller.dtype
+        shown, probes = _behaviour(probes)
         found += shown
-        found += _causes(caller, batches, tolerance)
-        value = caller.call(batches[0]).value
+        causes, loss_found = _causes(probes)
+        found += causes
+        value = probes.caller.call(probes.draw(0)).value
         codes = {f.code for f in found}
+        form = loss_found.form
+        kl = form.support == "all" and (form.soft == "forward" or form.soft not in METHODS)
         if value == value and "not_finite" not in codes:
-            found += _extremes(caller, bool({"reversed_kl", "arguments_swapped"} & codes))
+            found += _finite(probes, kl and "arguments_swapped" not in codes)
         elif not {"log_target_mismatch", "not_finite"} & codes:
             found.append(finding("not_finite", where="ordinary logits", value=value))
     except Stop as stop:
         found.append(stop.finding)
     wrong = any(f.severity == "error" for f in found)
-    return [f for f in found if not (wrong and f.code == "correct")]
+    return LossReport(loss, name_of(precision), tuple(f for f in found if not (wrong and f.code == "correct")))
 
 
 @contextmanager
@@ -186,7 +328,16 @@ def check_loss(
     tau: float = 4.0,
     alpha: float = 0.9,
     tau_squared: bool = True,
+    weights: str | Sequence[float] | None = None,
+    divergence: Any = None,
+    beta: float | None = None,
+    top_k: int | tuple[int, str] | None = None,
     hard: Any = None,
+    class_weights: Any = None,
+    ignore_index: int | None = None,
+    shape: str | None = None,
+    shift: bool | None = None,
+    reduction: str | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> LossReport:
     """Which fault a distillation loss has, found by running it on crafted inputs.
@@ -203,24 +354,28 @@ def check_loss(
         check_loss(lambda z, v, y: my_loss(z, y, v, T=4.0, alpha=0.9), 100, tau=4.0, alpha=0.9)
         check_loss(functools.partial(my_loss, temperature=2.0, alpha=0.5), 100, tau=2.0, alpha=0.5)
 
-    alpha = 1 checks a function that is the soft term alone. `tau_squared=False` states the convention without tau^2;
-    `hard(z, y)` another hard term than cross-entropy, such as partial(cross_entropy, label_smoothing=0.1).
+    What else is meant is stated likewise; what is not stated is found, and another method is named without blame:
+
+    - `weights`: (hard, soft) in place of alpha, tau^2 included; or a convention: "alpha", "tau squared" (1 and tau^2),
+      "timm" (the same), "trl" (JSD alone, labels of -100 left out). `tau_squared=False`: alpha without tau^2.
+      alpha = 1 checks a function that is the soft term alone.
+    - `divergence`: "forward", "reverse", "jsd", "symmetric", "skew", "skew reverse", "mse" and others (`DIVERGENCES`),
+      `beta` its parameter; or a function of (z / tau, v / tau) that returns a number or one for each row.
+    - `top_k`: k or (k, "renormalised" | "tail bucket" | "truncated"): the teacher's k largest classes alone.
+    - `hard(z, y)`: another hard term than cross-entropy; `class_weights`: those of cross-entropy, one for each class.
+    - `shape`: "BC", or "BTV" for sequences of tokens; `shift`: whether the function moves labels by one, as causal
+      language models do; `ignore_index`: the label of rows that neither part counts, such as -100.
+    - `reduction`: "mean" over rows or tokens, "sum", "none", "batchmean" (over sequences), "elements" (classes too).
+
     Batches of several sizes are tried on the CPU; a function that raises in float64 is checked in float32. Faults,
     also several at once, are named with numbers and a remedy; an exception of `fn` becomes a finding, too.
     At tau = 1 a missing tau^2 is no fault, and at alpha = 1/2 exchanged weights are none.
 
-    ValueError if `fn` is not callable, num_classes < 2, tau <= 0, alpha outside [0, 1], or another dtype than float64
-    and float32 is asked for.
+    ValueError if an argument is none of those allowed.
     """
-    require(callable(fn), "fn", fn, "a function of (student_logits, teacher_logits, labels)")
-    require(hard is None or callable(hard), "hard", hard, "None, or a function of (student_logits, labels)")
-    whole = num_classes >= 2 and num_classes == int(num_classes)
-    require(whole, "num_classes", num_classes, "a whole number of at least 2")
-    require(0 < tau < float("inf"), "tau", tau, "a finite number above 0")
-    require(0 <= alpha <= 1, "alpha", alpha, "0 <= alpha <= 1")
-    require(dtype in TOLERANCE, "dtype", dtype, "torch.float64, torch.float32")
-    loss = KDLoss(int(num_classes), float(tau), float(alpha), tau_squared, hard)
-    batches = [draw_batch(b, loss.classes, spread) for b, spread in zip(SIZES, (2.0, 1.0 + loss.tau, 2.0))]
+    stated = {"weights": weights, "divergence": divergence, "beta": beta, "top_k": top_k, "hard": hard,
+              "class_weights": class_weights, "ignore_index": ignore_index, "shape": shape, "shift": shift,
+              "reduction": reduction}  # fmt: skip
     with _quietly():
-        caller = _precision(fn, loss, dtype, batches[0])
-        return LossReport(loss, name_of(caller.dtype), tuple(_findings(caller, batches)))
+        loss = meant(fn, num_classes, tau, alpha, tau_squared, dtype, stated)
+        return _findings(fn, loss, dtype, shape, shift)

@@ -1,35 +1,155 @@
-"""What a distillation loss can be: the right one, and the ways in which it is known to go wrong.
+"""What a distillation loss can be: the one that is meant, other methods, and the ways in which losses go wrong.
 
-A loss is a hard part and a soft part (`Form`), each with a weight (`Weights`). The defaults of `Form` and the weights
-of `KDLoss` are right; every other choice is a fault with a name, and faults combine freely.
+A loss is a hard and a soft part, put together in a `Form`, each with a weight (`Weights`). `KDLoss` says which form and
+which weights are meant; every other choice has a name, as another method or as a fault, and choices combine freely.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations, product
+from typing import NamedTuple
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cosine_similarity, cross_entropy, one_hot
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Hard = Callable[[Tensor, Tensor], Tensor]
-OfShape = Callable[[int, int], float]  # of batch size and number of classes
+
+# ---------------------------------------------------------------- divergences
+
+
+class Pair(NamedTuple):
+    """Rows that a divergence compares: logits s, t of student and teacher, log q, log p, and labels."""
+
+    s: Float[Tensor, "M C"]
+    t: Float[Tensor, "M C"]
+    q: Float[Tensor, "M K"]
+    p: Float[Tensor, "M K"]
+    y: Int[Tensor, " M"]
+
+
+def _kl(p: Tensor, q: Tensor) -> Tensor:
+    """KL(p || q) of logarithms, by class."""
+    return p.exp() * (p - q)
+
+
+def _mix(p: Tensor, q: Tensor, share: float) -> Tensor:
+    """log(share p + (1 - share) q) of logarithms."""
+    return torch.logaddexp(p + math.log(share), q + math.log1p(-share))
+
+
+def _jsd(r: Pair, beta: float) -> Tensor:
+    """beta KL(p || m) + (1 - beta) KL(q || m), m = beta p + (1 - beta) q (Agarwal et al. 2024)."""
+    m = _mix(r.p, r.q, beta)
+    return beta * _kl(r.p, m) + (1 - beta) * _kl(r.q, m)
+
+
+def _dkd(r: Pair, ratio: float) -> Tensor:
+    """KL of label against rest, plus `ratio` times KL among the other classes (Zhao et al. 2022)."""
+    label = one_hot(r.y.clamp(min=0), r.p.shape[-1]).bool()
+    sides, others = [], []
+    for log_p in (r.p, r.q):
+        rest = log_p.masked_fill(label, -math.inf).logsumexp(-1)
+        sides.append(torch.stack([log_p[label], rest], -1))
+        others.append((log_p - rest[:, None]).masked_fill(label, -1e4))
+    return _kl(*sides).sum(-1) + ratio * _kl(*others).sum(-1)
+
+
+def _dist(r: Pair, ratio: float) -> Tensor:
+    """1 - Pearson of each row, plus `ratio` times 1 - Pearson of each class over the rows (Huang et al. 2022)."""
+    p, q = r.p.exp(), r.q.exp()
+    rows, columns = (1 - cosine_similarity(p - p.mean(d, True), q - q.mean(d, True), d) for d in (-1, 0))
+    return rows + ratio * columns.mean()
+
+
+def _uld(r: Pair, _: float | None) -> Tensor:
+    """Distance of the sorted probabilities (Boizard et al. 2024)."""
+    return (r.p.exp().sort(-1).values - r.q.exp().sort(-1).values).abs()
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """A soft part, by class or row, and its name where it is not meant.
+
+    `method`: it is a method of its own, no fault; `own`: with weights of its own; `elements`: and by custom a mean over
+    classes. `parameter` is its usual one, and `span` where others may lie.
+    """
+
+    value: Callable[[Pair, float | None], Tensor]
+    code: str
+    method: bool = True
+    own: bool = False
+    elements: bool = False
+    parameter: float | None = None
+    span: tuple[float, float] = (0.02, 0.98)
+
+
+DIVERGENCES = {
+    "forward": Divergence(lambda r, _: _kl(r.p, r.q), "forward_kl"),
+    "reverse": Divergence(lambda r, _: _kl(r.q, r.p), "reversed_kl"),
+    "jsd": Divergence(_jsd, "jensen_shannon", parameter=0.5),
+    "symmetric": Divergence(lambda r, b: (1 - b) * _kl(r.p, r.q) + b * _kl(r.q, r.p), "symmetric_kl", parameter=0.5),
+    "skew": Divergence(lambda r, b: _kl(r.p, _mix(r.p, r.q, b)), "skew_kl", parameter=0.1),
+    "skew reverse": Divergence(lambda r, b: _kl(r.q, _mix(r.q, r.p, b)), "skew_kl", parameter=0.1),
+    "mse": Divergence(lambda r, _: (r.s - r.t) ** 2, "squared_error", own=True, elements=True),
+    "mse of probabilities": Divergence(
+        lambda r, _: (r.p.exp() - r.q.exp()) ** 2, "squared_error", own=True, elements=True
+    ),
+    "total variation": Divergence(
+        lambda r, _: (r.p.exp() - r.q.exp()).abs(), "total_variation", own=True, elements=True
+    ),
+    "cosine": Divergence(lambda r, _: 1 - cosine_similarity(r.s, r.t, -1), "cosine_of_logits", own=True),
+    "dkd": Divergence(_dkd, "decoupled_kd", own=True, parameter=8.0, span=(0.01, 100.0)),
+    "dist": Divergence(_dist, "correlation", own=True, parameter=1.0, span=(0.01, 100.0)),
+    "uld": Divergence(_uld, "sorted_probabilities", own=True, elements=True),
+    "bce": Divergence(
+        lambda r, _: binary_cross_entropy_with_logits(r.s, r.t.sigmoid(), reduction="none"),
+        "binary_cross_entropy", own=True, elements=True,
+    ),
+    "argmax": Divergence(
+        lambda r, _: -r.s.log_softmax(-1).gather(-1, r.t.argmax(-1)[:, None]), "teacher_argmax", method=False, own=True
+    ),
+    "no log": Divergence(lambda r, _: r.p.exp() * (r.p - r.q.exp()), "log_missing", method=False),
+    "probabilities as logs": Divergence(
+        lambda r, _: r.p.exp().exp() * (r.p.exp() - r.q), "log_target_mismatch", method=False
+    ),
+    "logs as probabilities": Divergence(lambda r, _: -r.p * r.q, "log_target_mismatch", method=False),
+}  # fmt: skip
+
 
 # ---------------------------------------------------------------- forms
 
 
 @dataclass(frozen=True)
 class Form:
-    """How the two parts of a loss are put together: what each softmax is taken of, along which axis, and so on."""
+    """How the two parts of a loss are put together: what each softmax is taken of, along which axis, and so on.
+
+    The label of row i is that of row i + shift of its sequence, its teacher row i + teacher_shift. `support` is what is
+    done with the classes that are not among the k largest of `chooser`; `soft_rows` and `hard_rows` which rows count.
+    """
 
     student: str = "softened"
     teacher: str = "softened"
     student_axis: int = -1
     teacher_axis: int = -1
     soft: str = "forward"
+    parameter: float | None = None
+    support: str = "all"
+    k: int = 0
+    chooser: str = "teacher"
     hard: str = "right"
     smoothing: float = 0.0
+    shift: int = 0
+    teacher_shift: int = 0
+    soft_rows: str = "labelled"
+    hard_rows: str = "labelled"
+
+
+def _standardised(logits: Tensor, tau: float) -> Tensor:
+    return (logits - logits.mean(-1, True)) / logits.std(-1, keepdim=True) / tau
 
 
 INPUTS: dict[str, Callable[[Tensor, float], Tensor]] = {
@@ -37,14 +157,7 @@ INPUTS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "raw": lambda logits, tau: logits,
     "probabilities": lambda logits, tau: (logits / tau).softmax(-1),
     "probabilities, softened": lambda logits, tau: logits.softmax(-1) / tau,
-}
-DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of log p and log q
-    "forward": lambda p, q: p.exp() * (p - q),
-    "reverse": lambda p, q: q.exp() * (q - p),
-    "no log": lambda p, q: p.exp() * (p - q.exp()),
-    "probabilities as logs": lambda p, q: p.exp().exp() * (p.exp() - q),
-    "logs as probabilities": lambda p, q: -p * q,
-    "squared": lambda p, q: (p.exp() - q.exp()) ** 2,
+    "standardised": _standardised,
 }
 HARD_TERMS: dict[str, Callable[[Tensor, Tensor, float, Hard], Tensor]] = {
     "right": lambda z, y, tau, hard: hard(z, y),
@@ -53,41 +166,42 @@ HARD_TERMS: dict[str, Callable[[Tensor, Tensor, float, Hard], Tensor]] = {
     "softened, twice": lambda z, y, tau, hard: hard((z / tau).softmax(-1), y),
     "no log": lambda z, y, tau, hard: -z.softmax(-1).gather(-1, y[:, None]).mean(),
     "all pairs": lambda z, y, tau, hard: -z.log_softmax(-1)[..., y].mean(),
+    "bce": lambda z, y, tau, hard: binary_cross_entropy_with_logits(z, one_hot(y, z.shape[-1]).to(z)) * z.shape[-1],
 }
+SUPPORTS = ("truncated", "renormalised", "tail bucket")
 
 
-def _soft(form: Form, z: Tensor, v: Tensor, tau: float) -> Tensor:
-    """The divergence of a form, summed over classes, averaged over the batch, without weight and without tau^2."""
-    student, teacher = INPUTS[form.student](z, tau), INPUTS[form.teacher](v, tau)
-    if form.soft == "squared logits":
-        return ((student - teacher) ** 2).sum() / len(z)
-    if form.soft == "argmax":
-        return cross_entropy(student, v.argmax(-1))
-    log_p, log_q = teacher.log_softmax(form.teacher_axis), student.log_softmax(form.student_axis)
-    return DIVERGENCES[form.soft](log_p, log_q).sum() / len(z)
+def _supported(log_p: Tensor, top: Int[Tensor, "M k"], support: str) -> Tensor:
+    """Log-probabilities of the classes in `top`: as they are, summing to 1, or with a class for all others."""
+    kept = log_p.gather(-1, top)
+    if support == "truncated":
+        return kept
+    if support == "renormalised":
+        return kept.log_softmax(-1)
+    rest = log_p.scatter(-1, top, -math.inf).logsumexp(-1, True)
+    return torch.cat([kept, rest], -1)
 
 
-def _hard(form: Form, z: Tensor, y: Tensor, tau: float, hard: Hard) -> Tensor:
-    """The hard term of a form without its weight: (1 - s) hard(z, y) + s H(uniform, q), s its smoothing."""
-    value = HARD_TERMS[form.hard](z, y, tau, hard)
-    if form.smoothing:
-        value = (1 - form.smoothing) * value - form.smoothing * z.log_softmax(-1).mean()
-    return value
+def _log_softmax(logits: Float[Tensor, "M C"], axis: int, sequences: int) -> Float[Tensor, "M C"]:
+    """Over classes (-1), over all rows (0), or over the rows of each sequence (1), if these are of one length."""
+    if axis == 1 and len(logits) % sequences == 0:
+        return logits.view(sequences, -1, logits.shape[-1]).log_softmax(1).view_as(logits)
+    return logits.log_softmax(min(axis, 0))
 
 
 @dataclass(frozen=True)
 class FormFault:
-    """One fault of a form: its name, the part that it is in, and the fields of `Form` that it changes."""
+    """One choice of a form that is not meant: its name, the part it is in, and the fields of `Form` that it changes."""
 
     code: str
     part: str
     changes: dict[str, object]
 
 
-def _on_sides(code: str, field: str, value: object) -> list[FormFault]:
-    """A fault of the student's, of the teacher's, and of both their softmaxes; `field` of a side is changed."""
+def _on_sides(code: str, field_: str, value: object) -> list[FormFault]:
+    """A fault of the student's, of the teacher's, and of both their softmaxes; `field_` of a side is changed."""
     sides = (("student",), ("teacher",), ("student", "teacher"))
-    return [FormFault(code, " and ".join(side), {field.format(s): value for s in side}) for side in sides]
+    return [FormFault(code, " and ".join(side), {field_.format(s): value for s in side}) for side in sides]
 
 
 RAW = {"student": "raw", "teacher": "raw"}
@@ -98,27 +212,45 @@ FORM_FAULTS = [
     *_on_sides("softmax_twice", "{}", "probabilities"),
     *_on_sides("softmax_twice", "{}", "probabilities, softened"),
     *_on_sides("softmax_over_batch", "{}_axis", 0),
-    FormFault("reversed_kl", "soft", {"soft": "reverse"}),
-    FormFault("log_missing", "soft", {"soft": "no log"}),
-    FormFault("log_target_mismatch", "soft", {"soft": "probabilities as logs"}),
-    FormFault("log_target_mismatch", "soft", {"soft": "logs as probabilities"}),
-    FormFault("squared_error", "soft", {"soft": "squared logits"}),
-    FormFault("squared_error", "soft", {"soft": "squared"}),
-    FormFault("squared_error", "soft", {"soft": "squared", **RAW}),
-    FormFault("teacher_argmax", "soft", {"soft": "argmax"}),
-    FormFault("teacher_argmax", "soft", {"soft": "argmax", "student": "raw"}),
+    FormFault("standardised_logits", "soft", {"student": "standardised", "teacher": "standardised"}),
+    *(FormFault(d.code, "soft", {"soft": name, "parameter": d.parameter}) for name, d in DIVERGENCES.items()),
+    FormFault("squared_error", "soft", {"soft": "mse of probabilities", "parameter": None} | RAW),
+    FormFault("teacher_argmax", "soft", {"soft": "argmax", "parameter": None, "student": "raw"}),
+    FormFault("binary_cross_entropy", "hard and soft", {"soft": "bce", "parameter": None, "hard": "bce"}),
     FormFault("hard_softened", "hard", {"hard": "softened"}),
     FormFault("softmax_twice", "hard", {"hard": "twice"}),
     FormFault("softmax_twice", "hard", {"hard": "softened, twice"}),
     FormFault("log_missing", "hard", {"hard": "no log"}),
     FormFault("hard_all_pairs", "hard", {"hard": "all pairs"}),
 ]
-OTHER_METHODS = {"squared_error", "teacher_argmax"}  # which have weights of their own
+MASK_FAULTS = [  # where labels are ignored
+    FormFault("ignored_rows_taught", "soft", {"soft_rows": "inside"}),
+    FormFault("ignored_rows_taught", "soft", {"soft_rows": "all"}),
+    FormFault("ignored_rows_taught", "hard", {"hard_rows": "all"}),
+    FormFault("mask_not_shifted", "soft", {"soft_rows": "unshifted"}),
+]
+TOKEN_FAULTS = [  # where rows are successive tokens
+    FormFault("teacher_shifted", "soft", {"teacher_shift": -1}),
+    FormFault("teacher_shifted", "soft", {"teacher_shift": 1}),
+    FormFault("teacher_shifted", "soft", {"teacher_shift": -1, "soft_rows": "all"}),
+    *(FormFault("labels_shifted", "hard and soft", {"shift": d}) for d in (-1, 0, 1, 2)),
+    FormFault("last_token_taught", "soft", {"soft_rows": "all"}),
+    *_on_sides("softmax_over_tokens", "{}_axis", 1),
+]
+METHODS = {d.code for d in DIVERGENCES.values() if d.method} | {"standardised_logits", "top_k", "all_classes"}
 
 
-def forms(number: int, base: Form) -> Iterator[tuple[Form, tuple[FormFault, ...]]]:
-    """All forms that differ from `base` by that many faults in different places, and their faults."""
-    for faults in combinations(FORM_FAULTS, number):
+def forms(number: int, loss: "KDLoss") -> Iterator[tuple[Form, tuple[FormFault, ...]]]:
+    """All forms that differ from the one meant by that many choices in different places, and these choices."""
+    base, listed = loss.form, [*FORM_FAULTS]
+    listed += MASK_FAULTS if loss.ignore_index is not None else []
+    listed += TOKEN_FAULTS if loss.tokens else []
+    if base.support != "all":
+        listed += [FormFault("top_k", "soft", {"support": s}) for s in SUPPORTS]
+        listed.append(FormFault("all_classes", "soft", {"support": "all"}))
+    moot = "last_token_taught" if loss.ignore_index is not None or not base.shift else ""
+    listed = [f for f in listed if f.code != moot and replace(base, **f.changes) != base]
+    for faults in combinations(listed, number):
         changes = [change for fault in faults for change in fault.changes.items()]
         if len({name for name, _ in changes}) == len(changes):
             yield replace(base, **dict(changes)), faults
@@ -127,13 +259,22 @@ def forms(number: int, base: Form) -> Iterator[tuple[Form, tuple[FormFault, ...]
 # ---------------------------------------------------------------- weights
 
 
+class Size(NamedTuple):
+    """What a mean can be taken over: rows that count, all rows, sequences, classes."""
+
+    rows: int
+    positions: int
+    sequences: int
+    classes: int
+
+
 @dataclass(frozen=True)
 class Factor:
-    """A fault of one part's weight: the factor on it at batch size B and C classes, and that in words, if it is one."""
+    """A fault of one part's weight: the factor on it at a size, and that in words, if it is one."""
 
     code: str
     part: str
-    of: OfShape = lambda b, c: 1.0
+    of: Callable[[Size], float] = lambda size: 1.0
     words: str = ""
 
 
@@ -144,13 +285,15 @@ class Weights:
     hard: float
     soft: float
     faults: tuple[Factor, ...] = ()
+    stated: tuple[Callable[[Size], float], ...] = (lambda size: 1.0,) * 2
 
-    def at(self, batch: int, classes: int) -> tuple[float, float]:
-        """The two weights for a batch of that size with so many classes."""
-        weights = {"hard": self.hard, "soft": self.soft, "both": 1.0}
+    def at(self, hard: Size, soft: Size) -> tuple[float, float]:
+        """The two weights, against means, where each part has that size."""
+        weights = [self.hard * self.stated[0](hard), self.soft * self.stated[1](soft)]
         for fault in self.faults:
-            weights[fault.part] *= fault.of(batch, classes)
-        return weights["hard"], weights["soft"]
+            for k in (0, 1):
+                weights[k] *= fault.of((hard, soft)[k]) if fault.part in (("hard", "soft")[k], "both") else 1.0
+        return weights[0], weights[1]
 
     @property
     def codes(self) -> frozenset[str]:
@@ -158,11 +301,27 @@ class Weights:
         return frozenset(fault.code for fault in self.faults)
 
 
+REDUCTIONS: dict[str, tuple[str, Callable[[Size], float], str]] = {  # against a mean over rows, summed over classes
+    "mean": ("averaged_over_batch", lambda s: 1.0, "1"),
+    "sum": ("summed_over_batch", lambda s: float(s.rows), "B"),
+    "elements": ("averaged_over_classes", lambda s: 1 / s.classes, "1 / C"),
+    "twice": ("averaged_twice", lambda s: 1 / s.rows, "1 / B"),
+    "batchmean": ("summed_over_tokens", lambda s: s.rows / s.sequences, "T"),
+    "positions": ("ignored_rows_counted", lambda s: s.rows / s.positions, "kept / all"),
+    "positions, elements": ("ignored_rows_counted", lambda s: s.rows / s.positions / s.classes, "kept / all / C"),
+}
+STATED = {"mean": ("mean", "mean"), "sum": ("sum", "sum"), "none": ("mean", "mean"), "elements": ("mean", "elements"),
+          "batchmean": ("mean", "batchmean")}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class KDLoss:
-    """The loss that is meant: (1 - alpha) hard(z, y) + alpha tau^2 KL(p^tau || q^tau), mean over the batch.
+    """The loss that is meant: (1 - alpha) hard(z, y) + alpha tau^2 D(p^tau, q^tau), mean over what is not ignored.
 
-    `hard` is cross-entropy unless given; without `tau_squared` the factor tau^2 is left out.
+    `hard` is cross-entropy unless given; without `tau_squared` the factor tau^2 is left out; `weights` (hard, soft) are
+    given instead of alpha. `form` says which divergence D is, `custom` that it is a function of one's own of (s, t).
+    `tokens`: rows are successive tokens. `reduction`: how hard and soft part are reduced, each by a name of REDUCTIONS.
+    `said`: the names of what was stated.
     """
 
     classes: int
@@ -170,6 +329,13 @@ class KDLoss:
     alpha: float
     tau_squared: bool = True
     hard: Hard | None = None
+    form: Form = Form()
+    custom: Callable[[Tensor, Tensor], Tensor] | None = None
+    pair: tuple[float, float] | None = None
+    ignore_index: int | None = None
+    tokens: bool = False
+    reduction: tuple[str, str] = ("mean", "mean")
+    said: frozenset[str] = frozenset()
 
     @property
     def scale(self) -> float:
@@ -179,51 +345,128 @@ class KDLoss:
     @property
     def weights(self) -> Weights:
         """Those of its two parts."""
-        return Weights(1 - self.alpha, self.alpha * self.scale)
+        hard, soft = self.pair or (1 - self.alpha, self.alpha * self.scale)
+        return Weights(hard, soft, stated=self._reduced)
+
+    @property
+    def _reduced(self) -> tuple[Callable[[Size], float], ...]:
+        return tuple(REDUCTIONS[name][1] for name in self.reduction)
+
+    def _as_sequences(self, x: Tensor, y: Tensor) -> Tensor:
+        """Sequences of tokens; of a batch (B, C) one, if its rows are tokens, else B of one."""
+        return x if y.ndim == 2 else x[None] if self.tokens else x[:, None]
+
+    def _counted(self, form: Form, y: Int[Tensor, "S T"]) -> tuple[Bool[Tensor, "S T"], ...]:
+        """Positions that have a label, positions of the hard, and of the soft part."""
+        length, at = y.shape[1], torch.arange(y.shape[1])
+        inside = ((at + form.shift >= 0) & (at + form.shift < length)).expand_as(y)
+        heard = (at + form.teacher_shift >= 0) & (at + form.teacher_shift < length)
+        wanted = torch.ones_like(y, dtype=torch.bool) if self.ignore_index is None else y != self.ignore_index
+        labelled = inside & wanted.roll(-form.shift, 1)
+        rows = {"labelled": labelled, "inside": inside, "all": torch.ones_like(inside), "unshifted": wanted}
+        return inside, rows[form.hard_rows], rows[form.soft_rows] & heard
+
+    def sizes(self, form: Form, y: Tensor, classes: int) -> tuple[Size, Size]:
+        """Those of hard and soft part."""
+        y = self._as_sequences(y, y)
+        inside, *parts = self._counted(form, y)
+        hard, soft = (Size(int(rows.sum()), int(inside.sum()), len(y), classes) for rows in parts)
+        return hard, soft
 
     def parts(self, form: Form, z: Tensor, v: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """A form's hard and soft part at this temperature, without weights."""
-        return _hard(form, z, y, self.tau, self.hard or cross_entropy), _soft(form, z, v, self.tau)
+        """A form's hard and soft part at this temperature, means over their rows, without weights."""
+        z, v, y = (self._as_sequences(x, y) for x in (z, v, y))
+        _, hard, soft = self._counted(form, y)
+        label, teacher = y.roll(-form.shift, 1), v.roll(-form.teacher_shift, 1)
+        return self._hard(form, z[hard], label[hard]), self._soft(form, z[soft], teacher[soft], label[soft], len(y))
+
+    def _hard(self, form: Form, z: Tensor, y: Tensor) -> Tensor:
+        """The hard term of a form: (1 - s) hard(z, y) + s H(uniform, q), s its smoothing."""
+        value = HARD_TERMS[form.hard](z, y, self.tau, self.hard or cross_entropy)
+        if form.smoothing:
+            value = (1 - form.smoothing) * value - form.smoothing * z.log_softmax(-1).mean()
+        return value
+
+    def _soft(self, form: Form, z: Tensor, v: Tensor, y: Tensor, sequences: int) -> Tensor:
+        """The divergence of a form, summed over classes, averaged over rows, without tau^2."""
+        s, t = INPUTS[form.student](z, self.tau), INPUTS[form.teacher](v, self.tau)
+        if form.soft == "custom":
+            value = self.custom(s, t)
+            return value if value.ndim == 0 else value.sum() / len(z)
+        q, p = (_log_softmax(x, a, sequences) for x, a in ((s, form.student_axis), (t, form.teacher_axis)))
+        if form.support != "all":
+            top = (p if form.chooser == "teacher" else q).topk(min(form.k, p.shape[-1] - 1)).indices
+            q, p = (_supported(x, top, form.support) for x in (q, p))
+        return DIVERGENCES[form.soft].value(Pair(s, t, q, p, y), form.parameter).sum() / len(z)
 
     def variant(self, form: Form, weights: Weights) -> Loss:
         """The loss of that form with those weights; the teacher's logits are constants."""
 
-        def loss(z: Float[Tensor, "B C"], v: Float[Tensor, "B C"], y: Int[Tensor, " B"]) -> Float[Tensor, ""]:
-            (hard, soft), parts = weights.at(*z.shape), self.parts(form, z, v.detach(), y)
+        def loss(z: Float[Tensor, "*B C"], v: Float[Tensor, "*B C"], y: Int[Tensor, "*B"]) -> Float[Tensor, ""]:
+            (hard, soft), parts = weights.at(*self.sizes(form, y, z.shape[-1])), self.parts(form, z, v.detach(), y)
             return hard * parts[0] + soft * parts[1]
 
         return loss
 
-    def __call__(self, z: Float[Tensor, "B C"], v: Float[Tensor, "B C"], y: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+    def __call__(self, z: Float[Tensor, "*B C"], v: Float[Tensor, "*B C"], y: Int[Tensor, "*B"]) -> Float[Tensor, ""]:
         """The loss itself."""
-        return self.variant(Form(), self.weights)(z, v, y)
+        return self.variant(self.form, self.weights)(z, v, y)
 
     def __str__(self) -> str:
         hard = "CE(z, y)" if self.hard is None else "hard(z, y)"
         squared = "tau^2 " if self.tau_squared else ""
-        return f"(1 - alpha) {hard} + alpha {squared}KL(p^tau || q^tau), mean over the batch"
+        weights = ("(1 - alpha)", f"alpha {squared}".strip())
+        if self.pair is not None:
+            weights = tuple(f"{w:g}" for w in self.pair)
+        return f"{weights[0]} {hard} + {weights[1]} {self._named}, {self._over}"
+
+    @property
+    def _named(self) -> str:
+        """The divergence in words."""
+        form = self.form
+        named = {"forward": "KL(p^tau || q^tau)", "reverse": "KL(q^tau || p^tau)"}.get(form.soft)
+        of = "" if form.parameter is None else f"_{form.parameter:g}"
+        kept = "" if form.support == "all" else f" of the {form.chooser}'s {form.k} largest, {form.support}"
+        return (named or f"{form.soft}{of}(p^tau, q^tau)") + kept
+
+    @property
+    def _over(self) -> str:
+        """What is averaged over, in words."""
+        rows = "the tokens" if self.tokens else "the batch"
+        kept = "" if self.ignore_index is None else f" but labels {self.ignore_index}"
+        shifted = ", labels shifted by one" if self.form.shift else ""
+        how = self.reduction[0] if len({*self.reduction}) == 1 else " and ".join(self.reduction)
+        return f"{how} over {rows}{kept}{shifted}"
 
 
-def _alphas(alpha: float) -> list[tuple[Factor | None, float, float]]:
+def _alphas(loss: KDLoss) -> list[tuple[Factor | None, float, float]]:
     """Ways to use alpha: the fault, and the weights of the hard part and of the soft one without its tau^2."""
+    hard, soft = loss.weights.hard, loss.weights.soft / loss.scale
     return [
-        (None, 1 - alpha, alpha),
-        (Factor("alpha_swapped", "both"), alpha, 1 - alpha),
-        (Factor("alpha_missing", "hard"), 1.0, alpha),
-        (Factor("alpha_missing", "soft"), 1 - alpha, 1.0),
+        (None, hard, soft),
+        (Factor("alpha_swapped", "both"), soft, hard),
+        (Factor("alpha_missing", "hard"), 1.0, soft),
+        (Factor("alpha_missing", "soft"), hard, 1.0),
         (Factor("alpha_missing", "both"), 1.0, 1.0),
-        (Factor("hard_term_missing", "hard"), 0.0, alpha),
+        (Factor("hard_term_missing", "hard"), 0.0, soft),
         (Factor("hard_term_missing", "hard"), 0.0, 1.0),
-        (Factor("soft_term_missing", "soft"), 1 - alpha, 0.0),
+        (Factor("soft_term_missing", "soft"), hard, 0.0),
         (Factor("soft_term_missing", "soft"), 1.0, 0.0),
     ]
 
 
-def _reductions(part: str) -> list[Factor]:
+def reductions(part: str, loss: KDLoss) -> list[Factor]:
+    """Reductions of a part that are not meant, against the one that is."""
+    meant = loss.reduction[part == "soft"]
+    names = {*REDUCTIONS} - {meant}
+    names -= set() if loss.tokens else {"batchmean"}
+    names -= set() if loss.ignore_index is not None else {"positions", "positions, elements"}
+    names -= {"mean"} if meant == "mean" else set()
+    of = REDUCTIONS[meant][1]
     return [
-        Factor("averaged_over_classes", part, lambda b, c: 1 / c, "1 / C"),
-        Factor("summed_over_batch", part, lambda b, c: float(b), "B"),
-        Factor("averaged_twice", part, lambda b, c: 1 / b, "1 / B"),
+        Factor(code, part, lambda s, f=f: f(s) / of(s), words)
+        for name, (code, f, words) in REDUCTIONS.items()
+        if name in names
     ]
 
 
@@ -234,14 +477,15 @@ def _powers(loss: KDLoss) -> list[Factor]:
         names = {1: "tau_not_wanted", 2: "tau_squared_not_wanted"}
     meant = 2 if loss.tau_squared else 0
     more = {power - meant: name for power, name in names.items()}
-    return [Factor(name, "soft", lambda b, c, m=m: loss.tau**m, f"tau^{m}") for m, name in more.items()]
+    return [Factor(name, "soft", lambda s, m=m: loss.tau**m, f"tau^{m}") for m, name in more.items()]
 
 
 def weightings(loss: KDLoss) -> Iterator[Weights]:
     """Every way known to weigh the two parts, the right one first."""
-    hards = [None, *_reductions("hard"), Factor("tau_squared_on_hard", "hard", lambda b, c: loss.tau**2, "tau^2")]
-    softs, powers = [None, *_reductions("soft")], [None, *_powers(loss)]
-    for (of_alpha, hard, soft), *factors in product(_alphas(loss.alpha), hards, softs, powers):
+    hards = [None, *reductions("hard", loss), Factor("tau_squared_on_hard", "hard", lambda s: loss.tau**2, "tau^2")]
+    softs, powers = [None, *reductions("soft", loss)], [None, *_powers(loss)]
+    for (of_alpha, hard, soft), *factors in product(_alphas(loss), hards, softs, powers):
         absent = [part for part, weight in (("hard", hard), ("soft", soft)) if weight == 0]
         if not any(factor and factor.part in absent for factor in factors):
-            yield Weights(hard, soft * loss.scale, tuple(f for f in (of_alpha, *factors) if f))
+            faults = tuple(f for f in (of_alpha, *factors) if f)
+            yield Weights(hard, soft * loss.scale, faults, loss._reduced)

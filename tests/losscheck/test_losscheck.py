@@ -18,8 +18,8 @@ from kdstudy import check_loss
 from kdstudy.distill import conditions
 from kdstudy.distill.conditions import Context
 from kdstudy.losscheck.call import draw_batch
-from kdstudy.losscheck.report import WORDS, finding
-from kdstudy.losscheck.variants import FORM_FAULTS, HARD_TERMS, INPUTS, Form, KDLoss, forms, weightings
+from kdstudy.losscheck.report import finding
+from kdstudy.losscheck.variants import METHODS, KDLoss, forms, weightings
 
 
 def loss(name: str, T: float = 4.0, a: float = 0.9) -> Callable[..., object]:
@@ -31,7 +31,7 @@ def loss(name: str, T: float = 4.0, a: float = 0.9) -> Callable[..., object]:
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_correct_loss_is_correct(name, classes, tau):
     report = check_loss(RIGHT[name](tau, 0.9), classes, tau=tau, alpha=0.9)
-    assert report.ok and report.codes[0] == "correct" and {*report.codes[1:]} <= {"teacher_not_detached"}, str(report)
+    assert report.codes == ("correct",), str(report)
 
 
 @pytest.mark.parametrize(("classes", "tau"), GRID)
@@ -39,19 +39,8 @@ def test_a_correct_loss_is_correct(name, classes, tau):
 def test_a_fault_is_named_and_no_other(name, classes, tau):
     make, codes = WRONG[name]
     report = check_loss(make(tau, 0.9), classes, tau=tau, alpha=0.9)
-    assert errors(report) == codes and not report.ok, str(report)
+    assert errors(report) == codes and report.ok == (codes <= METHODS), str(report)
     assert not any("or" in f.evidence for f in report.findings), str(report)
-
-
-def test_every_finding_variant_and_fault_there_is_is_shown_by_a_test():
-    elsewhere = {"correct", "teacher_not_detached", "hard_smoothed", "inexact", "not_finite_in_half", "raises",
-                 "value_without_gradient", "tau_not_wanted", "tau_squared_not_wanted"}  # fmt: skip
-    assert {*WORDS} == elsewhere | set().union(*(codes for _, codes in WRONG.values()))
-    known = {f.code for squared in (True, False) for w in weightings(KDLoss(3, 4.0, 0.9, squared)) for f in w.faults}
-    assert known | {fault.code for fault in FORM_FAULTS} <= {*WORDS}
-    used = {value for fault in FORM_FAULTS for value in fault.changes.values()}
-    assert {*INPUTS} - {"softened"} <= used and {*HARD_TERMS} - {"right"} <= used
-    assert len({form for n in (0, 1) for form, _ in forms(n, Form())}) == 1 + len(FORM_FAULTS)
 
 
 @settings(deadline=None, max_examples=25)
@@ -61,7 +50,7 @@ def test_a_correct_loss_is_correct_at_any_temperature_and_weight(name, tau, alph
     assert report.ok and report.codes[0] == "correct", str(report)
 
 
-FORMS = [[*forms(number, Form())] for number in range(3)]
+FORMS = [[*forms(number, KDLoss(3, 4.0, 0.9))] for number in range(3)]
 
 
 @settings(deadline=None, max_examples=20)
@@ -73,7 +62,7 @@ def test_faults_together_are_explained_by_no_more_than_they_are(data, number, sq
     weights = data.draw(st.sampled_from([w for w in weightings(right) if len(w.codes) <= 2]))
     report = check_loss(right.variant(form, weights), classes, tau=tau, alpha=alpha, tau_squared=squared)
     found, of_form = errors(report) - {"not_finite"}, {fault.code for fault in faults}
-    assert not found & {"unknown", "other_weights"} or of_form & {"squared_error", "teacher_argmax"}
+    assert not found & {"unknown", "other_weights"} or of_form & (METHODS | {"teacher_argmax"})
     assert len(found) <= len(of_form | weights.codes), str(report)
 
 
@@ -143,9 +132,7 @@ def test_a_small_epsilon_inside_the_logarithm_is_told_not_blamed():
     assert report.ok and report.codes[0] == "inexact", str(report)
 
 
-def test_a_teacher_that_is_not_detached_and_a_value_without_gradient_are_warnings():
-    assert check_loss(batchmean(4.0, 0.9), 10).codes == ("correct", "teacher_not_detached")
-    assert check_loss(by_hand(4.0, 0.9), 10).codes == ("correct",)
+def test_a_value_without_gradient_is_a_warning():
     report = check_loss(lambda z, v, y: by_hand(4.0, 0.9)(z, v, y) + z.detach().pow(2).mean(), 10)
     assert report.ok and report.codes == ("value_without_gradient",), str(report)
 
