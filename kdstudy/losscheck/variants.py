@@ -101,6 +101,8 @@ DIVERGENCES = {
     "total variation": Divergence(
         lambda r, _: (r.p.exp() - r.q.exp()).abs(), "total_variation", own=True, elements=True
     ),
+    "absolute error": Divergence(lambda r, _: (r.s - r.t).abs(), "squared_error", own=True, elements=True),
+    "mse of log-probabilities": Divergence(lambda r, _: (r.p - r.q) ** 2, "squared_error", own=True, elements=True),
     "cosine": Divergence(lambda r, _: 1 - cosine_similarity(r.s, r.t, -1), "cosine_of_logits", own=True),
     "dkd": Divergence(_dkd, "decoupled_kd", own=True, parameter=8.0, span=(0.01, 100.0)),
     "dist": Divergence(_dist, "correlation", own=True, parameter=1.0, span=(0.01, 100.0)),
