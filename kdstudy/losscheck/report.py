@@ -93,7 +93,7 @@ WORDS = {  # what is wrong, what to do
         'state divergence="symmetric" and beta if you mean it'),
     "skew_kl": ("the divergence is KL from a mixture of student and teacher (skew KL, DistiLLM)",
         'state divergence="skew" or "skew reverse" and beta if you mean it'),
-    "squared_error": ("the soft part is an error of logits or probabilities, not a divergence (Ba and Caruana 2014)", _METHOD),
+    "squared_error": ("the soft part is an error of logits or probabilities (Ba and Caruana 2014)", _METHOD),
     "total_variation": ("the soft part is the distance |p - q|", _METHOD),
     "cosine_of_logits": ("the soft part is the cosine distance of the logits", _METHOD),
     "decoupled_kd": ("the soft part is decoupled KD: label against rest, plus `parameter` times the others", _METHOD),
