@@ -104,7 +104,7 @@ def test_make_help_lists_every_target():
 def test_documents_name_commands_that_exist(document):
     code = "\n".join(re.findall(r"(?s)```.*?```|`[^`\n]+`", read(document)))
     made = set(re.findall(r"(?m)(?:^|`)make (\w+)", code))
-    asked = set(re.findall(r"(?m)(?:^|`)kdstudy ([a-z]+)", code))
+    asked = set(re.findall(r"(?m)(?:^|`)kdstudy ([a-z-]+)", code))
     commands = {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands}
     assert made <= set(targets())
     assert asked <= commands
