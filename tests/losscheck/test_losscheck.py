@@ -265,7 +265,15 @@ def test_the_report_as_text_and_as_json():
     assert str(check_loss(by_hand(4.0, 0.9), 100)).startswith(
         f"ok, against {stated}\ninfo correct: value and gradient are those of the loss as stated [difference "
     )
-    meant = {"formula": FORMULA, "classes": 100, "tau": 4.0, "alpha": 0.9, "tau_squared": True, "hard": None}
+    meant = {
+        "formula": FORMULA,
+        "classes": 100,
+        "tau": 4.0,
+        "alpha": 0.9,
+        "tau_squared": True,
+        "hard": None,
+    } | dict.fromkeys(("custom", "pair", "ignore_index"))
+    meant |= {"tokens": False}
     assert (told := report.as_dict())["loss"] == meant and told["dtype"] == "float64" and not told["ok"]
     assert [f["code"] for f in told["findings"]] == [*report.codes]
 
