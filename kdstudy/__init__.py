@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # read by type checkers, and by `__getattr__`, which finds each name where it is defined
     from kdstudy.core.spec import Condition, Data, Recipe, Run
-    from kdstudy.data.registry import dataset, load
+    from kdstudy.data import load
+    from kdstudy.data.registry import dataset
     from kdstudy.diagnosis import diagnose
     from kdstudy.distill.conditions import Target, condition, loss
     from kdstudy.engine.ask import arrays, ask

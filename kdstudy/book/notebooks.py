@@ -1,19 +1,18 @@
 """Notebooks as functions: their parameters, the check of values for them, their execution."""
 
 import ast
-import difflib
 import io
 import itertools
 import re
 import tokenize
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Literal
 
+from kdstudy.core import parameters as described
+from kdstudy.core.parameters import Parameter
 from kdstudy.core.paths import study_root
 
+SAID = ("ValueError", "DataError", "Diverged", "FileNotFoundError", "Unusable")  # errors of a sentence for the reader
 LAST = 8  # lines of a traceback that are shown
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 SEVERAL = re.compile(r"\bSeveral\[(\w+)\]")
@@ -21,16 +20,6 @@ SEVERAL = re.compile(r"\bSeveral\[(\w+)\]")
 
 class NotebookError(RuntimeError):
     """A cell failed. The message is for the reader: which cell, how, and where the notebook is."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a notebook: `name: annotation = default  # help`."""
-
-    name: str
-    annotation: str
-    default: object
-    help: str
 
 
 def _cells(notebook: Path) -> list:
@@ -71,55 +60,9 @@ def _parameter(node: ast.AnnAssign | ast.Assign, comment: str) -> Parameter:
     return Parameter(ast.unparse(node.target), hint, default, comment)
 
 
-@cache
-def _loader() -> type:
-    """YAML 1.1, but 1e-3 is a number."""
-    import yaml
-
-    loader = type("Loader", (yaml.SafeLoader,), {})
-    number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
-    loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
-    return loader
-
-
-def parse(name: str, text: str) -> object:
-    """A parameter's value as it is typed: YAML, in which `a,b` is a list too. Raises ValueError."""
-    import yaml
-
-    several = "," in text and text.lstrip()[:1] not in tuple("[{\"'")
-    try:
-        return yaml.load(f"[{text}]" if several else text, _loader())
-    except yaml.YAMLError:
-        raise ValueError(f"parameter {name}: found {text!r}, allowed: YAML such as 3, 0.5, kd or [1, 2]") from None
-
-
-def _fits(value: object, annotation: str) -> bool:
-    """Whether a value is of the annotated type: an int is a float too, a bool is neither."""
-    from beartype import BeartypeConf
-    from beartype.door import is_bearable
-
-    items = value if isinstance(value, list) else [value]
-    if not items:  # nothing at all is a value where None is one
-        return "list" in annotation and "None" in annotation
-    if "bool" not in annotation and any(isinstance(v, bool) for v in items):
-        return False
-    hint, tower = eval(annotation, {"Literal": Literal}), BeartypeConf(is_pep484_tower=True)
-    each = [[v] for v in items] if isinstance(value, list) else items  # of a list, beartype looks at one item
-    return all(is_bearable(v, hint, conf=tower) for v in each)
-
-
-def check(notebook: Path, given: Mapping[str, object]) -> None:
-    """Refuse names that are no parameter of the notebook, and values of another type. Raises ValueError."""
-    known, chapter = parameters(notebook), Path(notebook).stem
-    for name, value in given.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1, 0.5)
-            meant = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ValueError(f"chapter {chapter}: found parameter {name!r}{meant}, allowed: {', '.join(known)}")
-        own = known[name]
-        if not _fits(value, own.annotation):
-            allowed = f"{own.annotation}, such as {own.default!r}"
-            raise ValueError(f"chapter {chapter}: parameter {name}: found {value!r}, allowed: {allowed}")
+def check(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
+    """The values given for a notebook's parameters; ValueError for a name that it lacks, or a value it cannot take."""
+    return described.check(f"chapter {Path(notebook).stem}", given, parameters(notebook))
 
 
 def _kernel() -> type:
@@ -177,8 +120,11 @@ def _portable(notebook: dict) -> dict:
 def _failure(notebook: Path, output: Path, error: Exception) -> str:
     """Which cell failed and how, and where the notebook is kept."""
     text, where = str(error), ""
+    kept = f"what was executed is kept in {output}"
     if hasattr(error, "traceback"):
         text = ANSI.sub("", "\n".join(error.traceback))
         where = f" in cell {error.cell_index + 1}, In [{error.exec_count}]"
-    first = f"chapter {notebook.stem} failed{where}; what was executed is kept in {output}"
+        if error.ename in SAID:
+            return f"chapter {notebook.stem} failed{where}: {error.evalue}; {kept}"
+    first = f"chapter {notebook.stem} failed{where}; {kept}"
     return "\n".join([first, *text.splitlines()[-LAST:]])

@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from kdstudy.book import build, notebooks
 from kdstudy.data.download import at_hand
 from kdstudy.engine import ask, stacks
 from kdstudy.store.provenance import stale_rows
@@ -23,8 +22,7 @@ def candidates(chapter: str, published: Published) -> tuple[pd.DataFrame, list[s
 
     Only perceptrons: convolutional networks train for minutes.
     """
-    defaults = {k: p.default for k, p in notebooks.parameters(build.chapters()[chapter]).items()}
-    table = plans.study(chapter, **defaults).tables["practical"].drop_duplicates("key")
+    table = plans.study(chapter).tables["practical"].drop_duplicates("key")
     known, names = published.rows(table["key"]), [r.data.name for r in table["run"]]
     here = {name: at_hand(name) for name in names}
     kept = [r.key in known and here[r.data.name] and r.recipe.net == "mlp" for r in table["run"]]

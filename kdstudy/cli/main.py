@@ -14,6 +14,7 @@ LOUD = ("-v", "--verbose", "-q", "--quiet")  # of all commands
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.command()(run.run)
 app.command(name="plan")(plan.plan)
+app.command(name="parameters")(run.list_parameters)
 app.command(name="runs")(stored.list_runs)
 app.command(name="claims")(claims.list_claims)
 app.command(name="conditions")(conditions.list_conditions)

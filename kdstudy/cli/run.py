@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.text import Text
 
 from kdstudy.book import build, notebooks
 from kdstudy.book import output as pages
 from kdstudy.cli.console import err, out, plainly
 from kdstudy.core import paths, plugins
+from kdstudy.core.parameters import parse
 from kdstudy.core.registry import unknown
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 QUICK = {"dataset": "digits, synthetic", "settings": 8, "tuning": 2, "seeds": 5, "admission": 5}
 OPTION = re.compile(r"--?[a-zA-Z]")
-Parameters = Annotated[list[str], typer.Option("-p", help="NAME=VALUE or NAME VALUE; values as YAML.")]
+Parameters = Annotated[list[str], typer.Option("-p", help="NAME=VALUE or NAME VALUE; see kdstudy parameters.")]
 Dataset = Annotated[str | None, typer.Option(help="As -p dataset: a name, or a path to your own.")]
 Where = Annotated[str | None, typer.Option("--executor", help="Where to train: local, or ray for a Ray cluster.")]
 Address = Annotated[str | None, typer.Option(help="Of the Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT.")]
@@ -123,24 +125,17 @@ def parsed(chapter: str, texts: list[tuple[str, str]]) -> dict[str, object]:
     """`-p name value` pairs parsed and checked against the chapter's parameters cell."""
     if empty := [name for name, *text in texts if not "".join(text).strip()]:
         raise ValueError(f"parameter {empty[0]}: found no value, allowed: -p {empty[0]}=VALUE or -p {empty[0]} VALUE")
-    values = {name: notebooks.parse(name, text) for name, text in texts}
-    notebooks.check(notebook(chapter), values)
-    if values.get("dataset"):  # notebooks are executed in another folder
-        values["dataset"] = _absolute(values["dataset"])
-    for name in {"net", "teacher"} & values.keys():
-        values[name] = _from_root(str(values[name]))
-    if "path" in values:
-        values["path"] = str(Path(str(values["path"])).expanduser().absolute())
-    return values
+    values = notebooks.check(notebook(chapter), {name: parse(name, text) for name, text in texts})
+    return values | {name: _from_root(str(values[name])) for name in {"net", "teacher"} & values.keys()}
 
 
-def _absolute(given: object) -> list[str]:
-    """Data sets, with paths of the user's own from the root."""
-    from kdstudy.data import registry
-    from kdstudy.study import plans
-
-    own = registry.is_users
-    return [str(Path(n).expanduser().absolute()) if own(n) else n for n in plans.several(given)]
+def list_parameters(
+    chapter: Annotated[str, typer.Argument(help="A chapter's name, such as universe, or a notebook's path.")],
+) -> None:
+    """List the parameters of a chapter: name, type, default, and what it is with its range."""
+    with plainly():
+        for parameter in notebooks.parameters(notebook(chapter)).values():
+            out.print(escape(str(parameter)), soft_wrap=True)
 
 
 def _from_root(given: str) -> str:
@@ -175,7 +170,7 @@ def execute(
     """Execute a chapter into `target` and render it beside it; `executed` is called in between."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with err.status(Text(f"executing {chapter}"), spinner="line"):
-        notebooks.execute(notebook(chapter), target, values)
+        notebooks.execute(notebook(chapter), target, values, root=Path.cwd())  # paths start where one is
         executed()
         page = build.render(target)
     out.print(f"notebook {target}\npage     {page}", soft_wrap=True)

@@ -163,7 +163,7 @@ def turn(store: Store) -> Iterator[None]:
 
 
 def ask(
-    runs: Iterable[Run],
+    runs: Run | Iterable[Run],
     executor: str = "local",
     store: Store | None = None,
     published: Published | None = None,
@@ -173,17 +173,19 @@ def ask(
 ) -> pd.DataFrame:
     """One row per run: what it is, its metrics, its provenance, and where the answer came from.
 
+        ask([Run(Data("digits"), Recipe((64,), epochs=5), Condition("hard"), seed) for seed in range(3)])
+
     Runs found in the working store or the published results are read; the rest is trained, many
     side by side, and kept. Column `run` is the `Run` itself, `source` is "store", "published" or "trained". Column
     `stale` marks rows whose code has changed since: they are used with a warning, or trained again with
     `refresh`. With the executor "stored" nothing is trained: Unanswered if something would have to be. A run that
     diverged is kept as such, so that it is not trained twice: `Diverged` names it, or with `diverged` "keep" its row
     has a 1 in the column of that name and lacks what was not finite. `words` say in the progress what is asked. Raises
-    ValueError for an unknown executor.
+    ValueError for an unknown executor, or for what is no run.
     """
     require(diverged in ("raise", "keep"), "diverged", diverged, "'raise', 'keep'")
     where = chosen(executor)
-    runs = list(dict.fromkeys(runs))
+    runs = list(dict.fromkeys(_runs(runs)))
     _check_sources(runs)
     with progress() as bar:
         asker = Asker(Results(store, published), where, bar, refresh, words)
@@ -205,6 +207,15 @@ def _unanswered(lacking: Sequence[Run], runs: Sequence[Run]) -> str:
     )
 
 
+def _runs(asked: object) -> list[Run]:
+    """The runs asked for, one or several; ValueError for anything else."""
+    several = isinstance(asked, Iterable) and not isinstance(asked, str)
+    for run in (runs := list(asked) if several else [asked]):
+        told = "Run(data, recipe, condition, seed); kdstudy.study.plans.study asks for all runs of a chapter"
+        require(isinstance(run, Run), "runs", run, told)
+    return runs
+
+
 def _check_sources(runs: Sequence[Run]) -> None:
     """ValueError for code from outside whose source cannot be read, before anything is trained."""
     if not provenance.from_outside():
@@ -218,11 +229,6 @@ def _check_sources(runs: Sequence[Run]) -> None:
                 f"{kind} {name!r}: found no source, by which its results are known again; allowed: what is "
                 "defined in a file or in a notebook's cell"
             ) from error
-
-
-def answer(parts: Mapping[str, Sequence[Run]], executor: str = "local") -> dict[str, pd.DataFrame]:
-    """A plan's parts, each as an answered table."""
-    return {name: ask(part, executor) for name, part in parts.items()}
 
 
 def _table(asker: Asker, runs: Sequence[Run]) -> pd.DataFrame:

@@ -5,14 +5,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from kdstudy.core.registry import unknown
 from kdstudy.stats import headline
 from kdstudy.stats.headline import Estimate
 
+Chosen = Mapping[str, object] | str  # values of columns, or a condition's name
 Values = Sequence[float] | np.ndarray | pd.Series
 
 
 def interval(values: Values) -> Estimate:
-    """Mean and two-sided 95 % interval over seeds (`headline.over_seeds`): prints as mean [low, high], n."""
+    """Mean and two-sided 95 % interval over seeds (`headline.over_seeds`): prints as mean [low, high], n.
+
+    interval([0.81, 0.84, 0.83])
+    """
     return headline.over_seeds(np.asarray(values, float))
 
 
@@ -28,8 +33,10 @@ def where(frame: pd.DataFrame, **fixed: object) -> pd.DataFrame:
 
 
 def by_seed(frame: pd.DataFrame, chosen: Mapping[str, object], measure: str) -> pd.Series:
-    """A measure of the runs whose columns have the given values, indexed by seed; ValueError if a seed has several."""
+    """A measure of the runs that are chosen, indexed by seed; ValueError if a seed has several, or for no measure."""
     rows = where(frame, **chosen)
+    if measure not in rows:
+        raise unknown(f"the table has no measure {measure!r}; it has", measure, rows.select_dtypes("number"))
     if rows["seed"].duplicated().any():
         raise ValueError(
             f"{dict(chosen)} names {len(rows)} runs of {rows['seed'].nunique()} seeds: fix its setting too"
@@ -37,14 +44,16 @@ def by_seed(frame: pd.DataFrame, chosen: Mapping[str, object], measure: str) -> 
     return rows.set_index("seed")[measure].sort_index()
 
 
-def difference(
-    frame: pd.DataFrame, treatment: Mapping[str, object], control: Mapping[str, object], measure: str
-) -> pd.Series:
-    """measure(treatment) - measure(control), paired: one value for each seed.
+def difference(frame: pd.DataFrame, treatment: Chosen, control: Chosen, measure: str = "test_accuracy") -> pd.Series:
+    """measure(treatment) - measure(control), paired: one value for each seed. A side is a condition's name, or the
+    values that its columns have.
+
+        difference(study.tables["practical"], "kd", {"condition": "hard"}, "test_accuracy")
 
     Raises ValueError if a side has several runs of one seed, or if the sides differ in seeds.
     """
-    return _combined(frame, [(treatment, 1.0), (control, -1.0)], measure)
+    named = ({"condition": side} if isinstance(side, str) else side for side in (treatment, control))
+    return _combined(frame, list(zip(named, (1.0, -1.0))), measure)
 
 
 def contrast(frame: pd.DataFrame, weights: Mapping[str, float], measure: str) -> pd.Series:

@@ -195,6 +195,9 @@ def bed(
     amount = labels or 0 if regime == "same_labels" else labels or LABELS.get(data.name, 10)
     if regime == "privileged":
         amount = columns or COLUMNS.get(data.name) or max(1, outline(data).train.x.shape[1] // 2)
+    if labels is not None and regime != "privileged":
+        most = int(outline(data).train.y.bincount().max())
+        require(labels <= most, "labels", labels, f"at most {most} of each class, which {data.label} has")
     rough = Bed(data, regime, amount, _recipe(own_teacher, None if file else teacher, data), taught, composed=composed)
     own = rough.seen("hard", 0)
     schooled = (own, STEPS["student"]) if regime == "same_labels" and amount else (data, STEPS["teacher"])

@@ -15,6 +15,7 @@ import pandas as pd
 from kdstudy.core.spec import Pairs, Run
 from kdstudy.distill import conditions
 from kdstudy.engine import ask
+from kdstudy.engine.outline import outline
 from kdstudy.study import search
 from kdstudy.study.beds import TEACHER_SEED, Bed
 from kdstudy.study.search import Choice, Protocol, Setting
@@ -240,5 +241,10 @@ def perform(
 
 
 def study(designs: Iterable[Design], protocol: Protocol = search.DEFAULT, executor: str = "local") -> Study:
-    """The experiments of all designs."""
+    """The experiments of all designs. ValueError, before anything is trained, where a side cannot have its data."""
+    designs = list(designs)
+    for own, side in ((d.bed.data, s) for d in designs for s in d.sides.values()):
+        seen, _ = side.bed.seen(side.condition, 0), side.bed.informant(side.condition, 0)
+        if side.bed.data != own:  # a bed's own are looked at where it is made
+            outline(seen)
     return Study([perform(d, protocol, executor) for d in designs])

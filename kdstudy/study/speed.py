@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats as scipy_stats
 
 from kdstudy.core import paths
+from kdstudy.core.registry import unknown
 from kdstudy.stats import paired
 from kdstudy.store.published import Published
 
@@ -201,6 +202,8 @@ def ways(frame: pd.DataFrame, net: str) -> pd.DataFrame:
     found = rates(frame)
     if found.empty:
         return found
+    if net not in set(found["net"]):
+        raise unknown(f"network {net!r} was not measured; there are", net, dict.fromkeys(found["net"]))
     found = whole(found[found["net"] == net])
     found = found.assign(way=found["way"].replace(NAMES))
     wide = found.pivot(index=["hardware", *WAY], columns="r", values="rate")

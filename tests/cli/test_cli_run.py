@@ -105,7 +105,7 @@ def test_a_path_of_ones_own_is_taken_from_the_folder_one_is_in(kdstudy, asked, t
     assert code == 0
     path, [(_, _, [design])] = tmp_path / "mine" / "my texts.csv", asked
     assert (design.bed.data.name, design.bed.name) == (str(path), "my texts.csv, few labels (5)")
-    assert out.strip() == f"universe {tmp_path / 'a.ipynb'} {{'dataset': [{str(path)!r}]}}"
+    assert out.strip() == f"universe {tmp_path / 'a.ipynb'} {{'dataset': 'my texts.csv'}}"
 
 
 def test_a_chapter_without_a_plan_performs_nothing(kdstudy, asked, tmp_path):
@@ -140,7 +140,7 @@ REFUSED = [
         "run univers",
         "chapter 'univers' is unknown; there are: universe, notes, or the path of a notebook; did you mean 'universe'?",
     ),
-    ("-p seed=3", f"chapter universe: found parameter 'seed' (did you mean 'seeds'?), allowed: {NAMES}"),
+    ("-p seed=3", f"chapter universe has no parameter 'seed'; it has: {NAMES}; did you mean 'seeds'?"),
     ("-p labels=few", "chapter universe: parameter labels: found 'few', allowed: int | None, such as 5"),
     ("-p conditions=kdd", "condition 'kdd' is unknown; there are: "),
     ("-p regime=few", "regime 'few' is unknown; there are: "),

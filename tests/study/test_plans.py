@@ -3,9 +3,11 @@
 import inspect
 from dataclasses import replace
 
+import cells
 import pytest
 from conftest import SMALL, TINY
 
+from kdstudy.book import build, notebooks
 from kdstudy.core.spec import Data, pairs
 from kdstudy.data import registry
 from kdstudy.study import beds, plans
@@ -19,7 +21,7 @@ SOFT = Data("synthetic", pairs(SMALL | {"softness": 1.0, "train": 96}))
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("kd", ["kd"]), ("kd, hard", ["kd", "hard"]), (" kd ,, hard,", ["kd", "hard"]), (2.0, [2.0]),
+        ("kd", ["kd"]), ("kd, hard, kd", ["kd", "hard"]), (" kd ,, hard,", ["kd", "hard"]), (2.0, [2.0]),
         ([1.0, 2.0], [1.0, 2.0]), ((3,), [3]), (range(2), [0, 1]), ([], []), (TINY, [TINY]),
     ],
 )  # fmt: skip
@@ -33,6 +35,8 @@ def test_several_values_or_one(value, expected):
         ({}, list(levels.BEDS)),
         ({"among": levels.CHEAP}, list(levels.CHEAP)),
         ({"regime": "same_labels"}, [("digits", "same_labels"), ("synthetic", "same_labels")]),
+        ({"among": levels.CHEAP[:1], "regime": "same_labels, few_labels"},
+         [("digits", "few_labels"), ("digits", "same_labels")]),
         ({"dataset": "synthetic, digits"}, [("synthetic", "soft_truth"), ("digits", "few_labels")]),
         ({"dataset": TINY, "regime": "few_labels, transfer_set", "labels": 4},
          [("synthetic", "few_labels"), ("synthetic", "transfer_set")]),
@@ -47,6 +51,14 @@ def test_beds_that_cannot_be_asked_are_refused():
         plans.asked(regime="many")
     with pytest.raises(ValueError, match="^data set 'digit' is unknown; there are: "):
         plans.asked(["synthetic", "digit"])
+    with pytest.raises(ValueError, match="^soft_truth: found 'digits', allowed: synthetic"):
+        plans.PLANS["noise"](regime="soft_truth")
+    with pytest.raises(
+        ValueError, match="^labels: found 1000, allowed: at most 2[0-9] of each class, which synthetic has"
+    ):
+        plans.asked(TINY, labels=1000)
+    with pytest.raises(ValueError, match="^classes: found 6, allowed: fewer than the 6 of synthetic"):
+        plans.PLANS["few_classes"](dataset=TINY, labels=4, classes=6)
 
 
 @pytest.mark.parametrize("name", ["universe", "domain", "instance", "decomposition"])
@@ -74,7 +86,7 @@ def test_similarity_varies_nothing_but_the_data_and_that_of_the_bed_is_the_bed()
 
 
 def test_a_map_has_hard_labels_and_kd_at_every_number_of_labels_that_classes_have_more_of():
-    (design,) = plans.PLANS["regimes"](TINY, labels=[3, 10_000])
+    (design,) = plans.PLANS["regimes"](dataset=TINY, labels=[3, 10_000])
     cells = ["same_labels 3", "all_labels 3", "transfer_set 3", "same_labels 0"]
     assert [*design.sides] == [BASELINE, TREATMENT, *(f"{c}:{n}" for c in cells for n in (BASELINE, TREATMENT))]
     assert not design.mechanism
@@ -104,9 +116,32 @@ def test_arrays_are_shown_of_parts_and_sides_that_there_are(name):
 
 def test_a_chapter_is_performed_by_its_protocol_and_none_is_left_to_the_plan(monkeypatch):
     bed, asked = beds.bed(TINY, "few_labels", 4), []
-    monkeypatch.setattr(levels, "PLANS", {"one": lambda **given: asked.append(given) or [Design(bed, {})]})
+    monkeypatch.setattr(levels, "PLANS", {"one": lambda labels=1: asked.append(labels) or [Design(bed, {})]})
     monkeypatch.setattr(levels.experiment, "study", lambda *given: asked.append(given) or Study([]))
-    assert plans.study("one", settings=5, seeds=7, labels=3, hidden=None) == Study([])
-    assert asked == [{"labels": 3}, ([Design(bed, {})], Protocol(5, 3, 7, 10), "local")]
+    assert plans.study("one", settings=5, seeds="7", labels=3, admission=None) == Study([])
+    assert asked == [3, ([Design(bed, {})], Protocol(5, 3, 7, 10), "local")]
     assert plans.every("scoreboard") == plans.every("one") == plans.every("a page without a plan") == []
     assert len(asked) == 6
+
+
+def test_what_a_plan_is_called_with_is_checked_as_on_the_command_line():
+    with pytest.raises(
+        ValueError, match="^chapter universe has no parameter 'learning_rate'; it has: dataset, regime, "
+    ):
+        plans.study("universe", learning_rate=5)
+    with pytest.raises(ValueError, match="^chapter temperature has no parameter 'taus'; .*did you mean 'tau'"):
+        plans.PLANS["temperature"](taus=[3])
+    with pytest.raises(ValueError, match="^chapter domain: parameter similarity: found 1.0, allowed: .* each in "):
+        plans.PLANS["domain"](dataset=TINY, similarity=1.0)
+    (one,), (other,) = (
+        plans.PLANS["domain"](dataset=SOFT, regime="soft_truth", labels=v, similarity=s)
+        for v, s in (("4", "0.9"), (4, 0.9))
+    )
+    assert one == other
+
+
+@pytest.mark.parametrize("chapter", build.chapters())
+def test_a_chapter_is_described_once(chapter):
+    """By its plan's signature; what no plan knows, by its cell. `python tests/cells.py` writes the cells."""
+    cell = notebooks.parameters(build.chapters()[chapter])
+    assert list(map(str, cell.values())) == list(map(str, cells.described(chapter).values()))

@@ -32,6 +32,8 @@ def gain_table(
     for name, place in ((c, p) for p in several(part) for c in several(conditions) if c != control):
         rows = claims.described(study, {name: 1, control: -1}, place, measure)
         found.append(rows.assign(condition=name, part=place, admitted=rows["dataset"].isin(voters)))
+    if not found:
+        return pd.DataFrame(columns=["dataset", "condition", "part", *claims.COLUMNS[3:], "admitted"])
     rows = pd.concat(found, ignore_index=True)
     order = {e.name: i for i, e in enumerate(study.experiments)}
     return rows.sort_values("dataset", key=lambda d: d.map(order), kind="stable", ignore_index=True)

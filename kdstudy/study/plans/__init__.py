@@ -4,6 +4,6 @@ Not here: beds (`study.beds`), the stages of an experiment (`study.experiment`).
 """
 
 from kdstudy.study.plans import other_data, other_teachers  # noqa: F401  they register their plans
-from kdstudy.study.plans.levels import PLANS, asked, every, plan, planned, several, shown, study
+from kdstudy.study.plans.levels import PLANS, asked, every, known, plan, planned, protocol, several, shown, study
 
-__all__ = ["PLANS", "asked", "every", "plan", "planned", "several", "shown", "study"]
+__all__ = ["PLANS", "asked", "every", "known", "plan", "planned", "protocol", "several", "shown", "study"]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from kdstudy.core import parameters
 from kdstudy.core.spec import Run
 from kdstudy.engine import ask, teachers
 from kdstudy.engine.local import chosen
@@ -96,7 +97,8 @@ def table(chapters: Iterable[str], protocol: Protocol = search.DEFAULT, **given:
     results, done, rows = Results(), set(), []
     known, asker = seconds(results.frame()), ask.Asker(results, chosen("stored"), progress())
     for chapter in chapters:
-        asked = dict.fromkeys(run for design in plans.PLANS[chapter](**given) for run in runs(design, protocol))
+        taken = {name: value for name, value in given.items() if name in plans.known(chapter)}
+        asked = dict.fromkeys(run for design in plans.PLANS[chapter](**taken) for run in runs(design, protocol))
         every, keys = with_teachers(asked), asker.outstanding(list(asked))
         more = [r for r in every if r not in done]
         lacking = [r for r in more if r.key in keys]
@@ -105,9 +107,7 @@ def table(chapters: Iterable[str], protocol: Protocol = search.DEFAULT, **given:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def of(
-    chapter: str, settings: int = 24, tuning: int = 3, seeds: int = 20, admission: int = 10, **given: object
-) -> pd.DataFrame:
+def of(chapter: str, /, **given: object) -> pd.DataFrame:
     """`table` of a page's plans with the parameters of its notebook."""
-    given = {k: v for k, v in given.items() if v is not None and k != "executor"}
-    return table(plans.planned(chapter), Protocol(settings, tuning, seeds, admission), **given)
+    protocol, _ = plans.protocol(**{k: given.pop(k) for k in parameters.of(plans.protocol) if k in given})
+    return table(plans.planned(chapter), protocol, **given)

@@ -6,19 +6,23 @@ that teacher and students see, in how many labels they share, or in what compose
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Annotated
 
-from kdstudy.core.spec import Data, pairs
+from kdstudy.core.parameters import Several
+from kdstudy.core.spec import Data, pairs, require
 from kdstudy.distill import faults
 from kdstudy.engine.outline import outline
 from kdstudy.study import beds
 from kdstudy.study.beds import Bed
 from kdstudy.study.experiment import BASELINE, TREATMENT, Design, Side, Sides, sides
-from kdstudy.study.plans.levels import CHEAP, Several, asked, plan, several
+from kdstudy.study.plans.levels import CHEAP, PERCEPTRONS, asked, plan, several
 
 MATCHED, BY_CLASS = "label_smoothing_matched", "class_matched"
 CLASSES = {"clinc150": (2, 5, 30)}  # left when neighbours are merged, where it is not (2, 5)
 NOISE, OTHERS, RATIO = 0.4, (0.2, 0.6), 10.0
 PAIR = (BASELINE, TREATMENT)
+Left = Annotated[Several[int] | None, "how many classes are left, in [2, inf); None: 2 and 5, for clinc150 30 too"]
+Planted = Annotated[Several[str], "the planted faults; those given are all of the catalogue that can be trained"]
 
 
 def _altered(bed: Bed, **options: object) -> Bed:
@@ -36,8 +40,8 @@ def _named(groups: Mapping[str, tuple[Bed, Sequence[str]]]) -> Sides:
     return {f"{group}:{name}": Side(bed, name) for group, (bed, names) in groups.items() for name in names}
 
 
-@plan
-def few_classes(classes: Several[int] | None = None, **where: object) -> list[Design]:
+@plan(without=PERCEPTRONS)
+def few_classes(classes: Left = None, **where: object) -> list[Design]:
     """Neighbouring classes merged until `classes` are left, as many examples labelled as before; and "C classes finer",
     of a teacher of all classes whose probabilities are added.
     """
@@ -45,6 +49,7 @@ def few_classes(classes: Several[int] | None = None, **where: object) -> list[De
     for bed in asked(**{"among": CHEAP} | where):
         wanted = CLASSES.get(bed.data.name, (2, 5)) if classes is None else several(classes)
         most = len(outline(bed.data).classes)
+        require(classes is None or min(wanted) < most, "classes", classes, f"fewer than the {most} of {bed.data.label}")
         groups = {}
         for left in (c for c in wanted if c < most):
             merged = _merged(bed, left, most)
@@ -61,8 +66,13 @@ def _merged(bed: Bed, left: int, most: int) -> Bed:
     return replace(_altered(bed, merge=left), amount=labels)
 
 
-@plan(arrays={"instead": {"per_class": None}})  # of which the accuracy on rare classes is made
-def noise(noise: float = NOISE, others: Several[float] = OTHERS, ratio: float = RATIO, **where: object) -> list[Design]:
+@plan(without=PERCEPTRONS, arrays={"instead": {"per_class": None}})  # of which the accuracy on rare classes is made
+def noise(
+    noise: Annotated[float, "the fraction of training labels drawn anew of which most is asked, in [0, 1]"] = NOISE,
+    others: Annotated[Several[float], "other fractions, for hard labels and KD, in [0, 1]"] = OTHERS,
+    ratio: Annotated[float, "examples of the commonest class for each of the rarest, in [1, inf)"] = RATIO,
+    **where: object,
+) -> list[Design]:
     """Labels of teacher and students drawn anew with probability `noise`, and `others`; of students with few labels,
     and of such as share all of their teacher's. Settings chosen on clean validation labels, and on noisy ones. Two
     other teachers: cross-fitted, and the exact law. Classes of unequal size, `ratio` : 1.
@@ -96,7 +106,7 @@ def _of_shared(bed: Bed, noise: float) -> dict[str, tuple[Bed, Sequence[str]]]:
 
 
 @plan
-def silent_bugs(conditions: Several[str] = faults.FAULTS, **where: object) -> list[Design]:
+def silent_bugs(conditions: Planted = faults.FAULTS, **where: object) -> list[Design]:
     """KD as it is meant and with each planted fault."""
     names = dict.fromkeys([BASELINE, TREATMENT, *several(conditions)])
     return [Design(bed, sides(bed, names)) for bed in asked(**{"among": CHEAP} | where)]

@@ -6,12 +6,14 @@ A side is called "what was changed:condition": "smoothed:kd" is KD from a teache
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import product
+from typing import Annotated
 
+from kdstudy.core.parameters import Several
 from kdstudy.core.spec import pairs
 from kdstudy.distill import conditions
 from kdstudy.study.beds import Bed
 from kdstudy.study.experiment import BASELINE, TREATMENT, Design, Side, Sides, sides
-from kdstudy.study.plans.levels import CHEAP, Several, asked, plan, several
+from kdstudy.study.plans.levels import CHEAP, PERCEPTRONS, asked, plan, several
 
 LEVELS = ("label_smoothing_matched", "class_matched", "kd_pt", "kd")  # what a smoothed teacher's students are taught
 EPSILON, DOSES = 0.1, (0.05, 0.2, 0.4)  # a teacher's smoothing: of the claims, and others
@@ -49,9 +51,12 @@ def assistant(bed: Bed) -> Bed:
     )
 
 
-@plan(arrays=ARRAYS)
+@plan(without=PERCEPTRONS, arrays=ARRAYS)
 def smoothed_teacher(
-    epsilon: float = EPSILON, doses: Several[float] = DOSES, tau: Several[float] = ENDS, **where: object
+    epsilon: Annotated[float, "label smoothing of the teacher that the claims speak of, in [0, 1]"] = EPSILON,
+    doses: Annotated[Several[float], "other amounts of smoothing, in [0, 1]"] = DOSES,
+    tau: Annotated[Several[float], "temperatures at which the two teachers are compared, in (0, 1000]"] = ENDS,
+    **where: object,
 ) -> list[Design]:
     """Students of a teacher taught with label smoothing beside those of the plain one: "smoothed:condition",
     "ε 0.4:kd", "τ 8 smoothed:kd".
@@ -69,11 +74,12 @@ def smoothed_teacher(
     return [design(bed) for bed in asked(**{"among": CHEAP} | where)]
 
 
-@plan(arrays=ARRAYS)
+@plan(without=PERCEPTRONS, arrays=ARRAYS)
 def too_good_teacher(
-    size: Several[float] = (0.25,), length: Several[float] = (0.1, 0.3), largest: tuple[float, float] = LARGEST,
+    size: Annotated[Several[float], "widths of other teachers, times the own, in (0, 100]"] = (0.25,),
+    length: Annotated[Several[float], "lengths of their training, times the own, in (0, 100]"] = (0.1, 0.3),
     **where: object,
-) -> list[Design]:  # fmt: skip
+) -> list[Design]:
     """Students of teachers by width ("size 0.25:kd"), by length of training ("length 0.1:kd"), of the largest in both;
     and three remedies: an ensemble, cross-fitted targets, an assistant.
     """
@@ -84,7 +90,7 @@ def too_good_teacher(
             found |= named(f"size {s:g}", scaled(bed, size=s))
         for n in several(length):
             found |= named(f"length {n:g}", scaled(bed, length=n))
-        found |= named("largest", scaled(bed, *largest)) | named("assistant", assistant(bed))
+        found |= named("largest", scaled(bed, *LARGEST)) | named("assistant", assistant(bed))
         for composed in ("ensemble", "crossfitted"):
             found |= named(composed, replace(bed, composed=composed))
         return Design(bed, found)
@@ -92,9 +98,12 @@ def too_good_teacher(
     return [design(bed) for bed in asked(**{"among": CHEAP[:1]} | where)]
 
 
-@plan(arrays=ARRAYS)
+@plan(without=PERCEPTRONS, arrays=ARRAYS)
 def temperature(
-    tau: Several[float] = TAUS, alpha: Several[float] = ALPHAS, width: Several[int] = WIDTHS, **where: object
+    tau: Annotated[Several[float], "temperatures, in (0, 1000]"] = TAUS,
+    alpha: Annotated[Several[float], "weights of the distillation term, in [0, 1]"] = ALPHAS,
+    width: Annotated[Several[int], "hidden units of other students, in [1, 65536]"] = WIDTHS,
+    **where: object,
 ) -> list[Design]:
     """KD at fixed temperatures ("τ 16:kd") in the bed's students and in students of other widths ("8 units τ 16:kd"),
     and at fixed weights ("α 0.1:kd"); all else is searched.
