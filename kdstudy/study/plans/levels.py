@@ -95,7 +95,8 @@ def asked(
     hidden: Units = None,
     among: Sequence[tuple[str, str]] = BEDS,
     net: Annotated[
-        str | Callable | None, 'the student\'s network, your own as "mypackage:net" or "file.py:net"; None: a perceptron'
+        str | Callable | None,
+        'the student\'s network, your own as "mypackage:net" or "file.py:net"; None: a perceptron',
     ] = None,
     teacher: Annotated[
         str | Callable | None, 'the teacher\'s likewise, or a file of its logits as "logits.npz"; None: a perceptron'
