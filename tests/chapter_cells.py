@@ -30,8 +30,8 @@ def _cells(chapter: str) -> list:
 def execute(chapter: str, monkeypatch, **given: object) -> list[object]:
     """Execute all cells; returns what they show. Tables are rendered, figures are made but not drawn."""
     shown, scope = [], {}
-    monkeypatch.setattr(IPython.display, "display", lambda *what: shown.extend(what))
-    monkeypatch.setattr(search, "display", lambda *what: shown.extend(what))
+    monkeypatch.setattr(IPython.display, "display", lambda *what, **_: shown.extend(what))
+    monkeypatch.setattr(search, "display", lambda *what, **_: shown.extend(what))
     monkeypatch.setattr(sys, "displayhook", shown.append)
     monkeypatch.setattr(Figure, "tight_layout", lambda *_, **__: None)
     with contextlib.redirect_stdout(io.StringIO()):
