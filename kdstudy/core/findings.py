@@ -83,8 +83,15 @@ class Report:
 
     def _repr_markdown_(self) -> str:
         rows = [COLUMNS, ["---"] * len(COLUMNS)]
-        rows += [(f.severity, f"`{f.code}`", *map(escaped, (f.message, f.numbers, f.advice))) for f in self.findings]
-        return "\n".join([escaped(self.headline), "", *(f"| {' | '.join(row)} |" for row in rows)])
+        rows += [
+            (
+                f.severity,
+                f"`{f.code}`",
+                *(re.sub(r"[|<>&\[$`]", r"\\\g<0>", " ".join(t.split())) for t in (f.message, f.numbers, f.advice)),
+            )
+            for f in self.findings
+        ]
+        return "\n".join([self.headline, "", *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def escaped(text: object) -> str:
