@@ -161,7 +161,9 @@ def again(found: Explanation, measured: Sequence[Measured], loss: KDLoss, tolera
 # ---------------------------------------------------------------- deviations by a degree
 
 
-def _degrees(loss: KDLoss, classes: int) -> Iterator[tuple[Sequence[float], Callable[[float], KDLoss], str]]:
+def _degrees(
+    loss: KDLoss, classes: int
+) -> Iterator[tuple[Sequence[float] | np.ndarray, Callable[[float], KDLoss], str]]:
     """Values to try, the loss that is meant with such a value, and the name of what that deviates in."""
     form = loss.form
     if loss.hard is None:
@@ -198,7 +200,7 @@ def by_degree(
     return [], loss, []
 
 
-def _nearest(values: Sequence[float], residual: Callable[[float], float]) -> float | None:
+def _nearest(values: Sequence[float] | np.ndarray, residual: Callable[[float], float]) -> float | None:
     """The value of the smallest residual among those given, and between them, if they are real; None if far off."""
     residuals = [residual(value) for value in values]
     k = int(np.argmin(residuals)) if residuals else 0
