@@ -22,8 +22,8 @@ from kdstudy.study.experiment import BASELINE, TREATMENT, Design, Side, Study, s
 from kdstudy.study.search import Protocol
 
 BEDS = (  # of the study, where a chapter is asked for no other
-    ("digits", "few_labels"), ("digits", "transfer_set"), ("synthetic", "soft_truth"), ("digits", "privileged"),
-    ("digits", "same_labels"), ("synthetic", "same_labels"),
+    ("digits", "few_labels"), ("digits", "transfer_set"), ("synthetic", "soft_truth"), ("clinc150", "few_labels"),
+    ("fashion_mnist", "few_labels"), ("digits", "privileged"), ("digits", "same_labels"), ("synthetic", "same_labels"),
 )  # fmt: skip
 CHEAP = BEDS[:1] + BEDS[2:3]  # on which failures are looked for: many sides
 GRID = ("label_smoothing_matched", "class_matched", "instance_matched", "kd_pt", "kd_pt_class", "kd")

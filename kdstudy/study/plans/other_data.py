@@ -15,7 +15,7 @@ from kdstudy.engine.outline import outline
 from kdstudy.study import beds
 from kdstudy.study.beds import Bed
 from kdstudy.study.experiment import BASELINE, TREATMENT, Design, Side, Sides, sides
-from kdstudy.study.plans.levels import CHEAP, PERCEPTRONS, asked, plan, several
+from kdstudy.study.plans.levels import BEDS, CHEAP, PERCEPTRONS, asked, plan, several
 
 MATCHED, BY_CLASS = "label_smoothing_matched", "class_matched"
 CLASSES = {"clinc150": (2, 5, 30)}  # left when neighbours are merged, where it is not (2, 5)
@@ -109,4 +109,4 @@ def _of_shared(bed: Bed, noise: float) -> dict[str, tuple[Bed, Sequence[str]]]:
 def silent_bugs(conditions: Planted = faults.FAULTS, **where: object) -> list[Design]:
     """KD as it is meant and with each planted fault."""
     names = dict.fromkeys([BASELINE, TREATMENT, *several(conditions)])
-    return [Design(bed, sides(bed, names)) for bed in asked(**{"among": CHEAP} | where)]
+    return [Design(bed, sides(bed, names)) for bed in asked(**{"among": CHEAP + BEDS[3:4]} | where)]
