@@ -33,6 +33,8 @@ def _check(fn: Any, num_classes: Any, tau: Any, alpha: Any, dtype: Any, stated: 
             f"(hard, soft), not both 0, or one of {', '.join(CONVENTIONS)}")  # fmt: skip
     require(divergence is None or callable(divergence) or divergence in METHODS, "divergence", divergence,
             f"a function of (z / tau, v / tau), or one of {', '.join(METHODS)}")  # fmt: skip
+    alone = stated["top_k"] is None or not callable(divergence)
+    require(alone, "top_k", stated["top_k"], "None where divergence is a function: choose the classes in it")
     for name, allowed in (("shape", SHAPES), ("reduction", (*STATED,)), ("shift", (True, False))):
         require(stated[name] is None or stated[name] in allowed, name, stated[name], ", ".join(map(str, allowed)))
     index = stated["ignore_index"]

@@ -1,8 +1,10 @@
 """What is meant can be stated: right losses in the forms that libraries give them, and mistakes in each kind."""
 
 import functools
+import inspect
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch.nn.functional as F
 from losses import errors
 
 from kdstudy import check_loss
+from kdstudy.losscheck.report import WORDS
 
 
 def per_token(z, v, divergence):
@@ -294,14 +297,15 @@ def test_a_divergence_of_one_s_own():
 REFUSED = [{"divergence": "kl"}, {"weights": (1, 2, 3)}, {"weights": "gkd"}, {"weights": (0, 0)}, {"beta": 0.5},
            {"divergence": "jsd", "beta": 2}, {"top_k": 7}, {"top_k": (3, "most")}, {"class_weights": [1, 2]},
            {"class_weights": "x"}, {"shape": "BCHW"}, {"reduction": "average"}, {"shift": 2}, {"ignore_index": "pad"},
-           {"hard": F.cross_entropy, "class_weights": torch.ones(7)}, {"tau": "4"}, {"alpha": None}]  # fmt: skip
+           {"hard": F.cross_entropy, "class_weights": torch.ones(7)}, {"tau": "4"}, {"alpha": None},
+           {"divergence": torch.dist, "top_k": 3}]  # fmt: skip
 
 
 @pytest.mark.parametrize("stated", REFUSED)
 def test_what_cannot_be_meant_is_refused_with_what_can(stated):
     name = "beta" if "beta" in stated else [*stated][-1]
     with pytest.raises(ValueError, match=rf"^{name}: found .*, allowed: "):
-        check_loss(shared, 7, **stated)
+        inspect.unwrap(check_loss)(shared, 7, **stated)  # types are checked in tests alone
 
 
 def test_conventions_by_name():
@@ -311,3 +315,46 @@ def test_conventions_by_name():
     assert check_loss(timm, 7, weights="timm").codes == check_loss(timm, 7, weights="tau squared").codes == ("correct",)
     trl, _ = library("jsd", T=1.0, weights=(0.0, 1.0), shape="BTV")
     assert "correct" in check_loss(trl, 7, tau=1.0, weights="trl", shape="BTV").codes
+
+
+def total_variation(z, v, y):
+    return (z.softmax(-1) - v.softmax(-1)).abs().sum(-1).mean()
+
+
+def over_tokens(z, v, y):
+    return (v.softmax(-1) * (v.log_softmax(-1) - z.log_softmax(1))).sum(-1).mean()
+
+
+def with_the_last(z, v, y):
+    return F.cross_entropy(z[:, :-1].flatten(0, 1), y[:, 1:].flatten()) + per_token(z, v, "forward").sum(-1).mean()
+
+
+def skewed(z, v, y):
+    return per_token(z, v, "skew").sum(-1).mean()
+
+
+def broken(s, t):
+    raise RuntimeError("no such divergence")
+
+
+SOFT = {"tau": 1.0, "alpha": 1.0}
+SHOWN = [
+    ("total_variation", total_variation, SOFT),
+    ("cosine_of_logits", lambda z, v, y: (1 - F.cosine_similarity(z, v, -1)).mean(), SOFT),
+    ("softmax_over_tokens", over_tokens, SOFT | {"shape": "BTV"}),
+    ("last_token_taught", with_the_last, {"tau": 1.0, "weights": (1, 1), "shape": "BTV", "shift": True}),
+    ("all_classes", lambda z, v, y: per_token(z, v, "forward").sum(-1).mean(), SOFT | {"top_k": (3, "truncated")}),
+    ("other_parameter", skewed, SOFT | {"divergence": "skew", "beta": 0.3}),
+    ("reduced", total_variation, SOFT | {"reduction": "none"}),
+    ("stated_part_fails", total_variation, SOFT | {"divergence": broken}),
+]
+
+
+@pytest.mark.parametrize(("code", "loss", "stated"), SHOWN, ids=[code for code, *_ in SHOWN])
+def test_what_is_seldom_found_is_named_too(code, loss, stated):
+    assert code in check_loss(loss, 7, **stated).codes
+
+
+def test_every_finding_is_expected_by_a_test():
+    expected = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("*.py"))
+    assert [code for code in WORDS if f'"{code}"' not in expected and f"'{code}'" not in expected] == []
