@@ -1,6 +1,7 @@
 """Settings shared by all tests: shapes and types checked, no network, no store but the test's own."""
 
 import re
+import sys
 from functools import wraps
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+from kdstudy.core.caution import caution  # noqa: E402
 from kdstudy.core.spec import Data, Recipe, Run, pairs  # noqa: E402
 from kdstudy.data import registry  # noqa: E402
 from kdstudy.distill import conditions  # noqa: E402
@@ -34,6 +36,9 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KDSTUDY_PROGRESS", "quiet")
     monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path / "runs.sqlite"))
     monkeypatch.setenv("KDSTUDY_RESULTS", str(tmp_path / "results"))
+    caution.cache_clear()  # what one test was told another is told again, on its terminal
+    if "IPython" in sys.modules:
+        sys.modules["IPython"].InteractiveShell.clear_instance()
     return tmp_path
 
 

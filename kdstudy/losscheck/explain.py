@@ -267,7 +267,7 @@ def by_rows(measured: Sequence[Measured], loss: KDLoss, tolerance: float) -> lis
 
 def named(code: str, loss: KDLoss, **evidence: object) -> Finding:
     """A finding; another method than a stated divergence, and another reduction than a stated one, are errors."""
-    if "divergence" in loss.said and code == DIVERGENCES[loss.form.soft].code:
+    if "divergence" in loss.said and code == getattr(DIVERGENCES.get(loss.form.soft), "code", ""):
         code = "other_parameter"
     kinds = {"top_k": "top_k", "all_classes": "top_k", "summed_over_tokens": "reduction"}
     stated = kinds.get(code, "divergence" if code in METHODS else "")

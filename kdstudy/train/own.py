@@ -47,7 +47,8 @@ def named(network: str | Callable[[int, int], nn.Module], data: Dataset) -> str:
     ValueError if it cannot be imported, or gives no logits by a last linear layer.
     """
     make = network if callable(network) else _imported(network)
-    path = network if isinstance(network, str) else f"{make.__module__}:{make.__qualname__}"
+    here = isinstance(network, str) and not of_a_library(make)
+    path = network if here else f"{make.__module__}:{make.__qualname__}"
     inputs, classes = data.train.x.shape[1], len(data.classes)
     try:
         name = f"{Path(path).name}@{_digest(make)}"

@@ -42,7 +42,7 @@ def test_the_committed_example_is_small_and_of_the_run_it_names():
 def test_the_example_spoilt_has_the_codes_that_are_meant():
     frame = example_teacher.spoilt(read(str(example_teacher.EXAMPLE))[0])
     assert len(frame) == 10
-    assert list(frame["found"]) == list(frame["meant"])
+    assert [said.removesuffix(", zero_rows") for said in frame["found"]] == list(frame["meant"])  # rows of 0 are both
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from logit_files import answered, call, example, save, strict
 
 from kdstudy import diagnose
-from kdstudy.cli import run
 from kdstudy.diagnosis.files import read
 
 
@@ -126,8 +125,3 @@ def test_a_name_that_is_no_unicode(tmp_path):
     done = subprocess.run(command, capture_output=True, env=env)
     assert (done.returncode, done.stdout) == (2, b"")
     assert rb"\udcff.npz: found no file that can be read" in done.stderr and done.stderr.count(b"\n") == 1
-
-
-def test_the_chapters_file_is_taken_from_the_folder_one_is_in(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run.parsed("diagnose", [("path", "my.npz")]) == {"path": str(tmp_path / "my.npz")}

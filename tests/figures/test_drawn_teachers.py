@@ -98,7 +98,7 @@ def test_temperatures_are_compared_within_students_of_one_width(perform):  # noq
 
 
 def test_a_bed_without_fixed_temperatures_says_so(perform):  # noqa: F811
-    study = perform("temperature", tau=[], alpha=[], width=[])
+    study = perform("universe")
     (experiment,) = study.experiments
     assert isinstance(experiment, Experiment) and temperature.temperatures(experiment) == {}
     assert temperature.gains(study).texts[0].get_text() == f"nothing to draw: {temperature.WHY}"

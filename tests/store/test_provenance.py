@@ -43,7 +43,7 @@ def test_rows_of_a_table_are_stale_as_each_is_alone():
 
 
 EDITS = {
-    "a kernel's constant": ("BLOCK = 1024", "BLOCK = 512", {"training:images", "network:"}),
+    "a kernel's constant": ("BLOCK = 1024", "BLOCK = 512", {"training:images", "training:own", "network:"}),
     "how the rate falls": ("0.5 * (1 + math.cos", "0.6 * (1 + math.cos", {"training:"}),
     "one condition's target": ("target=target, nontarget=0.0", "target=target, nontarget=0.1", {"condition:tckd"}),
     "the first weights": ("bound = fan_in**-0.5", "bound = fan_in**-0.4", {"training:mlp"}),

@@ -123,7 +123,7 @@ def test_a_table_is_collected_from_runs(monkeypatch, own_store):
     assert list(rows["kind"]) == ["healthy", "weak", *CORRUPTIONS, "outdone"]
     assert rows["key"].tolist()[:2] == [c.run.key for c in some]
     assert all(fit.codes(row, limits()) for row in rows.to_dict("records"))
-    assert set(rows.columns) <= set(fit.teachers().columns)
+    assert set(fit.teachers().columns) <= set(rows.columns)
 
 
 # ---------------------------------------------------------------- ways to spoil logits

@@ -48,8 +48,9 @@ def test_a_teacher_of_all_classes_saw_all_and_is_tuned_on_all():
 
 
 @pytest.mark.parametrize("classes", [6, 7])
-def test_classes_that_are_not_fewer_are_left_out(classes):
-    assert list(sides("few_classes", classes=classes)) == ["hard", "label_smoothing_matched", "class_matched", "kd"]
+def test_classes_that_are_not_fewer_are_refused(classes):
+    with pytest.raises(ValueError, match=f"classes: found {classes}, allowed: fewer than the 6 of synthetic"):
+        sides("few_classes", classes=classes)
 
 
 def test_labels_are_noisy_before_those_of_students_are_drawn():

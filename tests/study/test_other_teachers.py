@@ -106,7 +106,7 @@ def test_an_ensemble_is_the_mean_probability_of_networks_of_other_seeds():
 
 def test_an_assistant_is_a_student_of_the_tuned_teacher_and_tuned_as_all_are(monkeypatch):
     monkeypatch.setattr(search, "_edges", lambda *_: [])  # three settings, and none beyond them
-    every = design("too_good_teacher", size=[], length=[])
+    every = design("too_good_teacher")
     some = {n: every.sides[n] for n in ("hard", "kd", "assistant:kd")}
     found = experiment.perform(replace(every, sides=some, mechanism=False), Protocol(3, 2, 2, 1))
     practical = found.tables["practical"].set_index("condition")["run"]

@@ -50,7 +50,7 @@ def test_weights_as_one_vector_come_back():
 
 
 DEPTHS = {"resnet21": "'resnet20', of depth 6n + 2", "wrn-15-2": "'wrn-16-2', of depth 6n + 4 and its width"}
-FORMS = "'cnn{}', 'resnet{}', 'wrn-{}-{}', 'torchvision:{}'"
+FORMS = "'cnn{}', 'resnet{}', 'wrn-{}-{}', 'torchvision:{}', 'own:{}'"
 
 
 @pytest.mark.parametrize("name", [*DEPTHS, "wrn-16", "vgg8", "resnet20 ", "resnet020", "cnn"])
