@@ -180,7 +180,7 @@ def panels(names: Sequence[str], height: float = 2.6, wide: int = 2, **kw: objec
         axes.flat[i].set_visible(False)
         axes.flat[i - cols].xaxis.set_tick_params(labelbottom=True)  # now the lowest of its column
     for name, ax in zip(names, axes.flat):
-        ax.set_title(drawn(name))
+        ax.set_title(textwrap.fill(drawn(name), 78 // cols))
     return figure, dict(zip(names, axes.flat))
 
 

@@ -151,7 +151,7 @@ def by_regime(rows: pd.DataFrame, claim: str = "U0") -> dict[str, str]:
     for row in rows[rows["claim"] == claim].to_dict("records"):
         data, _, regime = row["dataset"].rpartition(", ")
         amount = re.search(r" \(\d+\)", regime)
-        text = f"{escaped(data)}{amount[0] if amount else ''} {interval(row, known)}"
+        text = f"{data}{amount[0] if amount else ''} {interval(row, known)}"
         found[regime.partition(" (")[0]].append(text if row["votes"] else f"({text})")
     return {f"gain-{regime.replace(' ', '-')}": "; ".join(texts) for regime, texts in found.items()}
 
