@@ -24,9 +24,12 @@ EMBEDDED = ("digits", "synthetic")  # which need no file
 def outline(data: Data) -> Dataset:
     """`registry.load(data)` whose features have a shape and no values, if its outline is published; else that itself.
 
+    Outlines are looked for beside the results that are read, then beside those that the package comes with.
+
     Of an outline only train has examples; extra["train"]["difficulty"] is what `study.difficulty` says of them.
     """
-    path = paths.results_folder() / FILE
+    places = (paths.results_folder(), paths.published("data/results"))
+    path = next((p for p in (place / FILE for place in places) if p.exists()), places[0] / FILE)
     return _outline(data, path, checked(path) if path.exists() else ())
 
 

@@ -45,6 +45,7 @@ def test_each_question_has_its_own_folder_and_the_same_one_the_same(book):
     assert len(targets | {first.target, output.page(book, values).target}) == 5
 
 
+@pytest.mark.filterwarnings("ignore:.*have the features of an example of train")
 def test_data_of_ones_own_are_known_by_their_contents(book, tmp_path):
     mine, targets = tmp_path / f"{MARKUP.replace('/', '')}.csv", []
     for word in ("good", "fine"):
