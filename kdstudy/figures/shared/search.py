@@ -19,8 +19,8 @@ COUNTS = "How many runs, and what for; a run that serves two parts is counted in
 
 
 def beds(study: Study) -> pd.DataFrame:
-    """The admission of every bed, in percent and points: how far the teacher is ahead, training is from its end, KD's
-    gain, and its vote.
+    """The admission of every bed, in percent and points: its vote, how far the teacher is ahead, training is from its
+    end, and KD's gain.
     """
     rows = []
     networks = {e.name: e.design.bed for e in study.experiments}
@@ -28,13 +28,13 @@ def beds(study: Study) -> pd.DataFrame:
         bed = networks[row["dataset"]]
         rows.append({
             "bed": row["dataset"],
+            "vote": "yes" if row["admitted"] else f"no: {row['why not']}",
             "teacher → student": " → ".join(_units(r.hidden) for r in (bed.teacher, bed.student)),
             "hard labels (%)": f"{100 * row['hard']:.1f}",
             "teacher": points(row["teacher − hard"]),
             "epochs doubled": points(row["epochs doubled"], digits=2),
             "KD": points(row["KD − hard"], row["low"], row["high"]),
             "n": row["n"],
-            "vote": "yes" if row["admitted"] else f"no: {row['why not']}",
         })  # fmt: skip
     return pd.DataFrame(rows)
 
