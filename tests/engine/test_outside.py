@@ -11,6 +11,7 @@ import pytest
 from kdstudy.core import plugins
 from kdstudy.core.registry import Registry
 from kdstudy.engine import payload
+from kdstudy.train.own import OWN
 
 MINE = """
 import torch
@@ -141,6 +142,7 @@ def test_what_was_registered_travels_by_value(here):
 
 
 def test_what_cannot_be_pickled_is_said_before_anything_is_sent(here, tmp_path):
+    OWN.clear()  # networks that other tests named would be sent as well
     with open(tmp_path / "log", "w") as log:
 
         @here.register
