@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from kdstudy.figures.style import (
     DARK,
@@ -42,8 +42,8 @@ def value_axis(ax: Axes, measure: str, difference: str = "", which: str = "y") -
     label = measure_label(measure, difference)
     label = label.replace(f"{difference} ", f"{difference}\n", 1) if difference else label
     getattr(ax, f"set_{which}label")(label, fontsize=8)
-    if measures.measure(measure).percent:
-        getattr(ax, f"{which}axis").set_major_formatter(as_percent)
+    percent = measures.measure(measure).percent
+    getattr(ax, f"{which}axis").set_major_formatter(as_percent if percent else ScalarFormatter())
     if difference:
         (ax.axhline if which == "y" else ax.axvline)(0, color="0.3", lw=0.8)
 
@@ -77,13 +77,16 @@ def row_axis(ax: Axes, names: Sequence[object], fontsize: float | None = None) -
     ax.set_ylim(len(names) - 0.5, -0.5)
 
 
+GAP = 0.05  # inches between a legend and the panels below it, however tall they are
+
+
 def legend(figure: Figure, ncols: int = 4, **kw: object) -> None:
     """One legend above all panels, of everything that any of them names; `kw` as matplotlib's legend has it."""
     found = {name: handle for ax in figure.axes for handle, name in zip(*ax.get_legend_handles_labels())}
     handles = kw.pop("handles", list(found.values()))
     if handles:
         kw = {"fontsize": 8, "ncols": min(ncols, len(handles))} | kw
-        figure.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0.995), **kw)
+        figure.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1 + GAP / figure.get_figheight()), **kw)
 
 
 # ---------------------------------------------------------------- lines

@@ -17,6 +17,7 @@ from kdstudy.study.beds import TEACHER_SEED
 from kdstudy.study.measures import measure
 
 WIDTH = 7.6  # inches: the book's text width
+NAMED = 3  # beds that the line below a figure names; of more it says how many
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.color_palette("colorblind", 10)
 DARK, PALE = "0.25", "0.55"
 
@@ -216,7 +217,8 @@ def facts(frame: pd.DataFrame) -> str:
     groups, alike = dict(iter(frame.groupby("dataset", sort=False))), {}
     for name, group in groups.items():
         alike.setdefault(_students(group["hidden"]), []).append(name)
-    widths = " · ".join(f"{', '.join(names)} ({students})" for students, names in alike.items())
+    several = {s: ", ".join(names) if len(names) <= NAMED else f"{len(names)} beds" for s, names in alike.items()}
+    widths = " · ".join(f"{names} ({students})" for students, names in several.items())
     n = [(g["seed"] % TEACHER_SEED).nunique() for g in groups.values()]  # a teacher is of its student's seed
     seeds = f"n = {', '.join(map(str, n if len(set(n)) > 1 else n[:1]))}"
     old = int(frame["stale"].sum())

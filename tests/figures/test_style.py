@@ -72,6 +72,34 @@ def test_a_teacher_is_of_its_students_seed():
     assert style.facts(both) == style.facts(students) and "n = 3 seeds" in style.facts(both)
 
 
+def test_of_many_beds_the_line_below_a_figure_says_how_many():
+    beds = [table(3).assign(dataset=f"bed {i}") for i in range(5)]
+    assert "bed 0, bed 1, bed 2 (MLP" in style.facts(pd.concat(beds[:3]))
+    assert style.facts(pd.concat(beds)).startswith("5 beds (MLP")
+
+
+def test_an_axis_that_gets_another_measure_gets_its_numbers():
+    _, axes = style.panels("a")
+    for measure in ("test_accuracy", "geometry_teacher", "test_accuracy"):
+        primitives.value_axis(axes["a"], measure, "difference in", "x")
+        axes["a"].set_xlim(0, 1)
+        axes["a"].figure.canvas.draw()
+        last = axes["a"].get_xticklabels()[-1].get_text()
+        assert last == ("100" if measure == "test_accuracy" else "1.0")
+
+
+@pytest.mark.parametrize("height", [2, 25])
+def test_a_legend_stands_above_the_panels(height):
+    figure, axes = style.panels("a", height)
+    axes["a"].plot([0, 1], label="line")
+    axes["a"].set_title("")
+    primitives.legend(figure)
+    figure.tight_layout()
+    figure.canvas.draw()
+    low = figure.legends[0].get_window_extent().y0
+    assert axes["a"].get_window_extent().y1 < low < axes["a"].get_window_extent().y1 + figure.dpi
+
+
 def test_the_lowest_panel_of_each_column_has_its_ticks():
     _, axes = style.panels("abcd", wide=3, sharex=True)
     told = {name: ax.xaxis.get_tick_params()["labelbottom"] for name, ax in axes.items()}

@@ -1,5 +1,6 @@
 """The effects of claims, from their rows to a figure."""
 
+import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
@@ -35,7 +36,7 @@ def forest(rows: pd.DataFrame, study: Study, wide: int = 3) -> Figure:
     runs, both = study.tables["practical"], bool((rows["at"] == BESIDE).any())
 
     def judged(ax: Axes, claim: str) -> None:
-        ax.set_title(_titled(known[claim]), fontsize=8)
+        ax.set_title(_titled(known[claim], 84 // min(wide, len(by_claim))), fontsize=8)
         difference = "" if len(known[claim].contrast) == 1 else "difference in"
         value_axis(ax, known[claim].measure, difference, "x")
         ax.axvspan(-known[claim].margin, known[claim].margin, color="0.9", zorder=0)
@@ -52,7 +53,9 @@ def forest(rows: pd.DataFrame, study: Study, wide: int = 3) -> Figure:
                 side_by_side="beside", wide=min(wide, len(by_claim)), decorate=judged, note=note)  # fmt: skip
 
 
-def _titled(claim: Claim) -> str:
-    """A claim's id, and its contrast in words where it is a difference of two sides."""
+def _titled(claim: Claim, width: int) -> str:
+    """A claim's id, and its contrast in words, wrapped, where it is a difference of two sides."""
     sides = {w: condition_name(c) for c, w in claim.contrast.items()}
-    return f"{claim.id}\n{sides[1]} − {sides[-1]}" if sorted(claim.contrast.values()) == [-1, 1] else claim.id
+    if sorted(claim.contrast.values()) != [-1, 1]:
+        return claim.id
+    return f"{claim.id}\n{textwrap.fill(f'{sides[1]} − {sides[-1]}', width)}"
