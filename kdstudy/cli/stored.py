@@ -1,5 +1,6 @@
 """`kdstudy runs`: what the stores hold, listed, filtered, exported, forgotten."""
 
+import os
 import sys
 from itertools import accumulate
 from pathlib import Path
@@ -80,12 +81,10 @@ def _plain(value: object) -> str:
 
 def write(frame: "pd.DataFrame", path: Path) -> None:
     """All columns as a new file, whole or not at all."""
-    with path.open("x", encoding="utf-8", newline="") as file:
-        try:
-            frame.to_csv(file, index=False)
-        except BaseException:
-            path.unlink()
-            raise
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        frame.to_csv(file, index=False)
+    os.replace(part, path)
     out.print(f"{len(frame)} runs written to {path}", soft_wrap=True)
 
 
