@@ -24,7 +24,7 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in FILES.items(
 EXPERIMENT = ["core", "data", "distill", "stats", "train", "store", "engine", "study"]
 OPTIONAL = ["IPython", "jupyter_book", "myst_nb", "nbclient", "nbformat", "papermill", "pooch", "pydantic", "typer"]
 OPTIONAL += ["torchvision"]
-BODY, MODULES = 30, 13
+BODY, FILE, MODULES = 30, 450, 13  # lines of a function's body, of a file; modules of a package
 
 
 def definitions() -> list[tuple[str, ast.AST, bool]]:
@@ -55,6 +55,10 @@ def test_functions_are_short():
     assert len(lines) > 100
     assert {n: count for n, count in lines.items() if count > BODY} == {}
     assert sorted(lines.values())[len(lines) // 2] <= 8
+
+
+def test_files_are_short():
+    assert {n: k for n, path in FILES.items() if (k := len(path.read_text("utf-8").splitlines())) > FILE} == {}
 
 
 def test_packages_are_small():

@@ -5,7 +5,7 @@ what the targets hold at each temperature and what makes a distillation from the
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import numpy as np
 from kdstudy.core.findings import Finding, Report, plain
 from kdstudy.core.threads import one_thread
 from kdstudy.diagnosis.inputs import Inputs, Unusable, read_inputs
-from kdstudy.diagnosis.rules import findings, limits, recommended
+from kdstudy.diagnosis.rulebook import limits, recommended
+from kdstudy.diagnosis.rules import findings
 from kdstudy.diagnosis.statistics.all import Statistics, compute_statistics, level_statistics
 
 __all__ = ["Diagnosis", "Finding", "Unusable", "diagnose", "diagnose_file"]
@@ -91,21 +92,26 @@ def diagnose(
         superclass=superclass, topk_indices=topk_indices, tail_mass=tail_mass, num_classes=num_classes, mask=mask,
     )  # fmt: skip
     asked = _temperature(tau)
-    taus = sorted({*TAUS, *([asked] if asked else [])})
-    s = compute_statistics(inputs)
+    s, taus = compute_statistics(inputs), sorted({*TAUS, *([asked] if asked else [])})
     over_tau, range_ = level_statistics(s, taus), recommended(s, limits())
+    found, range_ = _findings(s, over_tau, range_, asked)
+    whole = s.structure and len(s.structure.columns) == inputs.teacher.classes
+    similarity = s.structure.similarity if whole else None
+    groups = None if inputs.superclass is None else inputs.superclass.tolist()
+    return Diagnosis(plain(_facts(inputs, taus, s)), plain(over_tau), plain(range_), found, similarity, groups)
+
+
+def _findings(
+    s: Statistics, over_tau: Mapping[str, Mapping[str, list]], range_: dict[str, object], asked: float | None
+) -> tuple[tuple[Finding, ...], dict[str, object]]:
+    """What is found, and the range of temperatures, which waits where something has to be mended first."""
     s.value.update(tau_low=range_["low"], tau_high=range_["high"], asked=asked)
     if asked and over_tau["universe"]["tau"]:
-        s.value["asked_mass"] = over_tau["universe"]["mass"][taus.index(asked)]
+        s.value["asked_mass"] = over_tau["universe"]["mass"][over_tau["universe"]["tau"].index(asked)]
     found = findings(s)
     if wrong := [f.code for f in found if f.code in MEND_FIRST]:
         range_ = {"low": None, "high": None, "reason": f"mend {wrong[0]} first"}
-    if all(f.severity == "info" for f in found):
-        found += (_healthy(s),)
-    superclass = None if inputs.superclass is None else inputs.superclass.tolist()
-    whole = s.structure and len(s.structure.columns) == inputs.teacher.classes
-    similarity = s.structure.similarity if whole else None
-    return Diagnosis(plain(_facts(inputs, taus, s)), plain(over_tau), plain(range_), found, similarity, superclass)
+    return found + (_healthy(s),) * all(f.severity == "info" for f in found), range_
 
 
 def diagnose_file(

@@ -9,7 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from kdstudy.core.spec import require
 from kdstudy.losscheck.call import guarded
-from kdstudy.losscheck.variants import DIVERGENCES, STATED, SUPPORTS, Form, KDLoss
+from kdstudy.losscheck.divergences import DIVERGENCES
+from kdstudy.losscheck.variants import STATED, SUPPORTS, Form, KDLoss
 
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-4}
 CONVENTIONS = ("alpha", "tau squared", "timm", "trl")

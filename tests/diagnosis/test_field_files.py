@@ -9,7 +9,7 @@ from healthy_teacher import V, Y, healthy
 from logit_files import call, strict
 
 from kdstudy import diagnose
-from kdstudy.diagnosis import files
+from kdstudy.diagnosis import files, formats
 from kdstudy.diagnosis.statistics import shares
 
 WIDE, LABELS = healthy(600)
@@ -116,7 +116,7 @@ def test_formats_and_names_that_people_use(tmp_path, suffix):
 
 def test_large_arrays_stay_on_disk_and_are_the_same(tmp_path, monkeypatch):
     np.savez(tmp_path / "a.npz", teacher_logits=V, labels=Y)
-    monkeypatch.setattr(files, "LARGE", 1000)
+    monkeypatch.setattr(formats, "LARGE", 1000)
     arrays, _ = files.read(str(tmp_path / "a.npz"))
     assert isinstance(arrays["teacher_logits"], files.OnDisk)
     assert diagnose(**arrays).levels == diagnose(V, Y).levels

@@ -8,7 +8,8 @@ from healthy_teacher import V, Y, healthy
 from kdstudy import diagnose
 from kdstudy.core.findings import Finding
 from kdstudy.diagnosis.report import doubts
-from kdstudy.diagnosis.rules import RULES, finding, limits
+from kdstudy.diagnosis.rulebook import limits
+from kdstudy.diagnosis.rules import RULES, finding
 from kdstudy.study.calibration.teachers import CORRUPTIONS
 
 RNG = np.random.default_rng(7)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import tiny_run
 
-from kdstudy.diagnosis.rules import limits
+from kdstudy.diagnosis.rulebook import limits
 from kdstudy.store.working import Store
 from kdstudy.study.beds import Bed
 from kdstudy.study.calibration import fit, table

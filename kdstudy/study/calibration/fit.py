@@ -12,7 +12,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from kdstudy.core import paths
-from kdstudy.diagnosis.rules import NEAR, RULES, THRESHOLDS
+from kdstudy.diagnosis.rulebook import NEAR, THRESHOLDS
+from kdstudy.diagnosis.rules import RULES
 from kdstudy.diagnosis.statistics.all import Statistics
 from kdstudy.study.calibration.teachers import EXPECTED
 
