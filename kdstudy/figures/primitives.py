@@ -157,11 +157,6 @@ def sign_look(row: Mapping[str, object]) -> Look:
     return SIGNS[sign(row)]
 
 
-def condition_look(row: Mapping[str, object]) -> Look:
-    """How a row is drawn by its condition."""
-    return look(row["condition"])
-
-
 def row_dots(
     ax: Axes, rows: pd.DataFrame, row: str, names: Sequence[object], how: Callable[[Mapping], Look] = sign_look,
     shift: float = 0.0, scale: float = 1.0,

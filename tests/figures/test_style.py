@@ -35,7 +35,7 @@ def test_a_condition_registered_elsewhere_is_drawn_under_its_own_name(monkeypatc
     monkeypatch.setattr(ask, "arrays", lambda frame, name: {k: np.ones((3, 15)) for k in frame["key"]})
     assert "mine" in [t.get_text() for t in universe.reliability(best).legends[0].get_texts()]
     drawn = primitives.dots(paired.summary(best, "test_accuracy", ["dataset", "condition"]), best, "condition",
-                            primitives.condition_look)  # fmt: skip
+                            lambda row: style.look(row["condition"]))  # fmt: skip
     assert [t.get_text() for t in drawn.axes[0].get_yticklabels()] == ["hard labels", "mine"]
     assert style.look("mine").colour not in [how.colour for how in style.CONDITIONS.values()]
 
