@@ -3,12 +3,12 @@
 import numpy as np
 from logit_files import example
 
-from kdstudy.diagnosis.api import Diagnosis, diagnose
+from kdstudy.diagnosis.api import DiagnosisReport, diagnose
 
 NASTY = ["<script>alert(1)</script>", "a & b", '" onload="x', "$x_{", "漢字\n"]
 
 
-def given(**more: object) -> Diagnosis:
+def given(**more: object) -> DiagnosisReport:
     """A diagnosis of everything that can be given."""
     whole, held = example(), example(100, seed=1)
     return diagnose(
@@ -17,7 +17,7 @@ def given(**more: object) -> Diagnosis:
     )  # fmt: skip
 
 
-def empty() -> Diagnosis:
+def empty() -> DiagnosisReport:
     """A diagnosis of logits none of which is finite."""
     return diagnose(np.full((4, 3), np.nan), [0, 1, 2, 0])
 

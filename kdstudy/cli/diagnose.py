@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from kdstudy.diagnosis.api import Diagnosis
+    from kdstudy.diagnosis.api import DiagnosisReport
 
 
 def diagnose(
@@ -63,7 +63,7 @@ def _writable(output: str) -> Path:
     return target
 
 
-def _write(diagnosis: "Diagnosis", target: Path) -> None:
+def _write(diagnosis: "DiagnosisReport", target: Path) -> None:
     """Write the report."""
     from kdstudy.figures.report_page import page
 

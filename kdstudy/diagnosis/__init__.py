@@ -4,7 +4,7 @@ Not here: its figures and its page (figures), its command (cli), the fit of its 
 Read first: `api`, then `statistics.all`, then `rules`.
 """
 
-from kdstudy.diagnosis.api import Diagnosis, diagnose, diagnose_file
+from kdstudy.diagnosis.api import DiagnosisReport, diagnose, diagnose_file
 from kdstudy.diagnosis.inputs import Unusable
 
-__all__ = ["Diagnosis", "Unusable", "diagnose", "diagnose_file"]
+__all__ = ["DiagnosisReport", "Unusable", "diagnose", "diagnose_file"]

@@ -18,13 +18,13 @@ from kdstudy.diagnosis.rulebook import limits, recommended
 from kdstudy.diagnosis.rules import findings
 from kdstudy.diagnosis.statistics.all import Statistics, compute_statistics, level_statistics
 
-__all__ = ["Diagnosis", "Finding", "Unusable", "diagnose", "diagnose_file"]
+__all__ = ["DiagnosisReport", "Finding", "Unusable", "diagnose", "diagnose_file"]
 MEND_FIRST = ("misaligned", "collapsed_predictions")  # a temperature of such targets means nothing
 TAUS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 @dataclass(frozen=True, repr=False)
-class Diagnosis(Report):
+class DiagnosisReport(Report):
     """What logits hold, and what is wrong with them.
 
     `facts`: what was given. `levels`: "universe", "domain" and "instance", each with lists over its "tau". `tau`: the
@@ -69,7 +69,7 @@ def diagnose(
     tail_mass: object = None,
     num_classes: int | None = None,
     mask: object = None,
-) -> Diagnosis:
+) -> DiagnosisReport:
     """Which levels of knowledge a teacher's logits hold, and what is wrong with them.
 
     `teacher_logits` (N, C) and `labels` (N,) are of the student's training set; `student_logits` (N, C) of a student
@@ -98,7 +98,7 @@ def diagnose(
     whole = s.structure and len(s.structure.columns) == inputs.teacher.classes
     similarity = s.structure.similarity if whole else None
     groups = None if inputs.superclass is None else inputs.superclass.tolist()
-    return Diagnosis(plain(_facts(inputs, taus, s)), plain(over_tau), plain(range_), found, similarity, groups)
+    return DiagnosisReport(plain(_facts(inputs, taus, s)), plain(over_tau), plain(range_), found, similarity, groups)
 
 
 def _findings(
@@ -116,7 +116,7 @@ def _findings(
 
 def diagnose_file(
     path: str, heldout: str | None = None, tau: float | None = None, labels: str | None = None
-) -> Diagnosis:
+) -> DiagnosisReport:
     """The diagnosis of a file, with its name and the names it left out among the facts.
 
     `heldout`: a second file, of held-out examples; `labels`: one of labels alone. `tau` goes before the file's own.

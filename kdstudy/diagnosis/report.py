@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kdstudy.core.findings import Finding
-from kdstudy.diagnosis.api import Diagnosis
+from kdstudy.diagnosis.api import DiagnosisReport
 from kdstudy.diagnosis.rules import RULES
 
 MEANINGS = {
@@ -21,7 +21,7 @@ ALSO = {"heldout": "held-out examples", "student": "a student", "student_val": "
 COLOURS = {"error": "bold red", "warning": "yellow", "info": "green"}
 
 
-def facts_in_words(d: Diagnosis) -> dict[str, str]:
+def facts_in_words(d: DiagnosisReport) -> dict[str, str]:
     """What was given, in words."""
     f = d.facts
     rows = {
@@ -35,12 +35,12 @@ def facts_in_words(d: Diagnosis) -> dict[str, str]:
     return {name: str(value) for name, value in rows.items() if value}
 
 
-def doubts(d: Diagnosis, level: str) -> list[str]:
+def doubts(d: DiagnosisReport, level: str) -> list[str]:
     """Codes of the findings that put a level in doubt: all errors, and what says so of itself where it is entered."""
     return [f.code for f in d.findings if f.severity == "error" or (f.code in RULES and level in RULES[f.code].doubts)]
 
 
-def recommended_range(d: Diagnosis) -> str:
+def recommended_range(d: DiagnosisReport) -> str:
     """The range of temperatures worth a trial, or why there is none."""
     low, high, reason = (d.tau[k] for k in ("low", "high", "reason"))
     if low is None:
@@ -48,7 +48,7 @@ def recommended_range(d: Diagnosis) -> str:
     return f"{low:g}{'' if low == high else f' to {high:g}'} ({reason})"
 
 
-def level_table(d: Diagnosis) -> pd.DataFrame:
+def level_table(d: DiagnosisReport) -> pd.DataFrame:
     """The levels over τ as text: mean mass off the label, shares with 95 % intervals."""
     taus, masses = (d.levels["universe"].get(k, []) for k in ("tau", "mass"))
     cells = [[_interval(d.levels[level], i, 2) or "–" for level in MEANINGS] for i in range(len(taus))]
@@ -59,7 +59,7 @@ def level_table(d: Diagnosis) -> pd.DataFrame:
 # ---------------------------------------------------------------- sentences
 
 
-def sentences(d: Diagnosis, level: str) -> str:
+def sentences(d: DiagnosisReport, level: str) -> str:
     """Whether a level is there, and what its numbers say, in a few sentences."""
     if (at := _spoken_of(d)) is None:
         return "No row of logits is finite: there is nothing to say."
@@ -73,7 +73,7 @@ def sentences(d: Diagnosis, level: str) -> str:
     return " ".join([verdict, held, *more])
 
 
-def _spoken_of(d: Diagnosis) -> int | None:
+def _spoken_of(d: DiagnosisReport) -> int | None:
     """The place of the temperature that sentences speak of: the one in use, else nearest the range's middle."""
     taus, asked = d.levels["universe"]["tau"], d.facts["signals"].get("asked")
     low, high = d.tau["low"], d.tau["high"]
@@ -126,7 +126,7 @@ def _instance(level: dict[str, object], at: int) -> list[str]:
 # ---------------------------------------------------------------- terminal
 
 
-def print_summary(d: Diagnosis, console: Console) -> None:
+def print_summary(d: DiagnosisReport, console: Console) -> None:
     """Print facts, what is wrong and what to do, what the levels hold, the recommended range, numbers over τ."""
     for name, text in facts_in_words(d).items():
         console.print(Text(f"{name}: {text}"))

@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from kdstudy.diagnosis import report
-from kdstudy.diagnosis.api import Diagnosis, Finding
+from kdstudy.diagnosis.api import DiagnosisReport, Finding
 from kdstudy.figures import style
 from kdstudy.figures.shared import diagnose as figures
 
@@ -35,7 +35,7 @@ table { border-collapse: collapse; font-size: .875rem; } td, th { border-bottom:
 .levels td, .levels th { white-space: nowrap; }
 """
 
-CAPTIONS: dict[str, tuple[Callable[[Diagnosis], Figure], str]] = {
+CAPTIONS: dict[str, tuple[Callable[[DiagnosisReport], Figure], str]] = {
     "leaves": (figures.leaves, "What leaves the label over τ. Where the label is no longer the largest target, the "
                                "teacher contradicts it."),
     "shares": (figures.shares, "What the targets hold: the share of each level in E‖ρ − e‖²."),
@@ -46,7 +46,7 @@ CAPTIONS: dict[str, tuple[Callable[[Diagnosis], Figure], str]] = {
 UNDER = {"universe": ("leaves", "shares"), "domain": ("similarity",), "instance": ("weights",)}
 
 
-def page(d: Diagnosis, title: str) -> str:
+def page(d: DiagnosisReport, title: str) -> str:
     """The whole file; text from the input is escaped."""
     style.use_style()
     name = escape(title)
@@ -73,21 +73,21 @@ def _finding(f: Finding) -> str:
     return f'<div class="finding {escape(f.severity)}">{head}<p>{escape(f.advice)}</p>{numbers}</div>'
 
 
-def _table(d: Diagnosis) -> str:
+def _table(d: DiagnosisReport) -> str:
     """The levels over τ."""
     frame = report.level_table(d)
     table = frame.to_html(index=False, border=0, classes="levels") if len(frame) else ""
     return table and f'<div class="wide">{table}</div>'
 
 
-def _level(d: Diagnosis, level: str) -> str:
+def _level(d: DiagnosisReport, level: str) -> str:
     """A level: what it means, what is there, what follows."""
     sentences = escape(report.sentences(d, level))
     drawn = "".join(_drawn(d, name) for name in UNDER[level])
     return f"<h2>{level.capitalize()}</h2><p>{escape(report.MEANINGS[level])}</p><p>{sentences}</p>{drawn}"
 
 
-def _drawn(d: Diagnosis, name: str) -> str:
+def _drawn(d: DiagnosisReport, name: str) -> str:
     """A figure inline, as an address that holds its data."""
     draw, caption = CAPTIONS[name]
     file = io.BytesIO()

@@ -14,14 +14,14 @@ from diagnoses import EXTREMES, NASTY, given
 from logit_files import example
 
 from kdstudy.book.offline import offline_report
-from kdstudy.diagnosis.api import Diagnosis, diagnose
+from kdstudy.diagnosis.api import DiagnosisReport, diagnose
 from kdstudy.diagnosis.report import recommended_range
 from kdstudy.figures.report_page import page
 from kdstudy.figures.shared import diagnose as drawn
 
 
 @pytest.fixture(params=EXTREMES)
-def extreme(request) -> Diagnosis:
+def extreme(request) -> DiagnosisReport:
     """Diagnoses of all that can be given, and of hardly anything."""
     return EXTREMES[request.param]()
 
@@ -39,7 +39,7 @@ def test_a_page_stands_alone(extreme, tmp_path):
 
 def test_a_page_escapes_what_it_is_given():
     d = diagnose([[1.0, 2.0]], [0], class_names=["<i>", "x"])
-    told = Diagnosis(d.facts | {"file": "<u>", "ignored": ["<s>"]}, d.levels, d.tau, tuple(
+    told = DiagnosisReport(d.facts | {"file": "<u>", "ignored": ["<s>"]}, d.levels, d.tau, tuple(
         type(f)(f.code, f.severity, {"<em>": "<q>"}, "<b>") for f in d.findings))  # fmt: skip
     text = page(told, "<h6>")
     for word in ("<u>", "<s>", "<em>", "<q>", "<h6>"):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from matplotlib.ft2font import FT2Font
 
-from kdstudy.diagnosis.api import Diagnosis
+from kdstudy.diagnosis.api import DiagnosisReport
 from kdstudy.figures.primitives import LIKENESS, frame_cell, heat, legend, line, log_ticks, strongest
 from kdstudy.figures.shared.geometry import ROOM, class_order, superclass_edges
 from kdstudy.figures.style import DARK, GREEN, LEVELS, PINK, PURPLE, RED, Look, as_percent, finish_with, nothing, panels
@@ -19,7 +19,7 @@ MOST = 200  # classes of a heat map: more are no longer told apart
 EMPTY = "no row of logits is finite"
 
 
-def leaves(d: Diagnosis) -> Figure:
+def leaves(d: DiagnosisReport) -> Figure:
     """What leaves the label over τ: mean mass, entropy over its maximum log C, and how often the label is largest."""
     level = d.levels["universe"]
     if not level["tau"]:
@@ -38,7 +38,7 @@ def leaves(d: Diagnosis) -> Figure:
     return _finish(figure, d, grey=True)
 
 
-def shares(d: Diagnosis) -> Figure:
+def shares(d: DiagnosisReport) -> Figure:
     """Shares of the three levels in what separates targets from labels, with 95 % intervals, over τ."""
     if not any(s is not None for level in LEVELS for s in d.levels[level]["share"]):
         return nothing("the targets are the labels at every τ" if d.levels["universe"]["tau"] else EMPTY)
@@ -54,7 +54,7 @@ def shares(d: Diagnosis) -> Figure:
     return _finish(figure, d, "bands: 95 % jackknife intervals over examples", grey=True)
 
 
-def weights(d: Diagnosis) -> Figure:
+def weights(d: DiagnosisReport) -> Figure:
     """Left: w over τ, median and 5 to 95 %. Right: effective fraction of examples, and masses against difficulty."""
     level = d.levels["instance"]
     if not level["tau"]:
@@ -80,7 +80,7 @@ def weights(d: Diagnosis) -> Figure:
     return _finish(figure, d, f"α = {level['alpha']:g} · bars: 5 to 95 % of the examples", grey=True)
 
 
-def similarity(d: Diagnosis) -> Figure:
+def similarity(d: DiagnosisReport) -> Figure:
     """What the classes have in common in the teacher's view, ordered by super-class, else by clustering."""
     if (found := d.similarity) is None:
         return nothing(d.levels["domain"]["structure"]["reason"] or "no class structure was measured")
@@ -121,13 +121,13 @@ def _numbers(values: Iterable[float | None]) -> np.ndarray:
     return np.array([np.nan if v is None else v for v in values], dtype=float)
 
 
-def _over_tau(ax: Axes, d: Diagnosis, how: Look, *values: Iterable[float | None]) -> None:
+def _over_tau(ax: Axes, d: DiagnosisReport, how: Look, *values: Iterable[float | None]) -> None:
     """Values, with their limits if there are any, at the temperatures of a diagnosis."""
     columns = dict(zip(("mean", "low", "high"), map(_numbers, values)))
     line(ax, pd.DataFrame({"tau": d.levels["universe"]["tau"], **columns}), "tau", how)
 
 
-def _tau_axis(ax: Axes, d: Diagnosis, label: str, share: bool = False) -> None:
+def _tau_axis(ax: Axes, d: DiagnosisReport, label: str, share: bool = False) -> None:
     """A logarithmic axis of temperatures with the recommended range shaded; y from 0 to 100 % if it is a `share`."""
     taus = d.levels["universe"]["tau"]
     log_ticks(ax, taus, "temperature τ")
@@ -143,7 +143,7 @@ def _tau_axis(ax: Axes, d: Diagnosis, label: str, share: bool = False) -> None:
         ax.axvspan(max(low, taus[0] / 1.15), min(high, taus[-1] * 1.15), color="0.5", alpha=0.12, lw=0)
 
 
-def _finish(figure: Figure, d: Diagnosis, note: str = "", grey: bool = False) -> Figure:
+def _finish(figure: Figure, d: DiagnosisReport, note: str = "", grey: bool = False) -> Figure:
     """`finish_with` what the figure rests on, what is drawn, and, where it is, that grey is the recommended range."""
     size = f"{d.facts['examples']} examples, {d.facts['classes']} classes"
     shaded = "grey: recommended τ" if grey and d.tau["low"] is not None else ""
