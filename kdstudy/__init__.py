@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # read by type checkers, and by `__getattr__`, which finds ea
     from kdstudy.data import load
     from kdstudy.data.registry import dataset
     from kdstudy.diagnosis import diagnose
+    from kdstudy.diagnosis.running import Diagnosis
     from kdstudy.distill.conditions import Target, condition, loss
     from kdstudy.engine.ask import arrays, ask
     from kdstudy.engine.teachers import compose
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # read by type checkers, and by `__getattr__`, which finds ea
 __all__ = [
     "Condition",
     "Data",
+    "Diagnosis",
     "Recipe",
     "Run",
     "Target",

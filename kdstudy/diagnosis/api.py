@@ -5,7 +5,7 @@ what the targets hold at each temperature and what makes a distillation from the
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from kdstudy.diagnosis.statistics.all import Statistics, compute_statistics, lev
 
 __all__ = ["DiagnosisReport", "Finding", "Unusable", "diagnose", "diagnose_file"]
 MEND_FIRST = ("misaligned", "collapsed_predictions")  # a temperature of such targets means nothing
+Amend = Callable[[Statistics, dict[str, dict[str, object]]], None]
 TAUS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
@@ -91,9 +92,16 @@ def diagnose(
         heldout_labels=heldout_labels, student_val_logits=student_val_logits, class_names=class_names,
         superclass=superclass, topk_indices=topk_indices, tail_mass=tail_mass, num_classes=num_classes, mask=mask,
     )  # fmt: skip
-    asked = _temperature(tau)
+    return judge(inputs, tau)
+
+
+def judge(inputs: Inputs, tau: float | None = None, amend: Amend | None = None) -> DiagnosisReport:
+    """The diagnosis of what was read; `amend` mends statistics before findings are made. Raises Unusable."""
+    asked = temperature(tau)
     s, taus = compute_statistics(inputs), sorted({*TAUS, *([asked] if asked else [])})
     over_tau, range_ = level_statistics(s, taus), recommended(s, limits())
+    if amend:
+        amend(s, over_tau)
     found, range_ = _findings(s, over_tau, range_, asked)
     whole = s.structure and len(s.structure.columns) == inputs.teacher.classes
     similarity = s.structure.similarity if whole else None
@@ -154,7 +162,8 @@ def _facts(inputs: Inputs, taus: list[float], s: Statistics) -> dict[str, object
     }
 
 
-def _temperature(tau: float | None) -> float | None:
+def temperature(tau: float | None) -> float | None:
+    """A temperature in use, checked. Raises Unusable."""
     if tau is None:
         return None
     try:

@@ -336,7 +336,7 @@ def _topk(values: object, index: object, tail: object, classes: int | None, labe
 
 def _numbers(name: str, value: object) -> tuple[object, str]:
     """An array of real numbers (or a tensor of a type that numpy lacks, or rows on disk), and the name of its type."""
-    if isinstance(value, TopK | OnDisk):
+    if isinstance(value, TopK | OnDisk | Part):
         return value, str(getattr(value, "dtype", "top-k")).removeprefix("torch.")
     try:
         value = stacked(value)

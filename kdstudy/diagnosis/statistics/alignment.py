@@ -35,8 +35,13 @@ def agreement(predicted: Classes, label: Classes, classes: int) -> dict[str, flo
     With one class among both there is no telling: kappa and z are None.
     """
     h, g = (np.bincount(v, minlength=classes) / len(label) for v in (label, predicted))
-    accuracy, chance = float((predicted == label).mean()), float(h @ g)
-    error = (chance * (1 - chance) / len(label)) ** 0.5
+    return counted(float((predicted == label).mean()), h, g, len(label))
+
+
+def counted(accuracy: float, h: np.ndarray, g: np.ndarray, n: int) -> dict[str, float | None]:
+    """`agreement` from the accuracy and the frequencies h of labels and g of predictions over n examples."""
+    chance = float(h @ g)
+    error = (chance * (1 - chance) / n) ** 0.5
     if 0 < chance < 1 - 1e-12:
         kappa, z = (accuracy - chance) / (1 - chance), (accuracy - chance) / error
     else:

@@ -30,7 +30,7 @@ class LevelShares:
 
 
 @dataclass(frozen=True, eq=False)
-class _Sums:
+class Sums:
     """Sums over examples, (G + 1,): all, and all but block g. `square` of |d|^2, d = rho - e_t; `mass`; `count`;
     `means` of n_c |b_c|^2 with b_c the mean of d over class c.
     """  # fmt: skip
@@ -73,18 +73,18 @@ def level_shares(logits: LabelledLogits, taus: Sequence[float]) -> list[LevelSha
             largest += int((x.gather(-1, y[:, None]).squeeze(-1) == x.amax(-1)).sum())
             x = x.sub_(x.amax(-1, keepdim=True)).to(kind)
             for i, tau in enumerate(taus):
-                d, m, h = _targets(x, y, tau)
+                d, m, h = targets(x, y, tau)
                 mass[i, rows], square[i, rows] = m, torch.linalg.vecdot(d, d)
                 entropy[i] += h
                 sums[i].index_add_(0, to[where], d)
         means += _class_means(sums, cell[cells], np.bincount(place, minlength=len(cell))[cells], count)
     number = _left_out(np.ones((1, n)), block, count)[0]
-    sums = [_Sums(*one, number, b) for *one, b in zip(*(_left_out(v, block, count) for v in (square, mass)), means)]
+    sums = [Sums(*one, number, b) for *one, b in zip(*(_left_out(v, block, count) for v in (square, mass)), means)]
     shares = [dict(zip(LEVEL_NAMES, _with_intervals(one, classes))) for one in sums]
     return [LevelShares(m, h / n, largest / n, share) for m, h, share in zip(mass, entropy.tolist(), shares)]
 
 
-def _targets(x: Tensor, y: Int[Tensor, " n"], tau: float) -> tuple[Tensor, Tensor, float]:
+def targets(x: Tensor, y: Int[Tensor, " n"], tau: float) -> tuple[Tensor, Tensor, float]:
     """d = rho - e_t (n, C), the masses (n,) and the sum of the entropies, of logits whose largest is 0."""
     scaled = x.div(tau)
     p = scaled.exp()
@@ -137,7 +137,7 @@ def jackknife_blocks(label: Int[np.ndarray, " M"], count: int) -> Int[np.ndarray
     return out
 
 
-def _with_intervals(sums: _Sums, classes: int) -> list[Interval]:
+def _with_intervals(sums: Sums, classes: int) -> list[Interval]:
     """Share of each level with its interval; None where the targets are the labels, or there are too few blocks."""
     share, left_out = np.split(sums.shares(classes), [1], 1)
     if np.isnan(share).any():
