@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tiny_files import publish, put
 
-from kdstudy.data import download, images
+from kdstudy.data import cifar, download, images
 
 GROUPS = {"beasts": {"n03": "cat", "n11": "dog"}, "things": {"n02": "cup", "n10": "hat"}}
 TRAIN, TEST = 20, 3
@@ -99,6 +99,35 @@ def cifar_files(name: str) -> dict[str, bytes]:
     return {"train": train, "test": test, "meta": pickle.dumps(names)}
 
 
+GROUPED = {"things": ["car", "cup"], "beasts": ["cat", "dog"]}
+
+
+def listed(name: str, files: dict[str, bytes]) -> dict[str, dict[str, list[bytes]]]:
+    """The pixels of a small CIFAR by half and class, one after another."""
+    key, label = ("fine_labels", "fine_label_names") if name == "cifar100" else ("labels", "label_names")
+    batches = {n: pickle.loads(data) for n, data in files.items()}
+    names = next(b[label] for b in batches.values() if label in b)
+    found = {"train": {}, "test": {}}
+    for file in sorted(f for f in files if "meta" not in f):
+        batch = batches[file]
+        for row, y in zip(batch["data"], batch[key]):
+            found["test" if "test" in file else "train"].setdefault(names[y], []).append(row.tobytes())
+    return found
+
+
+def pictured(name: str, files: dict[str, bytes], kind: str = "PNG") -> dict[str, bytes]:
+    """The same images as files by half and class, in no order."""
+    out = {}
+    for half, classes in listed(name, files).items():
+        for label, images_ in classes.items():
+            for i, pixels in enumerate(images_):
+                stream = io.BytesIO()
+                square = np.frombuffer(pixels, np.uint8).reshape(3, 32, 32).transpose(1, 2, 0)
+                Image.fromarray(square).save(stream, kind, **({"lossless": True} if kind == "WEBP" else {}))
+                out[f"{half}/{label}/{hash(pixels) % 10**9}-{i}.{kind.lower()}"] = stream.getvalue()
+    return out
+
+
 def publish_cifar(monkeypatch: pytest.MonkeyPatch, name: str) -> dict[str, bytes]:
     """Make the files of a small CIFAR the published ones, here and in torchvision."""
     from torchvision import datasets
@@ -110,4 +139,7 @@ def publish_cifar(monkeypatch: pytest.MonkeyPatch, name: str) -> dict[str, bytes
     monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5[kind.meta["filename"]]})
     folder, url, _ = download.SOURCES[name]
     monkeypatch.setitem(download.SOURCES, name, (folder, url, {f: f"md5:{digest}" for f, digest in md5.items()}))
+    halves = listed(name, files).items()
+    known = {half: {c: cifar.digest_of(sorted(some)) for c, some in classes.items()} for half, classes in halves}
+    monkeypatch.setitem(cifar.PUBLISHED, name, {**known, "superclasses": GROUPED})
     return files

@@ -78,10 +78,21 @@ def places(name: str) -> list[Path]:
     return [p / SOURCES[name][0] for p in (paths.data_folder(), paths.cache_folder()) if p]
 
 
+def pictures(name: str) -> Path | None:
+    """The folder or zip file of images that lies under a set's own name, if there is one."""
+    roots = (p for p in (paths.data_folder(), paths.cache_folder()) if p)
+    there = (p / file for p in roots for file in (name, f"{name}.zip"))
+    return next((p for p in there if (p / "train").is_dir() or p.is_file()), None)
+
+
 def at_hand(name: str) -> bool:
     """Whether a set needs no download: all its files are in one of the folders, or it has none."""
     enough = any if name in ALTERNATIVES else all
-    return name not in SOURCES or enough(any((p / f).exists() for p in places(name)) for f in SOURCES[name][2])
+    return (
+        name not in SOURCES
+        or bool(pictures(name))
+        or enough(any((p / f).exists() for p in places(name)) for f in SOURCES[name][2])
+    )
 
 
 def fetch_any(name: str) -> Path:

@@ -1,10 +1,9 @@
-"""Images as features or as channels, rows and columns: digits, Fashion-MNIST, Tiny-ImageNet and CIFAR."""
+"""Images as features or as channels, rows and columns: digits, Fashion-MNIST and Tiny-ImageNet."""
 
 import gzip
 import hashlib
 import json
 import os
-import pickle
 import tomllib
 import zipfile
 from pathlib import Path
@@ -13,13 +12,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from kdstudy.core.paths import cache_folder
 from kdstudy.core.random import generator
 from kdstudy.core.spec import require
 from kdstudy.data.dataset import DATASETS, Parts
-from kdstudy.data.download import SOURCES, DataError, fetch, fetch_any, places
+from kdstudy.data.download import SOURCES, DataError, fetch, fetch_any
 from kdstudy.data.synthetic import whole
 
 Pair = tuple[Tensor, Tensor]
@@ -135,7 +133,7 @@ def tiny_imagenet(*, size: int = 32) -> Parts:
     classes = len(x)
     place = torch.arange(x[:, :, 0, 0, 0].numel()).view(classes, -1)
     of = torch.arange(classes).repeat_interleave(place.shape[1])
-    train, validation = _stratified(place[:, :TRAIN], "tiny_imagenet:split")
+    train, validation = stratified(place[:, :TRAIN], "tiny_imagenet:split")
     test = place[:, TRAIN:].flatten()
     groups = [g for g, inside in enumerate(GROUPS.values()) for _ in inside]
     return {
@@ -147,7 +145,7 @@ def tiny_imagenet(*, size: int = 32) -> Parts:
     }
 
 
-def _stratified(place: Int[Tensor, "C n"], purpose: str) -> tuple[Int[Tensor, " train"], Int[Tensor, " validation"]]:
+def stratified(place: Int[Tensor, "C n"], purpose: str) -> tuple[Int[Tensor, " train"], Int[Tensor, " validation"]]:
     """The places of C classes' examples in one random order, a tenth of each class apart as validation."""
     order = place.flatten()[torch.randperm(place.numel(), generator=generator(0, purpose))]
     row = torch.empty(int(place.max()) + 1, dtype=torch.long)
@@ -214,65 +212,3 @@ def _pixels(packed: zipfile.ZipFile, name: str, size: int) -> UInt8[np.ndarray, 
     with packed.open(name) as stream, Image.open(stream, formats=["JPEG"]) as image:
         rgb = image.convert("RGB")  # a few are grey
     return np.asarray(rgb.reduce(64 // size)).transpose(2, 0, 1)
-
-
-# ---------------------------------------------------------------- CIFAR
-
-
-@DATASETS.register
-def cifar10() -> Parts:
-    """45 000 / 5 000 / 10 000 colour images of 10 things, 3 x 32 x 32. Krizhevsky 2009.
-
-    Test is the published one; validation is the last tenth of the published training set, permuted once and for all.
-    Read by torchvision, which downloads what is absent. DataError says what to do where that fails.
-    """
-    return _cifar("cifar10")[0]
-
-
-@DATASETS.register(grouped=True)
-def cifar100() -> Parts:
-    """As `cifar10`, of 100 things in 20 super-classes of 5."""
-    parts, folder = _cifar("cifar100")
-    train, meta = (pickle.loads((folder / file).read_bytes(), encoding="latin1") for file in ("train", "meta"))
-    superclass = torch.empty(len(parts["classes"]), dtype=torch.long)
-    superclass[torch.tensor(train["fine_labels"])] = torch.tensor(train["coarse_labels"])
-    return {**parts, "superclass": superclass, "superclasses": tuple(meta["coarse_label_names"])}
-
-
-def _cifar(name: str) -> tuple[Parts, Path]:
-    """What both sets have, and the folder of their files, which torchvision has checked."""
-    train, test = _halves(name)
-    x, test_x = (torch.from_numpy(half.data.transpose(0, 3, 1, 2)) for half in (train, test))
-    y, test_y = (torch.tensor(half.targets) for half in (train, test))
-    order = torch.randperm(len(y), generator=generator(0, f"{name}:split"))
-    picks = [(x, at, y[at]) for at in order.tensor_split([len(y) * 9 // 10])]
-    splits = scaled(*picks, (test_x, torch.arange(len(test_y)), test_y))
-    return {"classes": tuple(train.classes), "source": (SOURCES[name][-1],), **splits}, Path(
-        train.root
-    ) / train.base_folder
-
-
-def _halves(name: str) -> list[Dataset]:
-    """The training and the test half, from the user's folder if it is there, else from our own."""
-    from filelock import FileLock
-    from torchvision import datasets
-
-    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    *_, own = folders = places(name)
-    folder = next((f for f in folders if f.exists()), own)
-    own.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(own.with_suffix(".lock")):
-            return [kind(folder.parent, train, download=folder == own) for train in (True, False)]
-    except (OSError, RuntimeError) as error:
-        what, why = f"data set {name!r}", f"{type(error).__name__}: {error}"
-        if folder != own:
-            raise DataError(
-                f"{what}: {folder} cannot be read ({why}). It lies in KDSTUDY_DATA and is left as it is: unpack "
-                f"{kind.url} anew, or remove the folder or unset KDSTUDY_DATA to have it downloaded"
-            ) from error
-        here = "this folder" if len(folders) == 1 else "one of these folders"
-        raise DataError(
-            f"{what} is not in {' or '.join(map(str, folders))}, and could not be downloaded from {kind.url} ({why}). "
-            f"Try again with a network, or unpack the file's content into {here}"
-        ) from error

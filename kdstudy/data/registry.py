@@ -12,7 +12,7 @@ from pathlib import Path
 from kdstudy.core.caution import caution
 from kdstudy.core.registry import unknown
 from kdstudy.core.spec import Data, pairs
-from kdstudy.data import images, synthetic, table, texts, transforms  # noqa: F401  they register their data sets
+from kdstudy.data import cifar, images, synthetic, table, texts, transforms  # noqa: F401  they register their data sets
 from kdstudy.data.custom import fingerprint, is_path
 from kdstudy.data.custom import parts as own_parts
 from kdstudy.data.dataset import DATASETS, SPLITS, TRANSFORMS, Dataset, Parts, dataset, digest_of, split_from

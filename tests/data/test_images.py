@@ -2,12 +2,9 @@
 
 import gzip
 import hashlib
-import io
 import json
-import re
 import subprocess
 import sys
-import tarfile
 import time
 import tomllib
 from pathlib import Path
@@ -18,7 +15,6 @@ import torch
 from conftest import says
 from tiny_files import NOWHERE, REAL, SPLITS, load, publish, put, real, well_formed
 from tiny_pictures import (
-    CIFAR,
     GROUPS,
     PART,
     TEST,
@@ -26,15 +22,12 @@ from tiny_pictures import (
     WHOLE,
     decoded,
     members,
-    publish_cifar,
     publish_tiny,
     with_others,
     zipped,
 )
 from torch.testing import assert_close
-from torchvision import datasets as tv
 from torchvision.datasets.mnist import read_image_file, read_label_file
-from torchvision.transforms.functional import pil_to_tensor
 
 from kdstudy.core.random import generator
 from kdstudy.data import download, images
@@ -355,92 +348,3 @@ def test_real_tiny_imagenet(monkeypatch):
         sum(i.numpy().tobytes() in seen[b] for i in getattr(data, SPLITS[a]).x) for a, b in ((1, 0), (2, 0), (2, 1))
     ]
     assert shared == [4, 1, 1]  # as data/README.md says
-
-
-# ---------------------------------------------------------------- CIFAR
-
-
-BOTH = pytest.mark.parametrize("name", CIFAR)
-
-
-@BOTH
-def test_the_md5_sums_are_those_of_torchvision(name):
-    kind = getattr(tv, name.upper())
-    lists = dict([*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])])
-    folder, url, digests = download.SOURCES[name]
-    assert digests == {file: f"md5:{md5}" for file, md5 in lists.items()}
-    assert folder == f"cifar/{kind.base_folder}" and kind.url == url + kind.filename
-
-
-def mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, **changed: bytes) -> Path:
-    """The user's own folder with the published files, some changed."""
-    files = publish_cifar(monkeypatch, name)
-    monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
-    return put(tmp_path / "mine" / "cifar" / CIFAR[name], files | changed)
-
-
-@BOTH
-def test_cifar_agrees_with_torchvision(name, tmp_path, monkeypatch):
-    folder = mine(monkeypatch, tmp_path, name)
-    data = load(name)
-    well_formed(data, torch.half)
-    both = [list(getattr(tv, name.upper())(folder.parent, train, transform=pil_to_tensor)) for train in (True, False)]
-    order = torch.randperm(40, generator=generator(0, f"{name}:split")).tolist()
-    splits = {"train": (0, order[:36]), "validation": (0, order[36:]), "test": (1, range(8))}
-    pairs = {s: list(zip(*(both[half][i] for i in at))) for s, (half, at) in splits.items()}
-    agree(data, {s: (torch.stack(x).double(), list(y)) for s, (x, y) in pairs.items()}, (0, 2, 3))
-
-
-def test_groups_are_the_coarse_labels(tmp_path, monkeypatch):
-    mine(monkeypatch, tmp_path, "cifar100")
-    data = load("cifar100")
-    assert data.classes == ("cat", "cup", "car", "dog")
-    assert data.superclass.tolist() == [1, 0, 0, 1] and data.superclasses == ("things", "beasts")
-
-
-@BOTH
-def test_an_archive_in_our_own_folder_is_unpacked(name, cache, monkeypatch):
-    files, kind, packed = publish_cifar(monkeypatch, name), getattr(tv, name.upper()), io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for file, data in files.items():
-            info = tarfile.TarInfo(f"{CIFAR[name]}/{file}")
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(packed.getvalue()).hexdigest())
-    put(cache / "cifar", {kind.filename: packed.getvalue()})
-    assert not download.at_hand(name)
-    first = load(name)
-    assert download.at_hand(name)
-    (cache / "cifar" / kind.filename).unlink()
-    assert load(name).digest == first.digest
-
-
-@BOTH
-@pytest.mark.parametrize("folders", [1, 2])
-def test_absent_without_a_network_is_one_clear_error(name, folders, cache, tmp_path, monkeypatch):
-    def offline(*args: object, **kwargs: object) -> None:
-        raise OSError("network is unreachable")
-
-    kind = getattr(tv, name.upper())
-    monkeypatch.setattr(kind, "download", offline)
-    where, here = f"{cache}/cifar/{CIFAR[name]}", "this folder"
-    if folders == 2:
-        monkeypatch.setenv("KDSTUDY_DATA", str(tmp_path / "mine"))
-        where, here = f"{tmp_path}/mine/cifar/{CIFAR[name]} or {where}", "one of these folders"
-    message = (
-        f"data set '{name}' is not in {where}, and could not be downloaded from {kind.url} (OSError: network is "
-        f"unreachable). Try again with a network, or unpack the file's content into {here}"
-    )
-    with pytest.raises(DataError, match=says(message)):
-        load(name)
-
-
-@BOTH
-def test_altered_files_of_the_user_are_refused_and_left_alone(name, tmp_path, monkeypatch):
-    first = {"cifar10": "data_batch_1", "cifar100": "train"}[name]
-    folder = mine(monkeypatch, tmp_path, name, **{first: b"half"})
-    why = rf"^data set '{name}': {re.escape(str(folder))} cannot be read \(RuntimeError: .+\)\. "
-    todo = f"It lies in KDSTUDY_DATA and is left as it is: unpack {getattr(tv, name.upper()).url} anew, or remove"
-    with pytest.raises(DataError, match=why + todo):
-        load(name)
-    assert (folder / first).read_bytes() == b"half"
