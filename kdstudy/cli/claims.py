@@ -11,7 +11,7 @@ SOURCES = (".py", ".toml", ".json")
 
 
 def list_claims() -> None:
-    """Print every claim with its verdict on the published parameters."""
+    """Print every claim with its verdict on the published parameters, and what the book says against them."""
     with plainly():
         out.print(sentences(), markup=False, highlight=False, soft_wrap=True)
 
@@ -23,13 +23,15 @@ def sentences() -> str:
     if (held := _held(kept)).get("state") == before:
         return held["text"]
     from kdstudy.engine.ask import Unanswered
+    from kdstudy.figures import in_short
     from kdstudy.store.working import Store
     from kdstudy.study import claims, verdicts
 
     Store()  # a new one is a file more
     before = state()
     try:
-        text = verdicts.sentences(claims.board(executor="stored")[0])
+        rows = claims.board(executor="stored")[0]
+        text = f"{verdicts.sentences(rows)}\n\n{in_short.report(rows)}"
     except Unanswered as error:
         raise ValueError(f"claims cannot be judged: {error}; published results are read from $KDSTUDY_RESULTS, here "
                          f"{paths.results_folder()}") from error  # fmt: skip

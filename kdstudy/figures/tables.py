@@ -22,7 +22,7 @@ def listing(frame: pd.DataFrame, digits: int = 4) -> Styler:
 
 def points(value: float, low: float | None = None, high: float | None = None, digits: int = 1) -> str:
     """A difference of fractions in points, with its interval if given: "+3.1 [+1.9, +4.3]"."""
-    first, *limits = (f"{100 * v:+.{digits}f}".replace("-", "−") for v in (value, low, high) if v is not None)
+    first, *limits = (f"{100 * v:+z.{digits}f}".replace("-", "−") for v in (value, low, high) if v is not None)
     return f"{first} [{', '.join(limits)}]" if limits else first
 
 

@@ -78,7 +78,7 @@ def unit(claim: Claim) -> str:
 def number(value: float, claim: Claim, sign: str = "+") -> str:
     """An effect in the claim's unit, with a true minus."""
     digits = 1 if unit(claim) else 2
-    return f"{measure(claim.measure).scale * value:{sign}.{digits}f}".replace("-", "−")
+    return f"{measure(claim.measure).scale * value:{sign}z.{digits}f}".replace("-", "−")
 
 
 def interval(row: Mapping[str, object], claim: Claim) -> str:

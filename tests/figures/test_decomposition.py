@@ -1,7 +1,6 @@
 """The decomposition's figures: effects and shares are what the cells' accuracies say, on beds with and without them."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 from small_study import folder, perform  # noqa: F401  fixtures
@@ -69,24 +68,6 @@ def test_a_share_has_the_error_of_a_ratio():
     spread = np.std([(a.mean() / b.mean()) for a, b in (drawing(40) for _ in range(2000))])
     found = drawn.ratio(*drawing(40))
     assert found.mean == pytest.approx(0.4, abs=4 * spread) and found.error == pytest.approx(spread, rel=0.4)
-
-
-def shared(rows: dict[tuple[str, str], tuple[float, float, float]]) -> pd.DataFrame:
-    """Shares of the three levels by bed and setting."""
-    each = [(d, at, level, v, v, v, 3) for (d, at), s in rows.items() for level, v in zip(factorial.PLAYERS, s)]
-    return pd.DataFrame(each, columns=["dataset", "at", "level", "mean", "low", "high", "n"])
-
-
-def test_who_carries_the_gain_is_said_with_where_the_settings_disagree():
-    rows = shared({("a", KD): (0.2, 0.2, 0.6), ("b", KD): (0.1, 0.6, 0.3), ("a", HARD): (0.5, 0.2, 0.3)})
-    assert drawn.carriers(rows) == (
-        "Of 2 admitted beds, the largest share of KD's gain at KD's setting is that of the instance level on 1 "
-        "(a: 60 %); the domain level on 1 (b: 60 %). At hard labels' setting it is another's on a (the universe level)."
-    )
-    assert drawn.carriers(rows[rows["dataset"] == "b"]).endswith(
-        "At hard labels' setting it is the same level's wherever there is a gain."
-    )
-    assert drawn.carriers(rows[:0]).startswith("No bed was admitted")
 
 
 def test_figures_draw_and_say_what_lacks(study):

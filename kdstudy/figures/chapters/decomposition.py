@@ -84,28 +84,6 @@ def shares_table(rows: pd.DataFrame) -> pd.DataFrame:
     return wide[[c for c in (*LABELS, *factorial.PLAYERS) if c in wide]].rename_axis(columns=None)
 
 
-def carriers(rows: pd.DataFrame) -> str:
-    """In a sentence: which level has the largest share on which beds, and where hard labels' setting says another."""
-    if rows.empty:
-        return "No bed was admitted: there is no gain here of which shares could be told."
-    largest = rows.loc[rows.groupby(["dataset", "at"], sort=False)["mean"].idxmax()]
-    at_kd, at_hard = (largest[largest["at"] == name].set_index("dataset") for name in AT_NAMES.values())
-    told = [
-        f"{_the(level)} on {len(g)} ({', '.join(f'{d}: {100 * v:.0f} %' for d, v in g['mean'].items())})"
-        for level, g in at_kd.groupby("level", sort=False)
-    ]
-    other = [f"{d} ({_the(v)})" for d, v in at_hard["level"].items() if d in at_kd.index and v != at_kd["level"][d]]
-    turned = f"it is another's on {', '.join(other)}" if other else "it is the same level's wherever there is a gain"
-    return (
-        f"Of {len(at_kd)} admitted beds, the largest share of KD's gain at KD's setting is that of {'; '.join(told)}. "
-        f"At hard labels' setting {turned}."
-    )
-
-
-def _the(level: str) -> str:
-    return f"the {level} level" if level in factorial.PLAYERS else f"the {level}"
-
-
 def effect_dots(rows: pd.DataFrame, study: Study) -> Figure:
     """Effects with their intervals: a panel for each bed, a row for each effect, settings one below the other."""
     used = study.tables["practical"]

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from kdstudy.figures.shared.series import Pairs, differences, series
 from kdstudy.figures.style import Look, ramp
+from kdstudy.figures.tables import points
 from kdstudy.study import claims
 from kdstudy.study.experiment import BASELINE, TREATMENT, Experiment, Study
 
@@ -61,5 +62,6 @@ def weights(study: Study) -> pd.DataFrame:
     """What KD gains over hard labels at each fixed weight, and at a searched one: a row for each bed and weight."""
     sides = dict.fromkeys(n for e in study.experiments for n in e.choices if n.startswith("α ") or n == TREATMENT)
     found = [claims.described(study, {side: 1, BASELINE: -1}).assign(weight=side.removesuffix(":kd")) for side in sides]
-    columns = ["dataset", "weight", "effect", "low", "high", "n"]
-    return pd.concat(found, ignore_index=True)[columns].replace({"weight": {TREATMENT: "searched"}})
+    rows = pd.concat(found, ignore_index=True).replace({"weight": {TREATMENT: "searched"}})
+    gained = [points(r.effect, r.low, r.high) for r in rows.itertuples()]
+    return rows[["dataset", "weight"]].assign(**{"KD − hard": gained})
