@@ -1,8 +1,8 @@
 """A diagnosis of logits that come batch by batch: sums over all rows, and a bounded sample of them.
 
-Counts of rows (left out, constant, zero), accuracy, chance and kappa, mean mass, confidence, entropy and largest target
-over tau are of all rows; so are the shares of the levels, up to `EXACT` classes, with intervals from the sample. All else
-(medians, class structure, pairing, copies, weights w) is of the sample: a share of rows is within 1 / sqrt(rows) (95 %).
+Of all rows are counts (left out, constant, zero), accuracy, chance, kappa, mean mass, confidence, entropy and largest
+target over tau, and the shares of the levels up to `EXACT` classes, with intervals from the sample. All else (medians,
+class structure, pairing, copies, weights w) is of the sample: a share of rows is within 1 / sqrt(rows) (95 %).
 As long as all rows are in the sample, the diagnosis is that of `diagnose` on all of them.
 """
 
@@ -105,8 +105,8 @@ class Diagnosis:
             raise Unusable(f"found {other.num_classes} classes at tau {other.taus}, allowed: those of this one")
         self._merge(other._sums, other._kept)
 
-    def compute(self) -> DiagnosisReport:
-        """The diagnosis of all rows so far. Raises Unusable before the first."""
+    def compute(self, also: Mapping[str, float] | None = None) -> DiagnosisReport:
+        """The diagnosis of all rows so far; `also`: more statistics, for rules. Raises Unusable if there are none."""
         world = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size()
         whole = Diagnosis(self.num_classes, tau=self.tau, rows=self.rows)
         states = [(self._sums, self._kept)]
@@ -117,7 +117,7 @@ class Diagnosis:
             whole._merge(sums, kept)
         if not whole._kept:
             raise Unusable("no row was seen: call update(teacher_logits, labels) before compute()")
-        return whole._judged(self._named)
+        return whole._judged(self._named, also or {})
 
     # ------------------------------------------------------------ state
 
@@ -181,26 +181,31 @@ class Diagnosis:
 
     # ------------------------------------------------------------ judgement
 
-    def _judged(self, named: Mapping[str, object]) -> DiagnosisReport:
+    def _judged(self, named: Mapping[str, object], also: Mapping[str, float]) -> DiagnosisReport:
         kept = self._sample()
         n, k = self.seen, len(kept["key"])
         place = kept["place"].numpy() if k < n else np.arange(n)
         logits = {f"{name}_logits": _Sample(kept[name], place) for name in ("teacher", "student") if name in kept}
         inputs = read_inputs(labels=kept["labels"], **logits, **named)
-        if k == n:
-            return judge(inputs, self.tau)
-        raw = inputs.teacher.raw
-        known = raw.kind != "probabilities" and not (raw.fill and raw.fill.value == -np.inf) and "tau" in self._sums
-        report = judge(inputs, self.tau, self._amend if known else self._amend_rows)
-        note = (
-            f"{n} rows came batch by batch; what is not a mean over all of them is from a sample of {k}: "
-            f"a share of rows is within {k**-0.5:.3f} (95 %)"
+        raw, note = (
+            inputs.teacher.raw,
+            f"{n} rows came batch by batch; what is no mean over all of them is of a sample of {k}",
         )
-        left_out = int(self._sums["rows"][1])
-        of_all = {"examples": n, "rows_left_out": left_out, "notes": [*report.facts["notes"], note]}
-        return replace(report, facts=report.facts | of_all)
+        known = raw.kind != "probabilities" and not (raw.fill and raw.fill.value == -np.inf) and "tau" in self._sums
 
-    def _amend_rows(self, s: Statistics, levels: dict[str, dict[str, object]]) -> None:
+        def amend(s: Statistics, levels: dict[str, dict[str, object]]) -> None:
+            s.value.update(also)
+            if k < n:
+                self._amend_rows(s)
+            if k < n and known:
+                self._amend(s, levels)
+
+        report = judge(inputs, self.tau, amend)
+        of_all = {"examples": n, "rows_left_out": int(self._sums["rows"][1])}
+        notes = [*report.facts["notes"], f"{note}: a share of rows is within {k**-0.5:.3f} (95 %)"]
+        return replace(report, facts=report.facts | of_all | {"notes": notes}) if k < n else report
+
+    def _amend_rows(self, s: Statistics) -> None:
         """Put what is known of all rows, as they came, in place of what the sample shows."""
         n, left_out, constant, zero = self._sums["rows"].tolist()
         s.value.update(examples=int(n), left_out=left_out / n)
@@ -209,7 +214,6 @@ class Diagnosis:
 
     def _amend(self, s: Statistics, levels: dict[str, dict[str, object]]) -> None:
         """The same of what a softmax gives."""
-        self._amend_rows(s, levels)
         n = float(self._sums["labels"].sum())
         labels, named, right = (self._sums[name].numpy() for name in ("labels", "named", "right"))
         mass, entropy, square = (self._sums["tau"] / n).T.numpy()
@@ -249,6 +253,7 @@ def _move(level: dict[str, list[float | None]], share: list[float], shrink: floa
 def flat(name: str, logits: object, labels: object, classes: int) -> tuple[Float[Tensor, "n C"], Int[Tensor, " n"]]:
     """Logits as rows and their labels, on the logits' device. Raises Unusable."""
     x, y = torch.as_tensor(logits).detach(), torch.as_tensor(labels).detach()
+    x = x.cpu() if x.device.type == "mps" else x  # which has no float64
     if x.ndim == 4 and y.shape == (x.shape[0], *x.shape[2:]):
         x = x.movedim(1, -1)
     y = y.argmax(-1) if y.shape == x.shape and x.ndim > 1 else y
