@@ -57,16 +57,9 @@ class Diagnosis:
     """
 
     def __init__(
-        self,
-        num_classes: int,
-        *,
-        tau: float | None = None,
-        rows: int | None = None,
-        ignore_index: int = -100,
-        class_names: object = None,
-        superclass: object = None,
-        sync_on_compute: bool = True,
-    ) -> None:
+        self, num_classes: int, *, tau: float | None = None, rows: int | None = None, ignore_index: int = -100,
+        class_names: object = None, superclass: object = None, sync_on_compute: bool = True,
+    ) -> None:  # fmt: skip
         self.num_classes, self.tau, self.ignore_index = num_classes, temperature(tau), ignore_index
         self.rows = rows or min(20_000, max(500, KEPT // num_classes))
         self.sync_on_compute, self._named = sync_on_compute, {"class_names": class_names, "superclass": superclass}
@@ -101,16 +94,15 @@ class Diagnosis:
 
     def merge_state(self, other: "Diagnosis") -> None:
         """Add what another one has seen, as if its batches had come after. Raises Unusable."""
-        if (self.num_classes, self.taus) != (other.num_classes, other.taus):
-            raise Unusable(f"found {other.num_classes} classes at tau {other.taus}, allowed: those of this one")
+        one, two = (f"{d.num_classes} classes, {d.rows} rows kept, tau {d.taus}" for d in (self, other))
+        if one != two:
+            raise Unusable(f"a diagnosis to merge: found {two}, allowed: {one}")
         self._merge(other._sums, other._kept)
 
     def compute(self, also: Mapping[str, float] | None = None) -> DiagnosisReport:
         """The diagnosis of all rows so far; `also`: more statistics, for rules. Raises Unusable if there are none."""
-        world = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size()
-        whole = Diagnosis(self.num_classes, tau=self.tau, rows=self.rows)
-        states = [(self._sums, self._kept)]
-        if self.sync_on_compute and world and world > 1:
+        whole, states = Diagnosis(self.num_classes, tau=self.tau, rows=self.rows), [(self._sums, self._kept)]
+        if self.sync_on_compute and (world := _process()[1]) > 1:
             states = [None] * world
             distributed.all_gather_object(states, (self._sums, self._kept))
         for sums, kept in states:
@@ -137,10 +129,8 @@ class Diagnosis:
         named, label, highest = v.argmax(-1), v.gather(-1, y[:, None])[:, 0], v.amax(-1)
         sums = {name: torch.bincount(at, minlength=self.num_classes) for name, at in
                 (("labels", y), ("named", named), ("right", y[named == y]))}  # fmt: skip
-        sums |= {"highest": v.abs().amax()[None], "largest": (label == highest).sum()[None]}
-        v = v - highest[:, None]
-        sums["confidence"] = (1 / v.exp().sum(-1)).sum()[None]
-        each, means = [], []
+        sums["highest"], v, each, means = v.abs().amax()[None], v - highest[:, None], [], []
+        sums["largest and sure"] = torch.stack([(label == highest).to(v).sum(), (1 / v.exp().sum(-1)).sum()])
         for tau in self.taus:
             d, m, entropy = targets(v, y, tau)
             each.append([float(m.sum()), entropy, float((d * d).sum())])
@@ -152,9 +142,8 @@ class Diagnosis:
 
     def _keep(self, x: Tensor, y: Tensor, its: Tensor | None, odd: Bool[Tensor, " n"], seen: int) -> None:
         """Rows with the smallest of random keys, of which odd rows have the smallest: a uniform sample otherwise."""
-        rank = distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
-        key = torch.from_numpy(np.random.default_rng([rank, seen, crc32(y.cpu().numpy().tobytes())]).random(len(y)))
-        odd = odd.cpu()
+        rng = np.random.default_rng([_process()[0], seen, crc32(y.cpu().numpy().tobytes())])  # no one else's stream
+        key, odd = torch.from_numpy(rng.random(len(y))), odd.cpu()
         before = sum(int((part["key"] < 0).sum()) for part in self._kept)
         key -= (odd & (odd.cumsum(0) + before <= ODD)).double()
         at = (key < self._limit).nonzero()[:, 0]
@@ -187,57 +176,44 @@ class Diagnosis:
         place = kept["place"].numpy() if k < n else np.arange(n)
         logits = {f"{name}_logits": _Sample(kept[name], place) for name in ("teacher", "student") if name in kept}
         inputs = read_inputs(labels=kept["labels"], **logits, **named)
-        raw, note = (
-            inputs.teacher.raw,
-            f"{n} rows came batch by batch; what is no mean over all of them is of a sample of {k}",
-        )
-        known = raw.kind != "probabilities" and not (raw.fill and raw.fill.value == -np.inf) and "tau" in self._sums
-
-        def amend(s: Statistics, levels: dict[str, dict[str, object]]) -> None:
-            s.value.update(also)
-            if k < n:
-                self._amend_rows(s)
-            if k < n and known:
-                self._amend(s, levels)
-
-        report = judge(inputs, self.tau, amend)
+        report = judge(inputs, self.tau, lambda s, levels: self._amend(s, levels, also, k < n))
         of_all = {"examples": n, "rows_left_out": int(self._sums["rows"][1])}
-        notes = [*report.facts["notes"], f"{note}: a share of rows is within {k**-0.5:.3f} (95 %)"]
-        return replace(report, facts=report.facts | of_all | {"notes": notes}) if k < n else report
+        note = f"{n} rows came batch by batch; what is no mean over all of them is of a sample of {k}: a share of rows"
+        notes = {"notes": [*report.facts["notes"], f"{note} is within {k**-0.5:.3f} (95 %)"]}
+        return replace(report, facts=report.facts | of_all | notes) if k < n else report
 
-    def _amend_rows(self, s: Statistics) -> None:
-        """Put what is known of all rows, as they came, in place of what the sample shows."""
-        n, left_out, constant, zero = self._sums["rows"].tolist()
+    def _amend(self, s: Statistics, levels: dict[str, dict[str, object]], also: Mapping[str, float], of: bool) -> None:
+        """Put more statistics in, and, `of` a sample, what is known of all rows in place of what the sample shows."""
+        raw, (n, left_out, constant, zero) = s.inputs.teacher.raw, self._sums["rows"].tolist()
+        s.value.update(also)
+        if not of:
+            return
         s.value.update(examples=int(n), left_out=left_out / n)
         if n > left_out:
             s.value.update(constant=constant / (n - left_out), zero=zero / (n - left_out))
+            if raw.kind != "probabilities" and not (raw.fill and raw.fill.value == -np.inf):  # a softmax of what came
+                self._amend_softmax(s.value, levels, len(s.inputs.teacher.labels))
 
-    def _amend(self, s: Statistics, levels: dict[str, dict[str, object]]) -> None:
-        """The same of what a softmax gives."""
-        n = float(self._sums["labels"].sum())
+    def _amend_softmax(self, value: dict[str, object], levels: dict[str, dict[str, object]], kept: int) -> None:
         labels, named, right = (self._sums[name].numpy() for name in ("labels", "named", "right"))
+        n, even, taus = labels.sum(), 1 / self.num_classes, len(self.taus)
         mass, entropy, square = (self._sums["tau"] / n).T.numpy()
-        largest, confidence = (float(self._sums[name]) / n for name in ("largest", "confidence"))
-        one, even = float(mass[self.taus.index(1.0)]), 1 / self.num_classes
-        s.value.update(
-            counted(float(right.sum()) / n, labels / n, named / n, int(n)), mass=one, under=largest - 1 + one
-        )
-        s.value.update(
-            confidence=confidence, sure=(confidence - even) / (1 - even), highest=float(self._sums["highest"])
-        )
-        levels["universe"] |= {
-            "mass": mass.tolist(),
-            "entropy": entropy.tolist(),
-            "label_largest": [largest] * len(mass),
-        }
-        if "means" not in self._sums:
-            return
-        count = self._sums["labels"].clamp(min=1)
-        means = ((self._sums["means"] ** 2).sum(-1) / count).sum(-1).numpy()
-        shares = Sums(square * n, mass * n, np.full(len(mass), n), means).shares(self.num_classes)
-        shrink = (len(s.inputs.teacher.labels) / n) ** 0.5
-        for level, share in zip(LEVEL_NAMES, shares.tolist()):
-            _move(levels[level], share, shrink)
+        largest, sure, one = (float(v) for v in (*self._sums["largest and sure"] / n, mass[self.taus.index(1.0)]))
+        value.update(counted(float(right.sum() / n), labels / n, named / n, int(n)))
+        value.update(mass=one, under=largest - 1 + one, confidence=sure, sure=(sure - even) / (1 - even))
+        value.update(highest=float(self._sums["highest"]))
+        levels["universe"].update(mass=mass.tolist(), entropy=entropy.tolist(), label_largest=[largest] * taus)
+        if "means" in self._sums:
+            means = ((self._sums["means"] ** 2).sum(-1) / self._sums["labels"].clamp(min=1)).sum(-1).numpy()
+            shares = Sums(square * n, mass * n, np.full(taus, n), means).shares(self.num_classes)
+            for level, share in zip(LEVEL_NAMES, shares.tolist()):
+                _move(levels[level], share, (kept / n) ** 0.5)
+
+
+def _process() -> tuple[int, int]:
+    """This process's number, and how many there are."""
+    there = distributed.is_available() and distributed.is_initialized()
+    return (distributed.get_rank(), distributed.get_world_size()) if there else (0, 1)
 
 
 def _move(level: dict[str, list[float | None]], share: list[float], shrink: float) -> None:

@@ -1,6 +1,5 @@
 """A watched distillation: its numbers are those of autograd, and it works with the real trainers."""
 
-import importlib
 import logging
 
 import pytest
@@ -135,33 +134,27 @@ def test_hugging_face(tmp_path, caplog, given):
 
 @real
 def test_trl_gkd(tmp_path):
-    gkd, datasets = pytest.importorskip("trl.experimental.gkd"), pytest.importorskip("datasets")
+    names = ("trl.experimental.gkd", "datasets", "tokenizers", "transformers")
+    gkd, datasets, tokenizers, transformers = (pytest.importorskip(name) for name in names)
     from kdstudy.diagnosis.huggingface import WatchCallback
 
     student, teacher = gpt2(1, 0), gpt2(2, 1)
     callback = WatchCallback(teacher, tau=1.0, alpha=1.0, say_at=3)
-    tokens, pad = torch.tensor([row["input_ids"] for row in rows()]), torch.zeros(64, 2, dtype=torch.long)
-    tokens = torch.cat([tokens, pad + 2], 1)
-    mask = (tokens != 2).long()
-    data = [{"input_ids": t, "attention_mask": m, "labels": t, "prompts": t[:4], "prompt_attention_mask": m[:4]}
-            for t, m in zip(tokens, mask)]  # fmt: skip
+    vocabulary = {f"w{i}": i for i in range(31)}
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="w3"))
+    data = [{k: torch.tensor(v + [pad] * 2) for (k, v), pad in zip(row.items(), (2, 0, -100))} for row in rows()]
+    data = [row | {"prompts": row["input_ids"][:4], "prompt_attention_mask": row["attention_mask"][:4]} for row in data]
     arguments = gkd.GKDConfig(**settings(tmp_path), lmbda=0.0, max_length=14)
     trainer = gkd.GKDTrainer(
         student, teacher, arguments, train_dataset=datasets.Dataset.from_list([{"messages": i} for i in range(64)]),
         data_collator=lambda batch: torch.utils.data.default_collate([data[row["messages"]] for row in batch]),
-        processing_class=tokenizer(), callbacks=[callback],
+        processing_class=transformers.PreTrainedTokenizerFast(
+            tokenizer_object=words, bos_token="w0", eos_token="w1", pad_token="w2"
+        ), callbacks=[callback],
     )  # fmt: skip
     trainer.train()
     report = callback.watch.report()
     assert report.steps == 6 and report.diagnosis.facts["examples"] == 6 * 8 * 11
-
-
-def tokenizer():
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
-
-    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(31)}, unk_token="w3"))
-    return PreTrainedTokenizerFast(tokenizer_object=words, bos_token="w0", eos_token="w1", pad_token="w2")
 
 
 @real
@@ -189,8 +182,8 @@ def test_lightning(tmp_path):
 
     def train(module):
         callback = WatchCallback(tau=TAU, alpha=ALPHA, say_at=2)
-        trainer = lightning.Trainer(max_epochs=1, callbacks=[callback], accelerator="cpu", logger=False,
-                                    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+        quiet = {f"enable_{name}": False for name in ("checkpointing", "progress_bar", "model_summary")}
+        trainer = lightning.Trainer(max_epochs=1, callbacks=[callback], accelerator="cpu", logger=False, **quiet)
         trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=16))
         return callback.watch
 
@@ -218,8 +211,3 @@ def test_a_loop_as_timm_has_it():
         optimizer.step()
         watch.step(z, v, y)
     assert watch.report().steps == 3
-
-
-@pytest.mark.parametrize("plug", ["huggingface", "lightning"])
-def test_kdstudy_needs_none_of_them(plug):
-    assert importlib.util.find_spec(f"kdstudy.diagnosis.{plug}")
