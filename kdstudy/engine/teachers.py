@@ -25,6 +25,7 @@ Compose = Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]
 COMPOSED: Registry[Compose] = Registry("composed teacher", in_workers=False)
 SMALLEST = 1e-12  # a probability of 0 has no logit
 ENSEMBLE, APART = 4, 10_000  # networks of an ensemble, and how far apart their seeds are
+SHARED = 2  # teachers that serve students of all seeds, where a teacher costs much
 compose = COMPOSED.register  # members=...: of a run, the networks that must be trained before; tuned_on=...: of data
 
 
@@ -86,6 +87,11 @@ def _seeds(run: Run) -> list[Run]:
     return [replace(run, seed=run.seed + k * APART) for k in range(ENSEMBLE)]
 
 
+def _one_of_few(run: Run) -> list[Run]:
+    """The network of one of `SHARED` seeds."""
+    return [replace(run, seed=APART + run.seed % SHARED)]
+
+
 def _itself(run: Run) -> list[Run]:
     return [run]
 
@@ -93,6 +99,12 @@ def _itself(run: Run) -> list[Run]:
 @compose(members=_itself)
 def informed(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
     """The network that saw more than its student does."""
+    return dict(left[members(run)[0].key])
+
+
+@compose(members=_one_of_few)
+def shared(run: Run, left: Mapping[str, Mapping[str, Tensor]], data: Dataset) -> Logits:
+    """As `informed`, of few networks: differences between students of one network say nothing of others."""
     return dict(left[members(run)[0].key])
 
 

@@ -26,9 +26,18 @@ TEACHER_SEED = 10_000  # teacher of seed s has seed 10 000 + s: no initial weigh
 BATCH = 128
 STEPS = {"teacher": 3000, "student": 800}  # at least, for teachers of few labels as for students; and at least EPOCHS
 EPOCHS = 15
-TEACHER, STUDENT = (256,), (64,)  # hidden units where a data set has none of its own in `HIDDEN`
-HIDDEN = {"clinc150": ((512,), (64,))}
-LABELS = {"fashion_mnist": 100, "synthetic": 100}  # of each class, where it is not 10
+TEACHER, STUDENT = (256,), (64,)  # hidden units where a data set has no networks of its own in `NETWORKS`
+NETWORKS: dict[str, tuple[tuple[int, ...] | str, tuple[int, ...] | str]] = {  # teacher and student
+    "clinc150": ((512,), (64,)), "fashion_images": ("cnn32", "cnn16"), "tiny_imagenet": ("resnet20", "resnet8"),
+    "cifar10": ("resnet20", "resnet8"), "cifar100": ("resnet20", "resnet8"),
+}  # fmt: skip
+PHOTOGRAPHS = {"augment": True, "dtype": "bfloat16"}  # how networks for images of three channels are trained
+PHOTOGRAPHS_STEPS = {"teacher": 2800, "student": 1560}  # and how long: as a CPU can
+SCHOOLED = {"lr": 0.1, "weight_decay": 5e-4}  # of teachers for images, which are not searched. Tian et al. 2020
+SHARED = "shared"  # they are two, and serve students of all seeds (`engine.teachers`)
+LABELS = {  # of each class, where it is not 10
+    "fashion_mnist": 100, "fashion_images": 100, "synthetic": 100, "cifar10": 100, "cifar100": 50, "tiny_imagenet": 50,
+}  # fmt: skip
 COLUMNS = {"clinc150": 32}  # of privileged students, where it is not half of them
 LAW = {"softness": 1.0, "train": 20_000}  # of the synthetic task in soft_truth
 Net = str | Callable[[int, int], object]  # a network's name or import path, or the function that makes it
@@ -149,23 +158,31 @@ def privileged(amount: int, seed: int, taught: bool) -> Pairs:
     return (("columns", amount),)
 
 
-def epochs(data: Data, steps: int) -> int:
-    """Epochs of at least `steps` steps, at least `EPOCHS`."""
+def epochs(data: Data, role: str) -> int:
+    """Epochs of at least `STEPS` steps, at least `EPOCHS`; of photographs `PHOTOGRAPHS_STEPS`."""
     n = len(outline(data).train.y)
-    return max(EPOCHS, -(-steps // max(1, n // min(BATCH, n))))
+    each, photographs = max(1, n // min(BATCH, n)), _photographs(data)
+    steps, least = (PHOTOGRAPHS_STEPS, 1) if photographs else (STEPS, EPOCHS)
+    return max(least, -(-steps[role] // each))
 
 
-def _recipe(hidden: tuple[int, ...], net: Net | None, data: Data) -> Recipe:
-    """A perceptron's recipe, or that of a network by name, by import path or as a function."""
-    if net is None:
-        return Recipe(hidden, 1, BATCH)
+def _photographs(data: Data) -> bool:
+    """Whether a data set is of images of three channels."""
+    shape = outline(data).train.x.shape[1:]
+    return len(shape) == 3 and shape[0] == 3
+
+
+def _recipe(net: tuple[int, ...] | Net, data: Data) -> Recipe:
+    """The recipe of a perceptron by its hidden units, or of a network by name, by import path or as a function."""
+    if isinstance(net, tuple):
+        return Recipe(net, 1, BATCH)
     if networks.is_own(net):
         return Recipe((), 1, BATCH, net=networks.named(net, registry.load(data)))
     try:
         maker(net)
     except ValueError as error:
         raise ValueError(f"{error}, or {networks.ALLOWED}; of a teacher the path of an .npz file of logits") from error
-    return Recipe((), 1, BATCH, net=net)
+    return Recipe((), 1, BATCH, net=net, **(PHOTOGRAPHS if _photographs(data) else {}))
 
 
 def bed(
@@ -188,22 +205,29 @@ def bed(
         require(data.name == "synthetic", "soft_truth", data.name, "synthetic, whose P(y | x) is known")
         data = Data("synthetic", pairs(LAW | dict(data.options)))
     require(hidden is None or net is None, "hidden", hidden, "none, where net is given")
-    own_teacher, own_student = HIDDEN.get(data.name, (TEACHER, STUDENT))
+    own_teacher, own_student = NETWORKS.get(data.name, (TEACHER, STUDENT))
+    perceptron = isinstance(own_student, tuple)
+    require(hidden is None or perceptron, "hidden", hidden, f"none: {data.label} has networks for images, see `net`")
     file = isinstance(teacher, str) and teacher.lower().endswith(".npz")
     composed = given.named(teacher, registry.load(data)) if file else ""
-    taught = _recipe(own_student if hidden is None else (hidden,), net, data)
+    taught = _recipe(net or (own_student if hidden is None else (hidden,)), data)
+    above = _recipe(own_teacher if file or teacher is None else teacher, data)
     amount = labels or 0 if regime == "same_labels" else labels or LABELS.get(data.name, 10)
     if regime == "privileged":
+        require(perceptron, "regime", regime, "few_labels, same_labels or transfer_set for images")
         amount = columns or COLUMNS.get(data.name) or max(1, outline(data).train.x.shape[1] // 2)
     if labels is not None and regime != "privileged":
         most = int(outline(data).train.y.bincount().max())
         require(labels <= most, "labels", labels, f"at most {most} of each class, which {data.label} has")
-    rough = Bed(data, regime, amount, _recipe(own_teacher, None if file else teacher, data), taught, composed=composed)
+    few = regime == "same_labels" and amount
+    if not (composed or few or above.net == "mlp" or networks.is_own(above.net)):
+        composed, above = SHARED, replace(above, **SCHOOLED)
+    rough = Bed(data, regime, amount, above, taught, composed=composed)
     own = rough.seen("hard", 0)
-    schooled = (own, STEPS["student"]) if regime == "same_labels" and amount else (data, STEPS["teacher"])
+    schooled = (own, "student") if few else (data, "teacher")
     return replace(
         rough,
         teacher=replace(rough.teacher, epochs=epochs(*schooled)),
-        student=replace(rough.student, epochs=epochs(own, STEPS["student"])),
-        unlabelled_epochs=epochs(rough.seen("kd", 0), STEPS["student"]) if regime == "transfer_set" else 0,
+        student=replace(rough.student, epochs=epochs(own, "student")),
+        unlabelled_epochs=epochs(rough.seen("kd", 0), "student") if regime == "transfer_set" else 0,
     )

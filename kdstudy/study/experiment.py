@@ -17,7 +17,7 @@ from kdstudy.distill import conditions
 from kdstudy.engine import ask
 from kdstudy.engine.outline import outline
 from kdstudy.study import search
-from kdstudy.study.beds import TEACHER_SEED, Bed
+from kdstudy.study.beds import SHARED, TEACHER_SEED, Bed
 from kdstudy.study.search import Choice, Protocol, Setting
 
 BASELINE, TREATMENT, TEACHER = "hard", "kd", "teacher"
@@ -162,9 +162,13 @@ class Laboratory:
 
     def schooled(self) -> tuple[Sides, pd.DataFrame]:
         """The sides with every teacher at its best setting, searched as the sides are; an assistant's teacher first. A
-        user's own teacher is as it is.
+        user's own teacher and those that seeds share are as they are.
         """
-        beds = list(dict.fromkeys(side.bed for side in self.design.sides.values() if not side.bed.given))
+        beds = list(
+            dict.fromkeys(
+                side.bed for side in self.design.sides.values() if not side.bed.given and side.bed.composed != SHARED
+            )
+        )
         if not beds:
             return self.design.sides, pd.DataFrame()
         tuned, table = self.taught([b.school() if b.above else b for b in beds], "teacher")
@@ -233,6 +237,7 @@ def perform(
     design: Design, protocol: Protocol = search.DEFAULT, executor: str = "local", evaluate: bool = True
 ) -> Experiment:
     """The experiment of a design; without `evaluate` it ends when settings are chosen."""
+    protocol = search.of_network(protocol, design.bed.student.net)
     lab = Laboratory(design, protocol, executor)
     sides, school = lab.schooled()
     choices, table = lab.tuned(sides, (BASELINE, TREATMENT), protocol.seeds("tuning"))

@@ -8,7 +8,7 @@ then all conditions try more settings beyond that edge.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from itertools import product
 from math import factorial, log2, prod
@@ -57,6 +57,14 @@ class Protocol:
 
 
 DEFAULT = Protocol()
+IMAGES = Protocol(settings=12, tuning=2, evaluation=10, admission=6)  # where a run costs minutes
+
+
+def of_network(asked: Protocol, net: str) -> Protocol:
+    """What is asked; of networks for images `IMAGES` in all that is left at its default."""
+    if net == "mlp" or net.startswith("own:"):
+        return asked
+    return Protocol(*(i if a == d else a for a, d, i in zip(astuple(asked), astuple(DEFAULT), astuple(IMAGES))))
 
 
 @dataclass(frozen=True)

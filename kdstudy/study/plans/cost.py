@@ -28,7 +28,7 @@ class _Count(Laboratory):
     """A laboratory that trains nothing."""
 
     def __init__(self, design: Design, protocol: Protocol) -> None:
-        super().__init__(design, protocol, "stored")
+        super().__init__(design, search.of_network(protocol, design.bed.student.net), "stored")
         self.runs: dict[Run, None] = {}
 
     def table(self, labelled: Labelled, part: str) -> pd.DataFrame:
@@ -56,7 +56,7 @@ def runs(design: Design, protocol: Protocol) -> list[Run]:
     """All runs that a design asks for, each once."""
     lab = _Count(design, protocol)
     sides, _ = lab.schooled()
-    choices, _ = lab.tuned(sides, (BASELINE, TREATMENT), protocol.seeds("tuning"))
+    choices, _ = lab.tuned(sides, (BASELINE, TREATMENT), lab.protocol.seeds("tuning"))
     parts = lab.planned(sides, choices)
     return list(lab.runs | dict.fromkeys(run for part in parts.values() for _, run in part))
 

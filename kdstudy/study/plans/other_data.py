@@ -32,7 +32,7 @@ def _altered(bed: Bed, **options: object) -> Bed:
 
 def _shared(bed: Bed, **options: object) -> Bed:
     """The bed of such data on which students have all labels that their teacher has."""
-    return beds.bed(_altered(bed, **options).data, "same_labels", hidden=bed.student.hidden[0])
+    return beds.bed(_altered(bed, **options).data, "same_labels", hidden=next(iter(bed.student.hidden), None))
 
 
 def _named(groups: Mapping[str, tuple[Bed, Sequence[str]]]) -> Sides:

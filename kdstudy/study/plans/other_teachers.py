@@ -9,7 +9,7 @@ from itertools import product
 from typing import Annotated
 
 from kdstudy.core.parameters import Several
-from kdstudy.core.spec import pairs
+from kdstudy.core.spec import pairs, require
 from kdstudy.distill import conditions
 from kdstudy.study.beds import Bed
 from kdstudy.study.experiment import BASELINE, TREATMENT, Design, Side, Sides, sides
@@ -39,6 +39,9 @@ def smoothed(bed: Bed, epsilon: float) -> Bed:
 def scaled(bed: Bed, size: float = 1.0, length: float = 1.0) -> Bed:
     """The bed of a teacher of `size` times the hidden units, trained for `length` times the epochs."""
     own = bed.teacher
+    require(
+        bool(own.hidden), "teacher", own.net, "perceptrons, whose width is a number: data without networks for images"
+    )
     hidden = tuple(max(1, round(h * size)) for h in own.hidden)
     return replace(bed, teacher=replace(own, hidden=hidden, epochs=max(1, round(own.epochs * length))))
 
@@ -114,7 +117,7 @@ def temperature(
 
     def design(bed: Bed) -> Design:
         found = sides(bed, (BASELINE, TREATMENT)) | heated("", bed)
-        for units in several(width):
+        for units in several(width) if bed.student.hidden else ():  # of networks for images there is one width
             one = replace(bed, student=replace(bed.student, hidden=(units,)))
             found |= named(f"{units} units", one, (BASELINE, TREATMENT)) | heated(f"{units} units ", one)
         for a in several(alpha):
