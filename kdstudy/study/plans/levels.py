@@ -38,7 +38,7 @@ PSEUDO = ("pseudo_label", "pseudo_smoothing")  # what a transfer set needs besid
 SIMILARITIES = (0.0, 0.3, 0.6, 0.9)
 ALIKE = ("label_smoothing_matched", "class_matched", "kd")
 LABELS = (3, 10, 30)  # labels of each class on the map; a data set has those of which it has more
-MAPPED = ("digits",)
+MAPPED = ("digits", "clinc150")
 UNTUNED = {BASELINE: {"lr": 0.1, "weight_decay": 0.0}}  # recipes where nothing is searched
 UNTUNED[TREATMENT] = UNTUNED[BASELINE] | {"alpha": 0.9, "tau": 4.0}
 
