@@ -15,7 +15,7 @@ from itertools import chain, compress, repeat
 import pandas as pd
 
 from kdstudy.core import paths
-from kdstudy.core.registry import Registry
+from kdstudy.core.registry import Registry, is_outside
 from kdstudy.core.source import Sources
 
 IGNORED = frozenset(  # what a run is has a version of its own (`spec`); the others change no number
@@ -41,8 +41,8 @@ def _entry(kind: str, name: str) -> object:
         return TRAINING[name]
     if kind == "data set" and name in OWN_DATA:
         return OWN_DATA[name]
-    outside = Registry.every[kind].outside() if kind in Registry.every else {}
-    return outside.get(name) or _registered(kind).get(name)
+    here = Registry.every.get(kind, {}).get(name)
+    return here if here is not None and is_outside(here) else _registered(kind).get(name)
 
 
 @cache
