@@ -13,7 +13,10 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from kdstudy.book import build
+from kdstudy.distill import identities
 from kdstudy.figures.shared import search
+
+CHECKED = cache(identities.check)  # which no parameter changes
 
 
 @cache
@@ -33,6 +36,7 @@ def execute(chapter: str, monkeypatch, **given: object) -> list[object]:
     monkeypatch.setattr(IPython.display, "display", lambda *what, **_: shown.extend(what))
     monkeypatch.setattr(search, "display", lambda *what, **_: shown.extend(what))
     monkeypatch.setattr(sys, "displayhook", shown.append)
+    monkeypatch.setattr(identities, "check", CHECKED)
     monkeypatch.setattr(Figure, "tight_layout", lambda *_, **__: None)
     with contextlib.redirect_stdout(io.StringIO()):
         for codes, parameters in _cells(chapter):

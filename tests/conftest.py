@@ -21,6 +21,7 @@ from kdstudy.engine import stacks  # noqa: E402
 from kdstudy.study.beds import TEACHER_SEED  # noqa: E402
 from kdstudy.train import mlp  # noqa: E402
 
+pytest_plugins = ["small_study"]
 pytest.register_assert_rewrite("stored", "tiny_files")  # they say what they compared, as tests do
 settings.register_profile("study", deadline=None, max_examples=30)  # a busy machine is no failure
 settings.load_profile("study")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from conftest import TINY, tiny_run
-from small_study import folder, perform  # noqa: F401  fixtures
+from small_study import FEW, WHERE
 
 from kdstudy.book import publish
 from kdstudy.engine import ask
@@ -15,19 +15,19 @@ from kdstudy.store.published import Classes, Published
 from kdstudy.store.working import Store
 from kdstudy.study import admission, plans
 
-WHERE = {"conditions": "hard, kd"}
+ASKED = FEW | WHERE | {"conditions": "hard, kd"}
 
 
 @pytest.fixture
-def study(perform):  # noqa: F811
-    return perform("universe", **WHERE)
+def study(perform):
+    return perform("universe", **ASKED)
 
 
-def test_a_published_study_answers_without_training_and_chooses_the_same(study, perform, trained, monkeypatch):  # noqa: F811
+def test_a_published_study_answers_without_training_and_chooses_the_same(study, trained, monkeypatch):
     publish.one("universe", study, {})
     monkeypatch.setenv("KDSTUDY_STORE", str(Published().folder / "empty.sqlite"))
     trained.clear()
-    again = perform("universe", **WHERE)
+    again = plans.study("universe", **ASKED)
     assert not trained
     assert [e.choices for e in again.experiments] == [e.choices for e in study.experiments]
     for part in ("practical", "at_kd", "at_hard", "instead", "teachers"):
@@ -68,9 +68,9 @@ def test_an_array_of_few_seeds_and_none_of_runs_that_diverged(study, monkeypatch
     assert list(publish._first(table.assign(diverged=[1, None]), None)["seed"]) == [2001]
 
 
-def test_each_run_is_published_once_by_the_first_chapter_that_has_it(perform, monkeypatch):  # noqa: F811
+def test_each_run_is_published_once_by_the_first_chapter_that_has_it(perform, monkeypatch):
     known = {name: plans.PLANS[name] for name in ("universe", "instance")}
-    asked = SimpleNamespace(PLANS=known, shown=plans.shown, study=lambda name, executor: perform(name, **WHERE))
+    asked = SimpleNamespace(PLANS=known, shown=plans.shown, study=lambda name, executor: perform(name, **ASKED))
     monkeypatch.setattr(publish, "plans", asked)
     assert [path.name for path in publish.everything()] == ["universe.parquet", "instance.parquet"]
     first, second = (set(Published().frame(name)["key"]) for name in known)

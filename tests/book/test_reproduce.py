@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from small_study import folder, perform  # noqa: F401  fixtures
 from tiny_notebooks import write
 
 from kdstudy.book import build, publish, reproduce
@@ -12,7 +11,7 @@ from kdstudy.store.published import Published
 
 
 @pytest.fixture
-def published(perform, tmp_path, monkeypatch) -> pd.DataFrame:  # noqa: F811
+def published(perform, tmp_path, monkeypatch) -> pd.DataFrame:
     """The choices of a small published study, whose chapter is a notebook with one parameter."""
     notebook = write(tmp_path / "universe.ipynb", 'conditions: str = "hard, kd"  # conditions')
     monkeypatch.setattr(build, "chapters", lambda: {"universe": notebook})

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from IPython.core.pylabtools import print_figure
-from small_study import folder, perform  # noqa: F401  fixtures
 
 from kdstudy.figures.chapters import decomposition as drawn
 from kdstudy.figures.shared import levels
@@ -16,7 +15,7 @@ ROUNDED = 1e-7  # accuracies are stored rounded
 
 
 @pytest.fixture
-def study(perform) -> Study:  # noqa: F811
+def study(perform) -> Study:
     """Two beds: few labels, and a transfer set, of which the second has the teacher's labels as a side."""
     parts = [
         perform("decomposition", conditions=factorial.CONDITIONS, regime=r) for r in ("few_labels", "transfer_set")

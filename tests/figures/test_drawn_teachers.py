@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from IPython.core.pylabtools import print_figure
-from small_study import folder, perform  # noqa: F401  fixtures
 
 from kdstudy.data import registry
 from kdstudy.engine import ask
@@ -25,7 +24,7 @@ def labels(figure) -> set[str]:
     return {c.get_label() for ax in figure.axes for c in ax.containers} - {"_nolegend_"}
 
 
-def test_smoothed_teachers_are_compared_with_the_plain_one(perform):  # noqa: F811
+def test_smoothed_teachers_are_compared_with_the_plain_one(perform):
     study = perform("smoothed_teacher", doses=[0.4], tau=[1.0, 8.0])
     own, heard, at_kd = (accuracies(study, part) for part in ("practical", "teachers", "at_kd"))
     rows = smoothed_teacher.paradox(study).set_index(["who", "teacher_epsilon"])["effect"].to_dict()
@@ -56,7 +55,7 @@ def test_smoothed_teachers_are_compared_with_the_plain_one(perform):  # noqa: F8
     assert of_kd["teacher_accuracy"] == pytest.approx(heard["kd"])
 
 
-def test_points_are_gains_over_hard_labels_against_the_teachers_accuracy(perform):  # noqa: F811
+def test_points_are_gains_over_hard_labels_against_the_teachers_accuracy(perform):
     study = perform("too_good_teacher", size=0.25, length=[0.1, 0.3])
     own, heard = accuracies(study), accuracies(study, "teachers")
     found = too_good_teacher.points(study).set_index("side")
@@ -79,7 +78,7 @@ def test_points_are_gains_over_hard_labels_against_the_teachers_accuracy(perform
     assert list(taught(study, sides_of(study)).index.get_level_values("taught")) == order
 
 
-def test_temperatures_are_compared_within_students_of_one_width(perform):  # noqa: F811
+def test_temperatures_are_compared_within_students_of_one_width(perform):
     study = perform("temperature", tau=[2.0, 16.0], alpha=[0.5], width=[4])
     own, at_kd = accuracies(study), accuracies(study, "at_kd")
     gains = temperature.against_control(study, "hard").set_index(["line", "tau"])["effect"].to_dict()
@@ -98,7 +97,7 @@ def test_temperatures_are_compared_within_students_of_one_width(perform):  # noq
     assert rows.keys() == expected.keys() and all(rows[k].startswith(points(v) + " [") for k, v in expected.items())
 
 
-def test_a_bed_without_fixed_temperatures_says_so(perform):  # noqa: F811
+def test_a_bed_without_fixed_temperatures_says_so(perform):
     study = perform("universe")
     (experiment,) = study.experiments
     assert isinstance(experiment, Experiment) and temperature.temperatures(experiment) == {}

@@ -2,14 +2,13 @@
 
 import pytest
 from IPython.core.pylabtools import print_figure
-from small_study import folder, perform  # noqa: F401  fixtures
 
 from kdstudy.figures.chapters import few_classes
 from kdstudy.study.experiment import Study
 
 
 @pytest.fixture
-def study(perform) -> Study:  # noqa: F811
+def study(perform) -> Study:
     """Six classes, and three and two of them."""
     return perform("few_classes", classes=(2, 3))
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from IPython.core.pylabtools import print_figure
-from small_study import folder, perform  # noqa: F401  fixtures
 
 from kdstudy.engine import ask
 from kdstudy.figures.chapters import instance
@@ -14,7 +13,7 @@ PROBE, CHECKS = 25, 5
 
 
 @pytest.fixture
-def study(perform, monkeypatch) -> Study:  # noqa: F811
+def study(perform, monkeypatch) -> Study:
     """A study whose weights fall with difficulty under KD, beyond what float16 squares hold, and rise under CWTM."""
     found = perform("instance", conditions="cwtm")
     kd = set(found.tables["at_kd"].query("condition == 'kd'")["key"])

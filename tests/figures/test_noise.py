@@ -2,7 +2,6 @@
 
 import pytest
 from IPython.core.pylabtools import print_figure
-from small_study import folder, perform  # noqa: F401  fixtures
 
 from kdstudy.data import registry
 from kdstudy.figures.chapters import noise
@@ -11,7 +10,7 @@ from kdstudy.study.experiment import Study
 
 
 @pytest.fixture
-def study(perform) -> Study:  # noqa: F811
+def study(perform) -> Study:
     """Two amounts of noise."""
     return perform("noise", noise=0.4, others=0.2, ratio=4.0)
 

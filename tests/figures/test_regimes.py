@@ -5,19 +5,18 @@ from itertools import combinations
 import numpy as np
 import pytest
 from IPython.core.pylabtools import print_figure
-from small_study import folder, perform  # noqa: F401  fixtures
 
 from kdstudy.figures.chapters import regimes as drawn
 from kdstudy.study import admission, budget, search
 
 
 @pytest.fixture
-def mapped(perform):  # noqa: F811
+def mapped(perform):
     return perform("regimes", regime=None, labels=[2, 99])
 
 
 @pytest.fixture
-def searched(perform):  # noqa: F811
+def searched(perform):
     return perform("admission", regime="soft_truth, same_labels")
 
 

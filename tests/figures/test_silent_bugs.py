@@ -1,14 +1,13 @@
 """Silent bugs: what each leaves of the teacher at KD's setting, and logits to plant bugs into."""
 
 import pytest
-from small_study import folder, perform  # noqa: F401  fixtures
 
 from kdstudy import diagnose
 from kdstudy.distill import faults
 from kdstudy.figures.chapters import silent_bugs
 
 
-def test_what_a_fault_leaves_is_said_at_the_setting_of_kd(perform):  # noqa: F811
+def test_what_a_fault_leaves_is_said_at_the_setting_of_kd(perform):
     study = perform("silent_bugs")
     found, kd = silent_bugs.taught(study), study.tables["at_kd"]
     assert [c for _, c in found.index] == ["kd", *faults.FAULTS]

@@ -4,26 +4,25 @@ from collections import Counter
 
 import pandas as pd
 import pytest
-from small_study import folder, perform  # noqa: F401  fixtures
+from small_study import FEW, WHERE
 
 from kdstudy.engine import teachers
 from kdstudy.store.working import Store
-from kdstudy.study import beds
+from kdstudy.study import beds, plans
 from kdstudy.study.plans import cost
 from kdstudy.study.search import Protocol
 
 
-def test_as_many_runs_are_counted_as_a_study_trains(perform, folder, monkeypatch, tmp_path):  # noqa: F811
-    study, protocol = perform("universe", conditions="hard, kd"), Protocol(2, 2, 2, 2)
-    design = study.experiments[0].design
+def test_as_many_runs_are_counted_as_a_study_trains(brief, monkeypatch, tmp_path):
+    study, protocol = plans.study("universe", conditions="hard, kd", **WHERE, **FEW), Protocol(2, 2, 2, 2)
+    design, trained = study.experiments[0].design, Store().rows().values()
     assert set(cost.runs(design, protocol)) == set(study.runs)  # with answers, which choices are made is known
     monkeypatch.setenv("KDSTUDY_STORE", str(tmp_path / "empty.sqlite"))
     counted = cost.with_teachers(cost.runs(design, protocol))
-    monkeypatch.setenv("KDSTUDY_STORE", str(folder / "runs.sqlite"))
     assert len(set(counted)) == len(counted) and not any(teachers.kind(r) for r in counted)
-    trained = [r["seed"] for r in Store().rows().values() if "composed" not in r["options"]]
+    seeds = [r["seed"] for r in trained if "composed" not in r["options"]]
     ours, theirs = (Counter((s >= beds.TEACHER_SEED, s % beds.TEACHER_SEED // 1000) for s in seeds)
-                    for seeds in ([r.seed for r in counted], trained))  # fmt: skip
+                    for seeds in ([r.seed for r in counted], seeds))  # fmt: skip
     for role, number in theirs.items():  # of the runs on evaluation seeds some may be the same
         assert ours[role] == number if role[1] != 1 else ours[role] >= number > 0
 
