@@ -29,7 +29,7 @@ PARTS = {
 def short(regime: str = "few_labels", **given: object):
     """A bed whose networks are trained in milliseconds."""
     found = bed(TINY, regime, **({"labels": 4} | given))
-    return replace(found, teacher=Recipe((9,), 2, 16), student=Recipe((5,), 2, 16))
+    return replace(found, teacher=Recipe((9,), 2, 16), student=Recipe((5,), 2, 16), unlabelled_epochs=2)
 
 
 def design(names=("hard", "label_smoothing", "kd"), **given: object) -> Design:
