@@ -7,35 +7,33 @@ import sys
 from dataclasses import replace
 
 import pytest
+from conftest import tiny_run
 
 from kdstudy.core import plugins
 from kdstudy.core.registry import Registry
-from kdstudy.engine import payload
+from kdstudy.distill import conditions
+from kdstudy.engine import ask, payload
 from kdstudy.train.own import OWN
 
-MINE = """
+FILES = {
+    "mine.py": """
 import torch
 from kdstudy.train.metrics import measure
-from kdstudy.data.dataset import dataset
-from kdstudy.distill.conditions import condition
-from kdstudy.distill.loss import Target
-from kdstudy.engine.teachers import compose
 
 HALF = 0.5
 
 def halved(label, classes):
     return HALF * torch.nn.functional.one_hot(label, classes).float() + HALF / classes
 
-@condition
-def mine(teacher, label, ctx, *, tau: float = 2.0, strength: float = 0.5) -> Target:
-    "The mean of the label and the uniform distribution, whatever the teacher says."
-    rho = strength * halved(label, ctx.classes).to(teacher)
-    return Target(rho, 0 * rho, rho.new_zeros(len(rho)))
-
 @measure
 def boldness(logits, label):
     "Mean of the largest logit."
     return logits.amax(-1).mean()
+""",
+    "plug.py": """
+import torch
+from kdstudy.data.dataset import dataset
+from kdstudy.engine.teachers import compose
 
 @dataset
 def rings(*, examples: int = 60):
@@ -48,49 +46,39 @@ def rings(*, examples: int = 60):
 def silent(run, left, data):
     "A teacher that says nothing."
     return {s: torch.zeros(len(getattr(data, s).y), len(data.classes)) for s in ("train", "validation", "test")}
-"""
-ASK = """
+""",
+    "script.py": """
 from dataclasses import replace
 from kdstudy.core.spec import Recipe
-from kdstudy.distill.conditions import make
+from kdstudy.distill.conditions import condition, make
+from kdstudy.distill.loss import Target
 from kdstudy.engine import ask as runs
 from kdstudy.study.beds import bed
+from mine import halved
+
+@condition
+def mine(teacher, label, ctx, *, tau: float = 2.0, strength: float = 0.5) -> Target:
+    "The mean of the label and the uniform distribution, whatever the teacher says."
+    rho = strength * halved(label, ctx.classes).to(teacher)
+    return Target(rho, 0 * rho, rho.new_zeros(len(rho)))
 
 plain = replace(bed("rings", "same_labels"), student=Recipe((4,), 2), teacher=Recipe((4,), 2))
 quiet = replace(plain, composed="silent")
 asked = [plain.run(make(name), seed) for name in ("hard", "kd", "mine") for seed in range(2)]
 frame = runs.ask(asked + [quiet.run(make(name), seed) for name in ("kd", "mine") for seed in range(2)])
 print(*frame["source"], len(frame), frame["test_boldness"].notna().all(), runs.ask(asked)["stale"].any())
-"""
+""",
+}
 
 
-@pytest.fixture
-def script(tmp_path):
-    """Run Python source as a script of its own with two workers; returns what it printed."""
-
-    def run(source: str, name: str = "script.py", **env: str) -> list[str]:
-        (tmp_path / name).write_text(source)
-        env = os.environ | {"KDSTUDY_WORKERS": "2", "CUDA_VISIBLE_DEVICES": ""} | env
-        done = subprocess.run([sys.executable, name], cwd=tmp_path, env=env, capture_output=True, text=True)
+def test_what_a_script_its_modules_and_plugins_register_trains_with_two_workers(tmp_path):
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    for plugin, source in (("plug.py", "trained"), ("plug", "store")):  # by its path, and by its name
+        env = os.environ | {"KDSTUDY_WORKERS": "2", "CUDA_VISIBLE_DEVICES": "", "KDSTUDY_PLUGINS": plugin}
+        done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        return done.stdout.split()
-
-    return run
-
-
-def test_what_a_script_registers_trains_with_two_workers(script):
-    assert script(MINE + ASK) == ["trained"] * 10 + ["10", "True", "False"]
-
-
-def test_what_an_imported_module_registers_does_too(script, tmp_path):
-    (tmp_path / "mine.py").write_text(MINE)
-    assert script("import mine\n" + ASK)[-3:] == ["10", "True", "False"]
-
-
-def test_plugins_are_imported_with_the_engine(script, tmp_path):
-    (tmp_path / "plug.py").write_text(MINE)
-    assert script(ASK, KDSTUDY_PLUGINS="plug.py")[-3:] == ["10", "True", "False"]
-    assert script(ASK, KDSTUDY_PLUGINS="plug")[:10] == ["store"] * 10
+        assert done.stdout.split() == [source] * 10 + ["10", "True", "False"]
 
 
 def test_a_plugin_that_fails_is_named_with_its_error(monkeypatch):
@@ -99,18 +87,13 @@ def test_a_plugin_that_fails_is_named_with_its_error(monkeypatch):
         plugins.load()
 
 
-def test_a_condition_without_source_is_refused_before_anything_is_trained(script):
-    source = f"""
-from kdstudy.engine import ask as runs
-from kdstudy.distill.conditions import make
-from kdstudy.study.beds import bed
-exec(compile({MINE!r}, "<prompt>", "exec"))
-try:
-    runs.ask([bed("digits").run(make("mine"), 0)])
-except ValueError as error:
-    print(error)
-"""
-    assert " ".join(script(source)).startswith("condition 'mine': found no source")
+def test_a_condition_without_source_is_refused_before_anything_is_trained(request, trained):
+    request.addfinalizer(lambda: conditions.CONDITIONS.pop("typed", None))
+    text = "from kdstudy import condition\n@condition\ndef typed(label, ctx): ..."
+    exec(compile(text, "<prompt>", "exec"), {"__name__": "prompt"})
+    with pytest.raises(ValueError, match="^condition 'typed': found no source, by which its results are known again"):
+        ask.ask(tiny_run("typed"))
+    assert not trained
 
 
 @pytest.fixture
