@@ -52,8 +52,7 @@ def test_every_planted_condition_is_known_with_one_place_to_find_it():
     assert len({bug.name for bug in KNOWN_BUGS}) == len(KNOWN_BUGS)
 
 
-@pytest.mark.parametrize("tau, alpha", [(4.0, 0.9), (2.0, 0.5)])
-@pytest.mark.parametrize("classes", [3, 6, 20])
+@pytest.mark.parametrize("classes, tau, alpha", [(3, 4.0, 0.9), (6, 2.0, 0.5), (20, 4.0, 0.9)])
 def test_each_bug_is_found_by_its_name(classes, tau, alpha):
     v, y, _, _ = many(60 * classes, classes)
     v[torch.arange(len(y)), y] += 4  # as sure as teachers are
