@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # read by type checkers, and by `__getattr__`, which finds ea
     from kdstudy.data.registry import dataset
     from kdstudy.diagnosis import diagnose
     from kdstudy.diagnosis.running import Diagnosis
+    from kdstudy.diagnosis.watch import Watch
     from kdstudy.distill.conditions import Target, condition, loss
     from kdstudy.engine.ask import arrays, ask
     from kdstudy.engine.teachers import compose
@@ -37,6 +38,7 @@ __all__ = [
     "Recipe",
     "Run",
     "Target",
+    "Watch",
     "__version__",
     "arrays",
     "ask",

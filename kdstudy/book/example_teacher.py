@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from torch.nn.functional import cross_entropy, kl_div
 
 from kdstudy.core import paths
 from kdstudy.core.spec import Data, Recipe, Run
 from kdstudy.data.registry import load
 from kdstudy.diagnosis.api import diagnose
+from kdstudy.diagnosis.watch import COLUMNS, Watch, Watched
 from kdstudy.distill import conditions
 from kdstudy.store.working import Store
 from kdstudy.study.beds import TEACHER_SEED
@@ -53,3 +56,38 @@ def spoilt(arrays: Mapping[str, object], rows: int = 4000) -> pd.DataFrame:
         said = diagnose(after, y)
         found.append({"done": fn.__doc__.split("\n")[0], "meant": EXPECTED[kind], "found": ", ".join(said.codes)})
     return pd.DataFrame(found)
+
+
+def watched(rows_off: int = 0, steps: int = 150, tau: float = 2.0, alpha: float = 0.9) -> tuple[Watched, float]:
+    """A student of digits is watched as it learns from stored logits that are so many rows off; its test accuracy."""
+    data, watch = load(Data("digits")), Watch(tau, alpha, say_at=min(50, steps))
+    x, y, inputs, classes = data.train.x, data.train.y, data.train.x.shape[1], len(data.classes)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)
+        teacher = torch.nn.Sequential(torch.nn.Linear(inputs, 64), torch.nn.ReLU(), torch.nn.Linear(64, classes))
+        student = torch.nn.Linear(inputs, classes)
+        slow, fast = torch.optim.Adam(teacher.parameters(), 5e-3), torch.optim.Adam(student.parameters(), 1e-2)
+        for _ in range(60):
+            slow.zero_grad()
+            cross_entropy(teacher(x), y).backward()
+            slow.step()
+        stored = teacher(x).detach().roll(rows_off, 0)
+        for step in range(steps):
+            at = torch.arange(64 * step, 64 * (step + 1)) % len(y)
+            z, v = student(x[at]), stored[at]
+            soft = kl_div((z / tau).log_softmax(-1), (v / tau).softmax(-1), reduction="batchmean")
+            fast.zero_grad()
+            ((1 - alpha) * cross_entropy(z, y[at]) + alpha * tau**2 * soft).backward()
+            fast.step()
+            watch.step(z, v, y[at])
+    return watch.report(), float((student(data.test.x).argmax(-1) == data.test.y).float().mean())
+
+
+def beside(seen: Mapping[str, tuple[Watched, float]], at: tuple[int, ...] = (1, 50, 150)) -> pd.DataFrame:
+    """Watched distillations side by side: what was seen at some steps, what was found, and what was learnt."""
+    columns = {}
+    for name, (report, accuracy) in seen.items():
+        steps = report.history.loc[list(at)]
+        cells = {said: " → ".join(f"{v:.2f}" for v in steps[key]) for key, said in COLUMNS.items()}
+        columns[name] = cells | {"found": ", ".join(report.codes), "student's test accuracy": f"{accuracy:.2f}"}
+    return pd.DataFrame(columns).rename_axis(f"at steps {', '.join(map(str, at))}").reset_index()

@@ -1,5 +1,8 @@
 """A diagnosis in words: what was given, what a level means, what follows; and a summary for the terminal."""
 
+import re
+from inspect import getdoc
+
 import pandas as pd
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -8,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kdstudy.core.findings import Finding
+from kdstudy.diagnosis import rulebook
 from kdstudy.diagnosis.api import DiagnosisReport
-from kdstudy.diagnosis.rules import RULES
+from kdstudy.diagnosis.rulebook import RULES
 
 MEANINGS = {
     "universe": "How unsure the teacher is on the whole: label smoothing gives that without a teacher.",
@@ -54,6 +58,26 @@ def level_table(d: DiagnosisReport) -> pd.DataFrame:
     cells = [[_interval(d.levels[level], i, 2) or "–" for level in MEANINGS] for i in range(len(taus))]
     rows = [[f"{tau:g}", f"{mass:.3f}", *row] for tau, mass, row in zip(taus, masses, cells)]
     return pd.DataFrame(rows, columns=["τ", "mass", *MEANINGS])
+
+
+def every_finding() -> pd.DataFrame:
+    """What can be found: its code, its severity, what is wrong, what that cost students, and what to do."""
+    from kdstudy.diagnosis import watch  # noqa: F401  enters what only a run shows
+
+    rows, costs, unknown = [], getattr(rulebook, "costs", dict)(), "not measured: no run of this study has the fault"
+    for code, rule in RULES.items():
+        what, _, advice = (getdoc(rule) or "").partition("\n")
+        advice = " ".join(re.sub(r"\{.*?\}", "…", advice).lstrip("\n…").split()) or "it depends: the report says"
+        rows.append(
+            (
+                code,
+                getattr(rule, "severity", "by what is found"),
+                what.rstrip("."),
+                getattr(rulebook, "costs", dict)().get(getattr(rule, "claim", ""), unknown),
+                advice,
+            )
+        )
+    return pd.DataFrame(rows, columns=["code", "severity", "what is wrong", "what it costs", "what to do"])
 
 
 # ---------------------------------------------------------------- sentences

@@ -58,12 +58,11 @@ class Diagnosis:
 
     def __init__(
         self, num_classes: int, *, tau: float | None = None, rows: int | None = None, ignore_index: int = -100,
-        class_names: object = None, superclass: object = None, sync_on_compute: bool = True,
+        sync_on_compute: bool = True,
     ) -> None:  # fmt: skip
         self.num_classes, self.tau, self.ignore_index = num_classes, temperature(tau), ignore_index
         self.rows = rows or min(20_000, max(500, KEPT // num_classes))
-        self.sync_on_compute, self._named = sync_on_compute, {"class_names": class_names, "superclass": superclass}
-        self.taus = sorted({*TAUS, *([self.tau] if self.tau else [])})
+        self.sync_on_compute, self.taus = sync_on_compute, sorted({*TAUS, *([self.tau] if self.tau else [])})
         self.reset()
 
     def reset(self) -> None:
@@ -102,14 +101,14 @@ class Diagnosis:
     def compute(self, also: Mapping[str, float] | None = None) -> DiagnosisReport:
         """The diagnosis of all rows so far; `also`: more statistics, for rules. Raises Unusable if there are none."""
         whole, states = Diagnosis(self.num_classes, tau=self.tau, rows=self.rows), [(self._sums, self._kept)]
-        if self.sync_on_compute and (world := _process()[1]) > 1:
+        if self.sync_on_compute and (world := process()[1]) > 1:
             states = [None] * world
             distributed.all_gather_object(states, (self._sums, self._kept))
         for sums, kept in states:
             whole._merge(sums, kept)
         if not whole._kept:
             raise Unusable("no row was seen: call update(teacher_logits, labels) before compute()")
-        return whole._judged(self._named, also or {})
+        return whole._judged(also or {})
 
     # ------------------------------------------------------------ state
 
@@ -142,7 +141,7 @@ class Diagnosis:
 
     def _keep(self, x: Tensor, y: Tensor, its: Tensor | None, odd: Bool[Tensor, " n"], seen: int) -> None:
         """Rows with the smallest of random keys, of which odd rows have the smallest: a uniform sample otherwise."""
-        rng = np.random.default_rng([_process()[0], seen, crc32(y.cpu().numpy().tobytes())])  # no one else's stream
+        rng = np.random.default_rng([process()[0], seen, crc32(y.cpu().numpy().tobytes())])  # no one else's stream
         key, odd = torch.from_numpy(rng.random(len(y))), odd.cpu()
         before = sum(int((part["key"] < 0).sum()) for part in self._kept)
         key -= (odd & (odd.cumsum(0) + before <= ODD)).double()
@@ -170,12 +169,12 @@ class Diagnosis:
 
     # ------------------------------------------------------------ judgement
 
-    def _judged(self, named: Mapping[str, object], also: Mapping[str, float]) -> DiagnosisReport:
+    def _judged(self, also: Mapping[str, float]) -> DiagnosisReport:
         kept = self._sample()
         n, k = self.seen, len(kept["key"])
         place = kept["place"].numpy() if k < n else np.arange(n)
         logits = {f"{name}_logits": _Sample(kept[name], place) for name in ("teacher", "student") if name in kept}
-        inputs = read_inputs(labels=kept["labels"], **logits, **named)
+        inputs = read_inputs(labels=kept["labels"], **logits)
         report = judge(inputs, self.tau, lambda s, levels: self._amend(s, levels, also, k < n))
         of_all = {"examples": n, "rows_left_out": int(self._sums["rows"][1])}
         note = f"{n} rows came batch by batch; what is no mean over all of them is of a sample of {k}: a share of rows"
@@ -210,7 +209,7 @@ class Diagnosis:
                 _move(levels[level], share, (kept / n) ** 0.5)
 
 
-def _process() -> tuple[int, int]:
+def process() -> tuple[int, int]:
     """This process's number, and how many there are."""
     there = distributed.is_available() and distributed.is_initialized()
     return (distributed.get_rank(), distributed.get_world_size()) if there else (0, 1)
@@ -228,7 +227,10 @@ def _move(level: dict[str, list[float | None]], share: list[float], shrink: floa
 
 def flat(name: str, logits: object, labels: object, classes: int) -> tuple[Float[Tensor, "n C"], Int[Tensor, " n"]]:
     """Logits as rows and their labels, on the logits' device. Raises Unusable."""
-    x, y = torch.as_tensor(logits).detach(), torch.as_tensor(labels).detach()
+    try:
+        x, y = torch.as_tensor(logits).detach(), torch.as_tensor(labels).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise Unusable(f"{name}, labels: found no arrays of numbers, allowed: rows of equal length") from None
     x = x.cpu() if x.device.type == "mps" else x  # which has no float64
     if x.ndim == 4 and y.shape == (x.shape[0], *x.shape[2:]):
         x = x.movedim(1, -1)
@@ -236,4 +238,6 @@ def flat(name: str, logits: object, labels: object, classes: int) -> tuple[Float
     if x.ndim < 2 or x.shape[-1] != classes or y.shape != x.shape[:-1]:
         found = f"found {tuple(x.shape)} with labels {tuple(y.shape)}"
         raise Unusable(f"{name}: {found}, allowed: (B, {classes}) with (B,), (B, T, {classes}) with (B, T), ...")
+    if y.is_floating_point() and bool((y != y.floor()).any()):
+        raise Unusable(f"labels: found fractions, allowed: whole numbers 0 to {classes - 1}")
     return x.reshape(-1, classes), y.reshape(-1).to(x.device).long()

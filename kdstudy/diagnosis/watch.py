@@ -14,7 +14,7 @@ from kdstudy.core.findings import Finding, Report, plain
 from kdstudy.diagnosis.api import DiagnosisReport
 from kdstudy.diagnosis.inputs import Unusable
 from kdstudy.diagnosis.rulebook import Found, Limits, above, below, finding
-from kdstudy.diagnosis.running import Diagnosis, flat
+from kdstudy.diagnosis.running import Diagnosis, flat, process
 from kdstudy.diagnosis.statistics.all import Statistics
 from kdstudy.diagnosis.statistics.examples import log_odds_of
 
@@ -83,7 +83,7 @@ class Watch:
             self._look(student_logits, teacher_logits, labels)
         if self.calls == self.say_at and self._history:
             self.said = tuple(f for f in self.report().findings if f.severity != "info")
-            for found in self.said:
+            for found in self.said * (process()[0] == 0):
                 log.warning("step %d: %s: %s. %s", self.calls, found.code, found.message, found.advice)
 
     def report(self) -> Watched:

@@ -6,6 +6,6 @@ What is drawn is computed in `stats`, `study` and `diagnosis`. Read `primitives`
 from kdstudy.figures.shared.comparisons import forest
 from kdstudy.figures.shared.search import opening
 from kdstudy.figures.style import use_style
-from kdstudy.figures.tables import listing
+from kdstudy.figures.tables import listing, shared_table
 
-__all__ = ["forest", "listing", "opening", "use_style"]
+__all__ = ["forest", "listing", "opening", "shared_table", "use_style"]

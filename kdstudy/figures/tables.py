@@ -20,6 +20,15 @@ def listing(frame: pd.DataFrame, digits: int = 4) -> Styler:
     )
 
 
+def shared_table(name: str, frame: pd.DataFrame) -> Styler:
+    """A table for this page that other pages show too: ```{glue:any} name```."""
+    from myst_nb import glue
+
+    table = listing(frame)
+    glue(name, table, display=False)
+    return table
+
+
 def points(value: float, low: float | None = None, high: float | None = None, digits: int = 1) -> str:
     """A difference of fractions in points, with its interval if given: "+3.1 [+1.9, +4.3]"."""
     first, *limits = (f"{100 * v:+z.{digits}f}".replace("-", "−") for v in (value, low, high) if v is not None)

@@ -45,6 +45,15 @@ def test_the_example_spoilt_has_the_codes_that_are_meant():
     assert [said.removesuffix(", zero_rows") for said in frame["found"]] == list(frame["meant"])  # rows of 0 are both
 
 
+def test_a_student_of_rows_that_are_one_off_is_named_sick_and_learns_little():
+    seen = {"healthy": example_teacher.watched(), "one row off": example_teacher.watched(rows_off=1)}
+    (healthy, learnt), (sick, little) = seen.values()
+    assert healthy.codes == ("healthy",) and "misaligned" in sick.codes and learnt > 0.9 > 0.5 > little
+    frame = example_teacher.beside(seen).set_index("at steps 1, 50, 150")
+    assert frame.loc["student's test accuracy", "healthy"] == f"{learnt:.2f}"
+    assert frame.loc["mass off the label", "one row off"].startswith(f"{sick.history['mass'][1]:.2f} → ")
+
+
 @pytest.fixture
 def rates() -> pd.DataFrame:
     """Three kinds of teachers and three codes."""

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy, kl_div
 
 from kdstudy.diagnosis import Unusable
+from kdstudy.diagnosis.report import every_finding
 from kdstudy.diagnosis.watch import Watch
 
 TAU, ALPHA, C = 3.0, 0.8, 7
@@ -80,6 +81,12 @@ def test_only_some_rows_of_some_steps_are_looked_at():
     assert watch.report().diagnosis.facts["examples"] == 200
     with pytest.raises(Unusable, match="no step was watched: call step"):
         Watch(TAU, ALPHA).report()
+
+
+def test_every_finding_is_listed_with_what_it_costs_and_what_to_do():
+    rows = every_finding().set_index("code")
+    assert {"misaligned", "teacher_unheard", "student_is_teacher"} <= set(rows.index)
+    assert (rows != "").all(axis=None) and not rows["what to do"].str.contains("[{}]").any()
 
 
 # ---------------------------------------------------------------- the real libraries
