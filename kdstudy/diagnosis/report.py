@@ -68,15 +68,8 @@ def every_finding() -> pd.DataFrame:
     for code, rule in RULES.items():
         what, _, advice = (getdoc(rule) or "").partition("\n")
         advice = " ".join(re.sub(r"\{.*?\}", "…", advice).lstrip("\n…").split()) or "it depends: the report says"
-        rows.append(
-            (
-                code,
-                getattr(rule, "severity", "by what is found"),
-                what.rstrip("."),
-                getattr(rulebook, "costs", dict)().get(getattr(rule, "claim", ""), unknown),
-                advice,
-            )
-        )
+        severity, claim = getattr(rule, "severity", "by what is found"), getattr(rule, "claim", "")
+        rows.append((code, severity, what.rstrip("."), costs.get(claim, unknown), advice))
     return pd.DataFrame(rows, columns=["code", "severity", "what is wrong", "what it costs", "what to do"])
 
 
