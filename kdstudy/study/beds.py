@@ -185,6 +185,16 @@ def _recipe(net: tuple[int, ...] | Net, data: Data) -> Recipe:
     return Recipe((), 1, BATCH, net=net, **(PHOTOGRAPHS if _photographs(data) else {}))
 
 
+def _amount(data: Data, regime: str, labels: int | None, columns: int | None) -> int:
+    """Labels of each class, or columns, that the students of a regime see: those asked for, or the data set's own."""
+    if regime == "privileged":
+        return columns or COLUMNS.get(data.name) or max(1, outline(data).train.x.shape[1] // 2)
+    if labels is not None:
+        most = int(outline(data).train.y.bincount().max())
+        require(labels <= most, "labels", labels, f"at most {most} of each class, which {data.label} has")
+    return labels or (0 if regime == "same_labels" else LABELS.get(data.name, 10))
+
+
 def bed(
     dataset: str | Data,
     regime: str = "few_labels",
@@ -212,13 +222,9 @@ def bed(
     composed = given.named(teacher, registry.load(data)) if file else ""
     taught = _recipe(net or (own_student if hidden is None else (hidden,)), data)
     above = _recipe(own_teacher if file or teacher is None else teacher, data)
-    amount = labels or 0 if regime == "same_labels" else labels or LABELS.get(data.name, 10)
-    if regime == "privileged":
-        require(perceptron, "regime", regime, "few_labels, same_labels or transfer_set for images")
-        amount = columns or COLUMNS.get(data.name) or max(1, outline(data).train.x.shape[1] // 2)
-    if labels is not None and regime != "privileged":
-        most = int(outline(data).train.y.bincount().max())
-        require(labels <= most, "labels", labels, f"at most {most} of each class, which {data.label} has")
+    able = perceptron or regime != "privileged"
+    require(able, "regime", regime, "few_labels, same_labels or transfer_set for images")
+    amount = _amount(data, regime, labels, columns)
     few = regime == "same_labels" and amount
     if not (composed or few or above.net == "mlp" or networks.is_own(above.net)):
         composed, above = SHARED, replace(above, **SCHOOLED)
