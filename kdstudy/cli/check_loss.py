@@ -1,7 +1,5 @@
 """`kdstudy check-loss`: a loss function from somebody's file, checked and reported."""
 
-import importlib
-import importlib.util
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from kdstudy.cli.diagnose import refuse
+from kdstudy.core.parameters import parse
+from kdstudy.core.plugins import imported
 
 
 def check_loss(
@@ -36,9 +36,10 @@ def check_loss(
 ) -> None:
     """Say which fault a distillation loss has; exit code 1 for errors, 2 for what cannot be checked."""
     stated = {"tau": tau, "alpha": alpha, "tau_squared": tau_squared, "beta": beta, "ignore_index": ignore_index,
-              "shape": shape, "shift": shift, "reduction": reduction, "weights": _numbers("--weights", weights),
-              "class_weights": _numbers("--class-weights", class_weights), "top_k": _numbers("--top-k", top_k),
-              "hard": hard and _function(hard), "divergence": _divergence(divergence)}  # fmt: skip
+              "shape": shape, "shift": shift, "reduction": reduction, "weights": _value("--weights", weights),
+              "class_weights": class_weights and [_value("--class-weights", w) for w in class_weights.split(",")],
+              "top_k": _value("--top-k", top_k), "hard": hard and _function(hard),
+              "divergence": _function(divergence) if divergence and ":" in divergence else divergence}  # fmt: skip
     from kdstudy.losscheck import check_loss as check
 
     try:
@@ -55,43 +56,22 @@ def _function(place: str) -> Callable[..., Any]:
     try:
         if where.endswith(".py"):
             sys.path.insert(0, str(Path(where).resolve().parent))
-            spec = importlib.util.spec_from_file_location(Path(where).stem, where)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(where)
-        found = getattr(module, name)
-    except Exception as error:  # whatever a file of somebody's own raises
+        return getattr(imported(where), name)
+    except (Exception, SystemExit) as error:  # whatever a file of somebody's own raises
         refuse(f"{place!r} cannot be read ({type(error).__name__}: {error}); give FILE.py:NAME or MODULE:NAME")
-    return found
 
 
-def _divergence(text: str | None) -> Any:
-    """A name, or the function at a place."""
-    return _function(text) if text and ":" in text else text
-
-
-def _number(text: str) -> float | str:
-    """A number, if it is one."""
+def _value(option: str, text: str | None) -> Any:
+    """A number, a word, or several of them between commas."""
     try:
-        return float(text) if "." in text or "e" in text else int(text)
-    except ValueError:
-        return text
+        return text and parse(option, text)
+    except ValueError as error:
+        refuse(str(error).removeprefix("parameter "))
 
 
-def _numbers(option: str, text: str | None) -> Any:
-    """Numbers and words separated by commas; one of them alone."""
-    values = [_number(part.strip()) for part in (text or "").split(",")]
-    if option == "--class-weights" and text:
-        return values
-    return None if text is None else values[0] if len(values) == 1 else values
-
-
-def _bound(text: str) -> tuple[str, float | str]:
+def _bound(text: str) -> tuple[str, Any]:
     """NAME=VALUE as both."""
     name, equals, value = text.partition("=")
-    return (
-        (name, _number(value))
-        if equals and name.isidentifier()
-        else refuse(f"-b: found {text!r}, allowed: NAME=NUMBER")
-    )
+    if not (equals and name.isidentifier()):
+        refuse(f"-b: found {text!r}, allowed: NAME=NUMBER")
+    return name, _value("-b", value)

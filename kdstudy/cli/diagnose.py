@@ -1,6 +1,7 @@
 """`kdstudy diagnose`: a file of somebody's logits, read, diagnosed and reported."""
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -48,11 +49,10 @@ def refuse(message: object) -> NoReturn:
 
 def _temperature(text: str) -> float:
     """A temperature given as text, a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    return value if 0 < value < math.inf else refuse(f"--tau: found {text!r}, allowed: a number above 0")
+    with suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    refuse(f"--tau: found {text!r}, allowed: a number above 0")
 
 
 def _writable(output: str) -> Path:

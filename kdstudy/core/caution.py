@@ -1,6 +1,7 @@
-"""What a reader must know of what was given: a warning on the terminal, a line on the page of a notebook."""
+"""What a reader must know: of what was given, on the terminal or a notebook's page; and how far long work is."""
 
 import html
+import os
 import sys
 import warnings
 from functools import cache
@@ -13,3 +14,9 @@ def caution(words: str) -> None:
         return warnings.warn(words, stacklevel=3)
     page = f"<p><strong>Warning.</strong> {html.escape(words)}</p>"
     return shell.display_pub.publish({"text/html": page, "text/plain": f"Warning. {words}"})
+
+
+def tell(words: str) -> None:
+    """A line on standard error, unless $KDSTUDY_PROGRESS is quiet."""
+    if os.environ.get("KDSTUDY_PROGRESS") != "quiet":
+        print(words, file=sys.stderr, flush=True)

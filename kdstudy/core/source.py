@@ -229,10 +229,9 @@ class Sources:
             return None
         if f"{module}.{name}" in self.texts and name not in self._module(module)[0]:
             return f"{module}.{name}:"
-        return self._lookup(module)(name) or self._missing(module, name)
-
-    def _missing(self, module: str, name: str) -> str:
-        raise ValueError(f"{name!r} of {module} cannot be found in its source; import it from where it is defined")
+        if (known := self._lookup(module)(name)) is None:
+            raise ValueError(f"{name!r} of {module} cannot be found in its source; import it from where it is defined")
+        return known
 
     def _lookup(self, module: str) -> Lookup:
         """What the names of a module stand for."""
@@ -264,7 +263,9 @@ class Sources:
         """The digest of a thing's own text, and what it refers to."""
         if reference in self.live:
             thing = self.live[reference]
-            scope = inspect.getmodule(thing).__dict__ if inspect.isclass(thing) else _scope(thing)
+            isclass = inspect.isclass(thing)
+            scope = inspect.getmodule(thing).__dict__ if isclass else thing.__globals__
+            scope = scope | ({} if isclass else inspect.getclosurevars(thing).nonlocals)
             trees = ast.parse(textwrap.dedent(inspect.getsource(thing))).body
             return self._written(trees, lambda n: self._looked(scope[n]) if n in scope else None, "__main__")
         module, _, name = reference.partition(":")
@@ -284,7 +285,9 @@ class Sources:
             def lookup(name: str, bound: dict[str, str] = bound) -> str | None:
                 return self._follow(bound[name]) if name in bound else outer(name)
 
-            clean = _Meaning(lambda d, lookup=lookup: self._silent(d, lookup)).visit(_copy(tree))
+            clean = _Meaning(lambda d, lookup=lookup: self._silent(d, lookup)).visit(
+                ast.parse(ast.unparse(tree)).body[0]
+            )
             alone = isinstance(clean, ast.Assign | ast.AnnAssign) and not _several(clean)
             root = clean.value if alone else clean
             writer = _Writer(lookup, self._deeper, root)
@@ -390,18 +393,9 @@ def _several(node: ast.Assign | ast.AnnAssign) -> bool:
     return not all(isinstance(t, ast.Name) for t in targets) or node.value is None
 
 
-def _copy(tree: ast.stmt) -> ast.stmt:
-    return ast.parse(ast.unparse(tree)).body[0]
-
-
 def of_a_library(thing: object) -> bool:
     """Whether a function or class is installed, rather than somebody's own."""
     if thing.__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
         return True
     file = getattr(sys.modules.get(thing.__module__), "__file__", None)
     return bool(file) and file.startswith(LIBRARIES)
-
-
-def _scope(function: types.FunctionType) -> dict[str, object]:
-    """The names that a function from outside can see."""
-    return function.__globals__ | inspect.getclosurevars(function).nonlocals

@@ -1,9 +1,9 @@
-"""A user's own rows from a file: columns, a batch at a time, or arrays, under the names of `NAMES`.
+"""A user's own rows from a file or folder: columns, a batch at a time, or arrays, under the names of `NAMES`.
 
-| file | what it holds |
+| path | what it holds |
 | --- | --- |
-| .csv, .tsv, .jsonl, .parquet | columns; numbers in columns of their own, or as lists in one column x |
-| a folder that `datasets` (Hugging Face) saved or cached | the same, in .arrow files |
+| .csv, .tsv, .jsonl, .parquet, .arrow | columns; numbers in columns of their own, or as lists in one column x |
+| a folder | the same: .arrow as `datasets` saves and caches them, .parquet as its hub has them, or train.csv, test.csv |
 | .npz, .npy | arrays; beside `x.npy` lies `y.npy`, beside `name.npy` lies `name_y.npy` |
 """
 
@@ -19,7 +19,8 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from kdstudy.data.custom import problem, split_of
+from kdstudy.data.custom import SUFFIXES as IMAGES
+from kdstudy.data.custom import few, problem, split_of
 
 NAMES = {  # in any case; the first of each is what errors call it
     "x": ("x", "features", "embedding", "embeddings", "vector"),
@@ -32,8 +33,9 @@ NAMES = {  # in any case; the first of each is what errors call it
 WORDS = ("text", "label", "superclass", "split")
 MEANT = {alias: name for name, aliases in NAMES.items() for alias in aliases}
 NUMBERED = ("", "unnamed: 0", "__index_level_0__")  # where pandas writes the numbers of rows
-SUFFIXES = (".npz", ".npy", ".csv", ".tsv", ".jsonl", ".parquet")
-SHARD = re.compile(r"-([a-z]+)(-\d+-of-\d+)?\.arrow$")  # in the cache of `datasets`
+SEPARATED = (".csv", ".tsv", ".jsonl")
+SUFFIXES = (".npz", ".npy", ".arrow", ".parquet", *SEPARATED)
+PART = re.compile(r"-\d+-of-\d+(-[0-9a-f]+)?$")  # which of several files of a split
 BROKEN = (OSError, ValueError, KeyError, EOFError, pa.ArrowException)
 
 
@@ -49,12 +51,34 @@ def header(path: Path, mark: str = ",") -> list[str]:
 
 
 def files(path: Path) -> list[Path]:
-    """The files that a path stands for: .arrow below a folder, what lies beside an .npy."""
+    """The files that a path stands for: of a folder those with rows, of an .npy what lies beside it too."""
     if path.is_dir():
-        return sorted(path.rglob("*.arrow"))
+        return _below(path)
     stem = "" if path.stem == "x" else f"{path.stem}_"
     near = [path.with_name(f"{stem}{alias}.npy") for name in NAMES for alias in NAMES[name] if name != "x"]
     return [path, *(p for p in near if path.suffix.lower() == ".npy" and p.is_file())]
+
+
+def _below(folder: Path) -> list[Path]:
+    """Files of the first kind there is, those alone that are named as splits if any is.
+
+    SEPARATED ones must be, by names of their own, and beside no image.
+    """
+    every = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    there = [path for name, path in every.items() if not re.search(r"(^|/)(\.|cache-)", name)]
+    images = any(path.suffix.lower() in IMAGES for path in there)
+    for kinds in ((".arrow",), (".parquet",), () if images else SEPARATED):
+        found = [path for path in there if path.suffix.lower() in kinds]
+        named = [path for path in found if _split(path, path.parent if kinds == SEPARATED else folder)]
+        if named or (found and kinds != SEPARATED):
+            return named or found
+    return []
+
+
+def _split(file: Path, folder: Path) -> str:
+    """The split that a file's name ends in, part aside, else that of the folder below `folder`; "" if none."""
+    words = (re.split("[-_.]", PART.sub("", file.stem))[-1], file.parent.name if file.parent != folder else "")
+    return next((word for word in words if split_of(word)), "")
 
 
 def _separated(path: Path, mark: str) -> Iterator[pa.RecordBatch]:
@@ -68,26 +92,34 @@ def _separated(path: Path, mark: str) -> Iterator[pa.RecordBatch]:
     yield from pa.csv.open_csv(path, parse_options=how, convert_options=what)
 
 
-def _saved(folder: Path) -> Iterator[pa.RecordBatch]:
-    """The splits of `datasets`: a folder each, or named at the end of a file's name; of others nothing is read."""
-    for file in files(folder):
-        cached = SHARD.search(file.name)
-        split = cached[1] if cached and split_of(cached[1]) else file.parent.name if file.parent != folder else ""
-        with pa.memory_map(str(file)) as source:
-            for batch in pa.ipc.open_stream(source) if not split or split_of(split) else ():
-                yield batch.append_column("split", pa.array([split] * len(batch))) if split else batch
+def _folder(folder: Path) -> Iterator[pa.RecordBatch]:
+    """The batches of a folder's files, each with its split, if its name says one."""
+    split = {file: _split(file, folder) for file in files(folder)}
+    for name in {*split.values()} - {""}:
+        homes = sorted({f.parent.relative_to(folder).as_posix() for f in split if split[f] == name})
+        if len(homes) > 1:
+            raise problem(
+                folder, f"{name} in {few(homes)}", "each split in one folder", "Give the path of one of these"
+            )
+    for file, name in split.items():
+        for batch in _read(file):
+            yield batch.append_column("split", pa.array([name] * len(batch))) if name else batch
 
 
 def _read(path: Path) -> Iterator[pa.RecordBatch]:
-    """The batches of a file, as it has them."""
+    """The batches of a path, as it has them."""
     kind = path.suffix.lower()
     if path.is_dir():
-        return _saved(path)
-    if kind == ".jsonl":
-        return pa.json.open_json(path)
-    if kind == ".parquet":
-        return pa.parquet.ParquetFile(path).iter_batches(10_000)
-    return _separated(path, "\t" if kind == ".tsv" else ",")
+        yield from _folder(path)
+    elif kind == ".arrow":
+        with pa.memory_map(str(path)) as source:
+            yield from pa.ipc.open_stream(source)
+    elif kind == ".jsonl":
+        yield from pa.json.open_json(path)
+    elif kind == ".parquet":
+        yield from pa.parquet.ParquetFile(path).iter_batches(10_000)
+    else:
+        yield from _separated(path, "\t" if kind == ".tsv" else ",")
 
 
 def batches(path: Path) -> Iterator[pa.RecordBatch]:
@@ -97,14 +129,14 @@ def batches(path: Path) -> Iterator[pa.RecordBatch]:
     """
     try:
         for batch in _read(path):
-            names = list(map(meaning, batch.schema.names))
-            meta = json.loads((batch.schema.metadata or {}).get(b"huggingface", b"{}"))
-            for i, known in enumerate(meta.get("info", {}).get("features", {}).values()):
+            names, columns = batch.schema.names, batch.columns
+            meta = json.loads((batch.schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {})
+            for i, known in enumerate(map(meta.get("features", {}).get, names)):
                 if isinstance(known, dict) and known.get("names"):
-                    numbers = pa.compute.if_else(pa.compute.less(batch[i], 0), None, batch[i])
-                    batch = batch.set_column(i, names[i], pa.compute.take(pa.array(known["names"]), numbers))
+                    numbers = pa.compute.if_else(pa.compute.less(columns[i], 0), None, columns[i])
+                    columns[i] = pa.compute.take(pa.array(known["names"]), numbers)
             kept = [i for i, name in enumerate(names) if name.strip().lower() not in NUMBERED]
-            yield batch.select(kept).rename_columns([names[i] for i in kept])
+            yield pa.RecordBatch.from_arrays([columns[i] for i in kept], [meaning(names[i]) for i in kept])
     except BROKEN as error:
         raise _broken(path, error, "Mend it, or save it anew") from error
 

@@ -6,7 +6,7 @@ data/downloads, and are downloaded there if they are in neither (data/README.md)
 
 import inspect
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 from kdstudy.core.caution import caution
@@ -71,12 +71,14 @@ def named(name: str | Data) -> Data:
     data = name if isinstance(name, Data) else Data(name)
     check(data)
     if is_users(data.name):
-        _warn_of_copies(load(data))
+        _warn_of_copies(data)
     return data
 
 
-def _warn_of_copies(data: Dataset) -> None:
+@cache
+def _warn_of_copies(asked: Data) -> None:
     """Say how many examples of test and validation equal one of train; what is 0 throughout says nothing."""
+    data = load(asked)
     rows = {s: [hash(x.numpy().tobytes()) if x.any() else None for x in getattr(data, s).x] for s in SPLITS}
     seen = {*rows["train"]} - {None}
     if copies := {s: n for s in SPLITS[1:] if (n := sum(h in seen for h in rows[s]))}:

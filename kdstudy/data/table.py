@@ -7,7 +7,6 @@ Numbers are standardised column by column, images channel by channel, by train. 
 
 import hashlib
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from kdstudy.core.caution import tell
 from kdstudy.core.paths import cache_folder
 from kdstudy.core.random import generator
 from kdstudy.core.spec import Data, pairs, require
@@ -28,7 +28,7 @@ from kdstudy.data.dataset import DATASETS, Parts, digest_of
 VERSION = 1  # part of the data's digest: raise it when splits or features change
 LARGE = 4_000_000  # bytes of a .csv of texts from which it is read here, not by `custom`
 FIT, NGRAMS = 20_000, 50_000
-SAID = 50_000  # rows between two lines of progress
+SAID = 20_000  # texts between two lines of progress
 ASKED = "labels in a column or array `label` (or y), and numbers in others or lists in one called x, or text"
 Words = dict[str, list[str]]
 
@@ -69,9 +69,12 @@ def parts(path: str, *, content: str = "", features: int = 256) -> Parts:
         todo = "The data have changed since the question was asked: ask again, or restore them"
         raise problem(path, f"content {found}", f"content {content}", todo)
     words, x, keys = _of_arrays(there) if there.suffix.lower() in (".npz", ".npy") else _of_batches(there)
-    label, named = words["label"], list(map(custom.split_of, words.get("split", [])))
-    if unknown := sorted({given for given, split in zip(words.get("split", []), named) if not split}):
-        raise problem(there, f"split {few(unknown)}", "train, validation (val, valid, dev), test", "Correct these rows")
+    if odd := {n: len(v) for n, v in words.items() if len(v) != len(keys)}:
+        raise problem(path, f"{len(keys)} examples, {odd}", "one of each for each example", "Align them")
+    label, given = words["label"], words.get("split", [])
+    named = list(map(custom.split_of, given))
+    if unknown := {name for name, split in zip(given, named) if not split}:
+        raise problem(there, f"split {few(sorted(unknown))}", ", ".join(custom.SPLIT), "Correct these rows")
     of = custom.group_of(there, label, words["superclass"], range(len(label))) if "superclass" in words else {}
     rows = custom.split_rows(there, label, keys, named)
     place = cache_folder() / "own" / f"features-{found}-{features}-v{VERSION}"
@@ -94,8 +97,6 @@ def _checked(path: Path, words: Words, x: np.ndarray) -> tuple[Words, np.ndarray
     if x.dtype.kind not in "fiub" or x.ndim not in (2, 4) or not x.size:
         allowed = "numbers (N, D), or images (N, channels, height, width)"
         raise problem(path, f"x of shape {x.shape}, {x.dtype}", allowed, "Save it so")
-    if lengths := {n: len(v) for n, v in words.items() if len(v) != len(x)}:
-        raise problem(path, f"{len(x)} rows of x, {lengths}", "one of each for each example", "Align them")
     if (bad := np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(1))).size:
         raise problem(path, f"no numbers in rows {few(bad.tolist())} (from 0)", "finite numbers", "Fill or drop them")
     return words, x, [hash(row.tobytes()) for row in x]
@@ -183,6 +184,9 @@ def _write(path: Path, rows: Rows, place: Path, size: int) -> None:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer
 
+    total, done = sum(map(len, rows.values())), 0
+    if total >= SAID:
+        tell(f"{path.name}: features of {total} texts, fitted on at most {FIT}")
     fit = torch.randperm(len(rows["train"]), generator=generator(0, "own_data:fit"))[:FIT].sort().values
     chosen = {rows["train"][i] for i in fit.tolist()}
     sample = [t for i, t in enumerate(t for part in _texts(path) for t in part) if i in chosen]
@@ -197,13 +201,12 @@ def _write(path: Path, rows: Rows, place: Path, size: int) -> None:
     where = {row: (s, at) for s in SPLITS for at, row in enumerate(rows[s])}
     place.mkdir()
     files = {s: np.lib.format.open_memmap(place / f"{s}.npy", "w+", np.float32, (len(rows[s]), width)) for s in SPLITS}
-    done = 0
     for part in _texts(path):
         for row, x in enumerate(reduce.transform(counts.transform(part)) * width**0.5, done):
             split, at = where[row]
             files[split][at] = x
         if (done + len(part)) // SAID > done // SAID:
-            print(f"{path.name}: features of {done + len(part)} of {len(where)} texts", file=sys.stderr, flush=True)
+            tell(f"{path.name}: features of {done + len(part)} of {total} texts")
         done += len(part)
 
 

@@ -20,7 +20,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (key TEXT PRIMARY KEY, row TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS arrays (key TEXT, name TEXT, data BLOB NOT NULL, PRIMARY KEY (key, name));
 """
-
+LIST = "(SELECT value FROM json_each(?))"  # what a parameter holds as JSON
 
 REMEDIES = {  # by how the name of SQLite's error begins
     "SQLITE_FULL": "free some space on its disk and give the same command again: what was finished is kept",
@@ -52,10 +52,6 @@ def _pack(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _unpack(data: bytes) -> np.ndarray:
-    return np.load(io.BytesIO(data), allow_pickle=False)
-
-
 def _row(key: str, text: str) -> dict[str, object]:
     """A stored row; of one that this package did not write what can be read, at least its key."""
     try:
@@ -63,11 +59,6 @@ def _row(key: str, text: str) -> dict[str, object]:
     except (ValueError, TypeError):
         row = {}
     return {**(row if isinstance(row, dict) else {}), "key": str(key)}
-
-
-def _chunks(keys: Iterable[str], size: int = 500) -> Iterator[list[str]]:
-    keys = list(dict.fromkeys(keys))
-    yield from (keys[i : i + size] for i in range(0, len(keys), size))
 
 
 class Store:
@@ -99,41 +90,37 @@ class Store:
                     [(r.key, name, _pack(a)) for name, a in r.arrays.items()],
                 )
 
-    def _select(self, sql: str, keys: Iterable[str]) -> list[tuple]:
+    def _select(self, sql: str, *given: Iterable[str]) -> list[tuple]:
+        """The rows of a query; each LIST in it takes one of `given`."""
         with self._open() as db:
-            return [row for chunk in _chunks(keys) for row in db.execute(sql.format(",".join("?" * len(chunk))), chunk)]
+            return db.execute(sql, [json.dumps([*each]) for each in given]).fetchall()
 
     def rows(self, keys: Iterable[str] | None = None) -> dict[str, dict[str, object]]:
         """Rows by key: of the keys given, or all."""
-        if keys is None:
-            with self._open() as db:
-                found = db.execute("SELECT key, row FROM runs").fetchall()
-        else:
-            found = self._select("SELECT key, row FROM runs WHERE key IN ({})", keys)
+        every = "SELECT key, row FROM runs"
+        found = self._select(every) if keys is None else self._select(f"{every} WHERE key IN {LIST}", keys)
         return {str(key): _row(key, text) for key, text in found}
 
     def keys(self) -> set[str]:
         """The keys of all rows."""
-        with self._open() as db:
-            return {str(key) for (key,) in db.execute("SELECT key FROM runs")}
+        return {str(key) for (key,) in self._select("SELECT key FROM runs")}
 
     def arrays(self, keys: Iterable[str], names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
         """Arrays by key and name, where present."""
         found: dict[str, dict[str, np.ndarray]] = {}
-        wanted = ",".join(f"'{n}'" for n in names if n.isidentifier())
-        sql = f"SELECT key, name, data FROM arrays WHERE name IN ({wanted}) AND key IN ({{}})"
-        for key, name, data in self._select(sql, keys):
-            found.setdefault(key, {})[name] = _unpack(data)
+        sql = f"SELECT key, name, data FROM arrays WHERE name IN {LIST} AND key IN {LIST}"
+        for key, name, data in self._select(sql, names, keys):
+            found.setdefault(key, {})[name] = np.load(io.BytesIO(data), allow_pickle=False)
         return found
 
     def has(self, keys: Iterable[str], name: str) -> set[str]:
         """Those keys that hold an array of that name."""
-        sql = f"SELECT key FROM arrays WHERE name = '{name}' AND key IN ({{}})"
-        return {key for (key,) in self._select(sql, keys)}
+        sql = f"SELECT key FROM arrays WHERE name IN {LIST} AND key IN {LIST}"
+        return {key for (key,) in self._select(sql, [name], keys)}
 
     def forget(self, keys: Iterable[str]) -> None:
         """Remove results, so that they are trained anew when asked for."""
+        going = [json.dumps([*keys])]
         with self._open() as db:
-            for key in keys:
-                db.execute("DELETE FROM runs WHERE key = ?", (key,))
-                db.execute("DELETE FROM arrays WHERE key = ?", (key,))
+            for table in ("runs", "arrays"):
+                db.execute(f"DELETE FROM {table} WHERE key IN {LIST}", going)

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from own_examples import texts
+from own_examples import cats_and_dogs, texts
 from sklearn.datasets import load_wine
 from tiny_files import SPLITS, well_formed
 from torch.testing import assert_close
@@ -36,7 +36,8 @@ def saved(folder: Path, frame: pd.DataFrame, split: str = "") -> None:
     features = {"label": {"names": ["a", "b", "c"], "_type": "ClassLabel"}}
     whole = pa.Table.from_pandas(frame[["label", *frame.columns.drop("label")]], preserve_index=False)
     whole = whole.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    with pa.ipc.new_stream(folder / split / "data-00000-of-00001.arrow", whole.schema) as out:
+    (folder / "dataset_dict.json").write_text('{"splits": []}')
+    with pa.ipc.new_stream(folder / split / ARROW, whole.schema) as out:
         out.write_table(whole, 50)
 
 
@@ -58,8 +59,34 @@ WAYS = {
     ),
     "x.npy": lambda f, path: beside(path, "x.npy", "y.npy", "split.npy"),
     "e.npy": lambda f, path: beside(path, "e.npy", "e_y.npy", "e_split.npy"),
-    "folder": lambda f, path: [saved(path, f[f["split"] == s].drop(columns="split"), s) for s in np.unique(SPLIT)],
+    "folder": lambda f, path: [saved(path, part, s) for s, part in by_split(f)],
+    "hub": lambda f, path: [hub(path, part, s) for s, part in by_split(f)],
+    "converted": lambda f, path: [put(part, path / f"default/{s}/0000.parquet") for s, part in by_split(f)],
+    "cached": lambda f, path: [(saved(path, part, s), (path / s / ARROW).rename(path / f"wine-{s}.arrow"))
+                               for s, part in by_split(f)],
+    "plain": lambda f, path: [put(part, path / f"{s}.csv") for s, part in by_split(f)],
 }  # fmt: skip
+ARROW = "data-00000-of-00001.arrow"
+
+
+def by_split(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [(s, part.drop(columns="split")) for s, part in frame.groupby("split")]
+
+
+def put(frame: pd.DataFrame, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(path) if path.suffix == ".parquet" else frame.to_csv(path, index=False)
+    return path
+
+
+def hub(path: Path, frame: pd.DataFrame, split: str) -> None:
+    """As its client caches a repository: links to blobs, a split in two parts, a file of some other split."""
+    for i, part in enumerate((frame[:9], frame[9:])):
+        blob = put(part, path / f"blobs/{split}{i}.parquet")
+        link = path / f"snapshots/1f0c/data/{split}-0000{i}-of-00002-5a3c.parquet"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(blob.rename(blob.with_suffix("")))
+    put(frame, path / "snapshots/1f0c/data/unsupervised-00000-of-00001.parquet")
 
 
 def lists(frame: pd.DataFrame) -> pd.DataFrame:
@@ -78,8 +105,8 @@ def test_every_kind_of_file_is_the_same_data_set(name, tmp_path):
         rows = np.flatnonzero(SPLIT == theirs)
         assert_close(getattr(data, split).x, torch.from_numpy((X[rows] - mean) / std).float(), atol=1e-4, rtol=1e-4)
         assert getattr(data, split).y.tolist() == Y[rows].tolist()
-        assert name in ("parts.npz", "folder") or data.extra[split]["row"].tolist() == rows.tolist()
-    assert data.classes == (("a", "b", "c") if name == "folder" else ("0", "1", "2"))
+        assert name == "parts.npz" or "." not in name or data.extra[split]["row"].tolist() == rows.tolist()
+    assert data.classes == (("a", "b", "c") if name in ("folder", "cached") else ("0", "1", "2"))
 
 
 def test_arrays_and_bunches_are_data_sets_known_by_their_content():
@@ -107,6 +134,7 @@ def test_texts_read_in_parts_have_the_features_of_texts_read_at_once(suffix, tmp
     """The slow twin: `texts.features` of all texts in memory."""
     monkeypatch.setattr(table, "LARGE", 10)
     monkeypatch.setattr(table, "SAID", 20)
+    monkeypatch.delenv("KDSTUDY_PROGRESS")
     frame = pd.DataFrame(texts(40, "a", "b"), columns=["text", "label"])
     write = {"csv": frame.to_csv, "parquet": frame.to_parquet}.get(suffix)
     path = tmp_path / f"a.{suffix}"
@@ -143,7 +171,7 @@ FRAME = pd.DataFrame({"f": [0.5, 1.5, 2.5, 3.5] * 3, "label": list("abab") * 3})
     [
         ("no.npz", lambda p: None, "none that can be read (No such file or directory)"),
         ("a.npz", lambda p: np.savez(p, x=X), "arrays 'x', allowed: x and y"),
-        ("a.npz", lambda p: np.savez(p, x=X, y=Y[:-1]), "178 rows of x, {'label': 177}"),
+        ("a.npz", lambda p: np.savez(p, x=X, y=Y[:-1]), "178 examples, {'label': 177}"),
         ("a.npz", lambda p: np.savez(p, x=X[:, 0], y=Y), "x of shape (178,), float64"),
         ("a.npz", lambda p: np.savez(p, x=X, y=Y + 0.5), "label of shape (178,), float64"),
         ("a.npz", lambda p: np.savez(p, x=np.where(X > 1000, np.nan, X), y=Y), "no numbers in rows "),
@@ -172,3 +200,12 @@ def test_files_are_refused_in_one_sentence(name, write, found, tmp_path):
 def test_an_unknown_name_is_told_what_a_path_may_be():
     with pytest.raises(ValueError, match="or a path to your own .a file of embeddings"):
         load(Data("nothing"))
+
+
+def test_folders_of_several_data_sets_are_refused_and_images_stay_images(tmp_path):
+    for name in ("a", "b"):
+        put(FRAME, tmp_path / f"both/{name}/train-00000-of-00001.parquet")
+    with pytest.raises(DataError, match="both: found train in 'a', 'b', allowed: each split in one folder. Give the"):
+        read(tmp_path / "both")
+    put(FRAME, cats_and_dogs(tmp_path) / "train.csv")
+    assert not table.is_table(str(tmp_path / "own")) and read(tmp_path / "own").classes == ("cat", "dog")
