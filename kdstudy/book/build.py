@@ -2,17 +2,17 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kdstudy.book.notebooks import ANSI, NotebookError, check, execute
 from kdstudy.book.offline import offline_report
@@ -28,23 +28,11 @@ class BookError(RuntimeError):
     """A chapter failed, or the pages are not as they should be. The message is for the reader."""
 
 
-def _files(toc: object) -> Iterator[str]:
-    """Every file that a table of contents names, in its order."""
-    if isinstance(toc, list):
-        for part in toc:
-            yield from _files(part)
-    elif isinstance(toc, dict):
-        for key, value in toc.items():
-            yield from [str(value)] if key in ("root", "file") else _files(value)
-
-
 def chapters(root: Path | None = None) -> dict[str, Path]:
     """The notebooks of the table of contents by name, in its order."""
-    import yaml
-
     root = root or paths.study_root()
-    toc = yaml.safe_load((root / "book/_toc.yml").read_text("utf-8"))
-    named = [root / f"book/{file}.ipynb" for file in _files(toc)]
+    files = re.findall(r"(?:root|file): *([^\s,}]+)", (root / "book/_toc.yml").read_text("utf-8"))
+    named = [root / f"book/{file}.ipynb" for file in files]
     return {path.stem: path for path in named if path.exists()}
 
 
@@ -85,7 +73,7 @@ def _execute_all(root: Path, stage: Path, given: Mapping[str, Mapping[str, objec
         tasks = {name: shown.add_task(name, total=None) for name in chapters(root)}
         jobs = [
             pool.submit(execute, path, stage / path.relative_to(root / "book"), given.get(name),
-                        partial(_show, shown, tasks[name]), root)
+                        lambda done, total, task=tasks[name]: shown.update(task, completed=done, total=total), root)
             for name, path in chapters(root).items()
         ]  # fmt: skip
         try:
@@ -100,11 +88,6 @@ def _execute_all(root: Path, stage: Path, given: Mapping[str, Mapping[str, objec
             raise error
     if any(errors):
         raise BookError("\n\n".join(str(e) for e in errors if e))
-
-
-def _show(shown: Progress, task: TaskID, done: int, total: int) -> None:
-    """Tell the progress bar how many cells are done."""
-    shown.update(task, completed=done, total=total)
 
 
 def _pages(stage: Path, output: Path, *options: str) -> Path:

@@ -105,16 +105,11 @@ def execute(
         )  # fmt: skip
     except (papermill.PapermillExecutionError, DeadKernelError) as error:
         raise NotebookError(_failure(notebook, output, error)) from error
-    nbformat.write(_portable(result), output)
+    result.metadata.pop("widgets", None)  # scripts of the web
+    for name in ("input_path", "output_path"):  # folders of this machine
+        result.metadata.papermill.pop(name, None)
+    nbformat.write(result, output)
     return output
-
-
-def _portable(notebook: dict) -> dict:
-    """The notebook without what ties it to this machine (folders) or to the web (widgets' scripts)."""
-    notebook.metadata.pop("widgets", None)
-    for name in ("input_path", "output_path"):
-        notebook.metadata.papermill.pop(name, None)
-    return notebook
 
 
 def _failure(notebook: Path, output: Path, error: Exception) -> str:

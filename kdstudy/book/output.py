@@ -10,6 +10,8 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
+from filelock import FileLock
+
 from kdstudy.core import paths
 from kdstudy.core.findings import escaped
 from kdstudy.core.spec import Run
@@ -48,21 +50,25 @@ class Page:
     def _enter(self, words: str) -> None:
         when = datetime.now().isoformat(" ", "seconds")
         known = {"question": self.question, "when": when, "values": dict(self.values), "words": words}
-        write_index(entries() | {str(self.target): known})
+        paths.output_folder().mkdir(parents=True, exist_ok=True)
+        with FileLock(paths.output_folder() / ".index.lock"):
+            write_index(entries() | {str(self.target): known})
 
 
 def page(notebook: Path, values: Mapping[str, object], output: Path | None = None) -> Page:
     """The page of a notebook with all its parameters: in a folder of its own, or at `output`.
 
-    The question is the notebook, its parameters but where to train, and the contents of data of one's own. ValueError
-    for an `output` that is no notebook, is the one that is executed, or is there and holds something else.
+    The question is the notebook, its parameters but where to train, and the contents of one's own data, network and
+    teacher. ValueError for an `output` that is no notebook, is the one executed, or is there and holds something else.
     """
     from kdstudy.data import registry
     from kdstudy.study.plans import several
 
     asked = {name: value for name, value in values.items() if name != "executor"}
     sets = several(asked.get("dataset") or [])
-    own = [registry.named(name).options for name in sets if registry.is_own(name)]
+    own = [registry.named(name).options for name in sets if registry.is_users(name)]
+    files = [Path(str(asked.get(name)).partition(":")[0]) for name in ("net", "teacher")]
+    own += [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()]
     text = json.dumps([notebook.stem, notebook.read_text("utf-8"), asked, own], sort_keys=True, default=str)
     question = hashlib.sha256(text.encode()).hexdigest()[:8]
     label = "-".join(Path(name).name for name in sets)
@@ -112,7 +118,6 @@ def entries() -> dict[str, dict[str, object]]:
 def write_index(known: Mapping[str, Mapping[str, object]]) -> None:
     """index.json, and as a page index.html."""
     folder = paths.output_folder()
-    folder.mkdir(parents=True, exist_ok=True)
     latest = sorted(known.items(), key=lambda item: str(item[1]["when"]), reverse=True)
     rows = "".join(_row(folder, Path(target), entry) for target, entry in latest)
     head = "".join(f"<th>{name}</th>" for name in HEADS)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kdstudy.cli.diagnose import refuse
+from kdstudy.cli.console import plainly
 from kdstudy.core.parameters import parse
 from kdstudy.core.plugins import imported
 
@@ -35,19 +35,17 @@ def check_loss(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say which fault a distillation loss has; exit code 1 for errors, 2 for what cannot be checked."""
-    stated = {"tau": tau, "alpha": alpha, "tau_squared": tau_squared, "beta": beta, "ignore_index": ignore_index,
-              "shape": shape, "shift": shift, "reduction": reduction, "weights": _value("--weights", weights),
-              "class_weights": class_weights and [_value("--class-weights", w) for w in class_weights.split(",")],
-              "top_k": _value("--top-k", top_k), "hard": hard and _function(hard),
-              "divergence": _function(divergence) if divergence and ":" in divergence else divergence}  # fmt: skip
-    from kdstudy.losscheck import check_loss as check
+    with plainly(2):
+        stated = {"tau": tau, "alpha": alpha, "tau_squared": tau_squared, "beta": beta, "ignore_index": ignore_index,
+                  "shape": shape, "shift": shift, "reduction": reduction, "weights": _value("--weights", weights),
+                  "class_weights": class_weights and [_value("--class-weights", w) for w in class_weights.split(",")],
+                  "top_k": _value("--top-k", top_k), "hard": hard and _function(hard),
+                  "divergence": _function(divergence) if divergence and ":" in divergence else divergence}  # fmt: skip
+        from kdstudy.losscheck import check_loss as check
 
-    try:
         report = check(partial(_function(function), **dict(map(_bound, bind or []))), classes, **stated)
-    except ValueError as error:
-        refuse(error)
-    typer.echo(report.as_json() if as_json else str(report))
-    raise typer.Exit(0 if report.ok else 1)
+        typer.echo(report.as_json() if as_json else str(report))
+        raise typer.Exit(0 if report.ok else 1)
 
 
 def _function(place: str) -> Callable[..., Any]:
@@ -58,20 +56,18 @@ def _function(place: str) -> Callable[..., Any]:
             sys.path.insert(0, str(Path(where).resolve().parent))
         return getattr(imported(where), name)
     except (Exception, SystemExit) as error:  # whatever a file of somebody's own raises
-        refuse(f"{place!r} cannot be read ({type(error).__name__}: {error}); give FILE.py:NAME or MODULE:NAME")
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{place!r} cannot be read ({why}); give FILE.py:NAME or MODULE:NAME") from error
 
 
 def _value(option: str, text: str | None) -> Any:
     """A number, a word, or several of them between commas."""
-    try:
-        return text and parse(option, text)
-    except ValueError as error:
-        refuse(str(error).removeprefix("parameter "))
+    return text and parse(option, text)
 
 
 def _bound(text: str) -> tuple[str, Any]:
     """NAME=VALUE as both."""
     name, equals, value = text.partition("=")
     if not (equals and name.isidentifier()):
-        refuse(f"-b: found {text!r}, allowed: NAME=NUMBER")
+        raise ValueError(f"-b: found {text!r}, allowed: NAME=NUMBER")
     return name, _value("-b", value)

@@ -55,11 +55,6 @@ def state() -> str:
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return f"{digest.hexdigest()} {_stamp(paths.store_file())}"
-
-
-def _stamp(path: Path) -> str:
-    """When a file, which may be large, was changed last, and its size."""
-    if not path.exists():
-        return "none"
-    return f"{path} {path.stat().st_mtime_ns} {path.stat().st_size}"
+    store = paths.store_file()  # which may be large: when it was changed last, and its size
+    stamp = (store.stat().st_mtime_ns, store.stat().st_size) if store.exists() else ()
+    return f"{digest.hexdigest()} {store} {stamp}"

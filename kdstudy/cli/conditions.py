@@ -26,12 +26,8 @@ def found() -> list[ast.FunctionDef]:
 
 
 def defaults(function: ast.FunctionDef) -> dict[str, str]:
-    """Names and defaults of a condition's parameters, its keyword-only arguments."""
-    pairs = zip(function.args.kwonlyargs, function.args.kw_defaults)
-    return {argument.arg: _number(default) for argument, default in pairs}
-
-
-def _number(default: ast.expr | None) -> str:
-    """A default as it is read: 2.0 as 2, a name as itself."""
-    text = "" if default is None else ast.unparse(default)
-    return f"{default.value:g}" if isinstance(default, ast.Constant) and isinstance(default.value, float) else text
+    """Names and defaults of a condition's parameters, its keyword-only arguments: 2.0 as 2, a name as itself."""
+    values = [getattr(d, "value", None) for d in function.args.kw_defaults]
+    words = [ast.unparse(d) if d else "" for d in function.args.kw_defaults]
+    given = zip(function.args.kwonlyargs, values, words)
+    return {a.arg: f"{value:g}" if isinstance(value, float) else word for a, value, word in given}

@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 import unicodedata
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ SPELT = dict(zip("−–×·●✖■◐◆†‡§▲▼", "--x*+x=/?123^v")) |
 
 def in_any_encoding() -> None:
     """From here on what a terminal has no character for is spelt in those it has: τ as tau, é as e, all else as ?."""
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # for people, without the place in the code
     codecs.register_error("spelt", lambda e: ("".join(map(_spelt, e.object[e.start : e.end])), e.end))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="spelt")
@@ -43,8 +45,8 @@ def verbose() -> bool:
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
-    """Errors end in one message and exit code 1, without a traceback, which -v shows of what nobody foresaw."""
+def plainly(code: int = 1) -> Iterator[None]:
+    """Errors end in one message and an exit code, without a traceback, which -v shows of what nobody foresaw."""
     try:
         yield
     except (typer.Exit, typer.Abort, BrokenPipeError):
@@ -52,12 +54,12 @@ def plainly() -> Iterator[None]:
     except KeyboardInterrupt:
         err.print("interrupted: what was finished is kept; the same command goes on from there")
         raise typer.Exit(130) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # the second may be of a user's own module
         foreseen = isinstance(error, ValueError | OSError | RuntimeError)
         if verbose() and not foreseen:
             raise
         fail(said(error) if foreseen else f"{type(error).__name__}: {said(error)}; `kdstudy -v ...` shows where")
-        raise typer.Exit(1) from error
+        raise typer.Exit(code) from error
 
 
 def said(error: Exception) -> str:
@@ -67,4 +69,6 @@ def said(error: Exception) -> str:
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         where = f" of {error.filename}" if error.filename else ""
         return f"the disk{where} is full; free some space and give the same command again: what was finished is kept"
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return "this needs more memory than there is: ask for less, or take a larger machine"
     return str(error)

@@ -2,11 +2,14 @@
 
 import math
 from contextlib import suppress
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+from kdstudy.cli.console import plainly
 
 if TYPE_CHECKING:
     from kdstudy.diagnosis.api import DiagnosisReport
@@ -21,30 +24,22 @@ def diagnose(
     output: Annotated[str | None, typer.Option("-o", help="Write a report to this .html file.")] = None,
 ) -> None:
     """Say what a teacher's logits hold and what is wrong with them; exit code 1 for errors, 2 for a file of no use."""
-    target = None if output is None else _writable(output)
-    temperature = None if tau is None else _temperature(tau)
-    from kdstudy.diagnosis.api import Unusable, diagnose_file
-    from kdstudy.diagnosis.report import print_summary
+    with plainly(2):
+        target = None if output is None else _writable(output, Path(file).name)
+        temperature = None if tau is None else _temperature(tau)
+        from kdstudy.diagnosis.api import diagnose_file
+        from kdstudy.diagnosis.report import print_summary
 
-    try:
         diagnosis = diagnose_file(file, heldout, temperature, labels)
-    except Unusable as error:
-        refuse(error)
-    if target is not None:
-        _write(diagnosis, target)
-    if as_json:
-        typer.echo(diagnosis.as_json())
-    else:
-        print_summary(diagnosis, Console(highlight=False))
         if target is not None:
-            typer.echo(f"\nreport {target}")
-    raise typer.Exit(0 if diagnosis.ok else 1)
-
-
-def refuse(message: object) -> NoReturn:
-    """End with one sentence and exit code 2."""
-    Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(2)
+            _write(diagnosis, target)
+        if as_json:
+            typer.echo(diagnosis.as_json())
+        else:
+            print_summary(diagnosis, Console(highlight=False))
+            if target is not None:
+                typer.echo(f"\nreport {target}")
+        raise typer.Exit(0 if diagnosis.ok else 1)
 
 
 def _temperature(text: str) -> float:
@@ -52,14 +47,16 @@ def _temperature(text: str) -> float:
     with suppress(ValueError):
         if 0 < float(text) < math.inf:
             return float(text)
-    refuse(f"--tau: found {text!r}, allowed: a number above 0")
+    raise ValueError(f"--tau: found {text!r}, allowed: a number above 0")
 
 
-def _writable(output: str) -> Path:
-    """The report's path, an .html file."""
+def _writable(output: str, file: str) -> Path:
+    """The report's path, an .html file: a new one, or an earlier report of a file of that name."""
     target = Path(output).expanduser()
     if target.suffix.lower() not in (".html", ".htm") or target.is_dir():
-        refuse(f"-o: found {output!r}, allowed: the name of a file that ends in .html")
+        raise ValueError(f"-o: found {output!r}, allowed: the name of a file that ends in .html")
+    if target.exists() and f"<title>Diagnosis of {escape(file)}</title>" not in target.read_text("utf-8", "replace"):
+        raise ValueError(f"-o: found {output!r}, which holds something else; allowed: a name that is not taken")
     return target
 
 
@@ -71,4 +68,4 @@ def _write(diagnosis: "DiagnosisReport", target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(page(diagnosis, diagnosis.facts["file"]), "utf-8")
     except OSError as error:
-        refuse(f"-o: {target} cannot be written ({error.strerror}); name another file")
+        raise OSError(f"-o: {target} cannot be written ({error.strerror}); name another file") from error

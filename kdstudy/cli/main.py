@@ -50,6 +50,8 @@ def options(
     """Why knowledge distillation works, and when it fails: a study that can be run again."""
     if verbose and quiet:
         raise typer.BadParameter("found -v and -q, allowed: one of them")
+    if (found := os.environ.get("KDSTUDY_PROGRESS", "")) not in ("", "quiet", "verbose"):
+        raise typer.BadParameter(f"KDSTUDY_PROGRESS: found {found!r}, allowed: quiet, verbose")
     if verbose or quiet:
         os.environ["KDSTUDY_PROGRESS"] = "verbose" if verbose else "quiet"
 

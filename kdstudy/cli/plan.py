@@ -18,14 +18,10 @@ def plan(
 ) -> None:
     """Print what `kdstudy run` would train with the same parameters, and what that costs; train nothing."""
     with plainly():
-        show(planned(chapter, run.asked(chapter, parameter, dataset)))
+        from kdstudy.study.plans import cost
 
-
-def planned(chapter: str, values: dict[str, object]) -> "pd.DataFrame":
-    """The costs of a page with these parameters."""
-    from kdstudy.study.plans import cost
-
-    return cost.of(run.notebook(chapter).stem, **run.whole(chapter, values))
+        values = run.asked(chapter, parameter, dataset)
+        show(cost.of(run.notebook(chapter).stem, **run.whole(chapter, values)))
 
 
 def show(frame: "pd.DataFrame") -> None:
@@ -34,12 +30,12 @@ def show(frame: "pd.DataFrame") -> None:
 
     from kdstudy.study.plans.cost import GUESS
 
-    grid = Table(*frame.columns)
+    grid, words = Table(*frame.columns), sentence(frame)
     for row in frame.itertuples(index=False):
         grid.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
     if len(frame):
         out.print(grid)
-    out.print(sentence(frame), soft_wrap=True)
+    out.print(words, soft_wrap=True)
     out.print(
         f"Core-hours by the seconds that stored runs of the same data set and role took ({GUESS:g} s where there is "
         "none). Where answers are not stored, choices are assumed; where hard labels, KD or a teacher choose an edge "

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.text import Text
 
 from kdstudy.book import build, notebooks
 from kdstudy.book import output as pages
 from kdstudy.cli.console import err, out, plainly
 from kdstudy.core import paths, plugins
+from kdstudy.core.caution import tell
 from kdstudy.core.parameters import parse
 from kdstudy.core.registry import unknown
 
@@ -40,8 +40,9 @@ def run(
     """Execute a chapter with other parameters: trains what is missing, writes notebook and HTML page."""
     with plainly():
         values = asked(chapter, parameter, dataset, executor, address)
-        page = pages.page(notebook(chapter), whole(chapter, values), output)
-        before = announce(chapter, values)
+        every = whole(chapter, values)
+        page = pages.page(notebook(chapter), every, output)
+        before = announce(notebook(chapter).stem, every)
         runs = perform(chapter, values)
         page.begin()
         execute(chapter, page.target, values, lambda: page.finish(runs, before))
@@ -50,10 +51,10 @@ def run(
 def quick(executor: Where = None, address: Address = None) -> None:
     """Train a small universe study from nothing and render its chapter: digits with few labels, and a soft truth."""
     with plainly():
-        began, folder = time.perf_counter(), paths.output_folder() / "quick"
+        began, where, folder = time.perf_counter(), chosen(executor, address), paths.output_folder() / "quick"
         (folder / "runs.sqlite").unlink(missing_ok=True)
         os.environ |= {"KDSTUDY_STORE": str(folder / "runs.sqlite"), "KDSTUDY_RESULTS": str(folder / "none")}
-        asked = perform("universe", QUICK | {"executor": chosen(executor, address)})
+        asked = perform("universe", QUICK | {"executor": where})
         execute("universe", folder / "universe.ipynb", QUICK)
         out.print(f"{len(asked)} runs; {(time.perf_counter() - began) / 60:.1f} minutes")
 
@@ -85,48 +86,50 @@ def full(
         build.build()
 
 
-def announce(chapter: str, values: dict[str, object]) -> set[str]:
+def announce(plan: str, every: dict[str, object]) -> set[str]:
     """Say what is to be trained, unless that is nothing; returns the keys that the working store holds before."""
-    from kdstudy.cli import plan
+    from kdstudy.cli.plan import sentence
     from kdstudy.engine import local
     from kdstudy.store.working import Store
+    from kdstudy.study.plans import cost
 
     plugins.load()
-    local.chosen(str(whole(chapter, values).get("executor", "local")))
-    costs = plan.planned(chapter, values)
-    if costs["to train"].sum() and os.environ.get("KDSTUDY_PROGRESS") != "quiet":
-        err.print(plan.sentence(costs), soft_wrap=True)
+    local.chosen(str(every.get("executor", "local")))
+    if (costs := cost.of(plan, **every))["to train"].sum():
+        tell(sentence(costs))
     return Store().keys()
 
 
 def chosen(executor: str | None, address: str | None) -> str:
-    """The executor with its address, as chapters name it; "local" if none is named."""
+    """The executor with its address, as chapters name it; "local" if none is named. ValueError for one unknown."""
+    from kdstudy.engine import local
+
     if address is not None and executor != "ray":
         raise ValueError(f"--address: found {address!r}, allowed: an address together with --executor ray")
-    return f"ray:{address}" if address else executor or "local"
+    local.chosen(name := f"ray:{address}" if address else executor or "local")
+    return name
 
 
 def asked(
     chapter: str, parameter: list[str], dataset: str | None, executor: str | None = None, address: str | None = None
 ) -> dict[str, object]:
-    """The parameters that a command's words name, checked."""
-    pairs = [tuple(p.split("=", 1)) for p in parameter]
-    pairs += [("dataset", dataset)] if dataset else []
-    pairs += [("executor", chosen(executor, address))] if executor or address else []
-    return parsed(chapter, pairs)
+    """The parameters that a command's words name, parsed and checked against the chapter's parameters cell."""
+    given = [p.partition("=")[::2] for p in parameter]
+    given += [("dataset", dataset)] if dataset is not None else []
+    given += [("executor", chosen(executor, address))] if executor or address else []
+    names = [name for name, _ in given]
+    for name, text in given:
+        if not text.strip():
+            raise ValueError(f"parameter {name}: found no value, allowed: -p {name}=VALUE or -p {name} VALUE")
+        if names.count(name) > 1:
+            raise ValueError(f"parameter {name}: found {names.count(name)} times, allowed: once")
+    values = notebooks.check(notebook(chapter), {name: parse(name, text) for name, text in given})
+    return values | {name: _from_root(str(values[name])) for name in {"net", "teacher"} & values.keys()}
 
 
 def whole(chapter: str, values: dict[str, object]) -> dict[str, object]:
     """All parameters of a chapter's notebook: those given, else its own."""
     return {name: p.default for name, p in notebooks.parameters(notebook(chapter)).items()} | values
-
-
-def parsed(chapter: str, texts: list[tuple[str, str]]) -> dict[str, object]:
-    """`-p name value` pairs parsed and checked against the chapter's parameters cell."""
-    if empty := [name for name, *text in texts if not "".join(text).strip()]:
-        raise ValueError(f"parameter {empty[0]}: found no value, allowed: -p {empty[0]}=VALUE or -p {empty[0]} VALUE")
-    values = notebooks.check(notebook(chapter), {name: parse(name, text) for name, text in texts})
-    return values | {name: _from_root(str(values[name])) for name in {"net", "teacher"} & values.keys()}
 
 
 def list_parameters(
@@ -135,7 +138,7 @@ def list_parameters(
     """List the parameters of a chapter: name, type, default, and what it is with its range."""
     with plainly():
         for parameter in notebooks.parameters(notebook(chapter)).values():
-            out.print(escape(str(parameter)), soft_wrap=True)
+            out.print(str(parameter), soft_wrap=True)
 
 
 def _from_root(given: str) -> str:

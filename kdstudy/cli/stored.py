@@ -62,14 +62,12 @@ def stored() -> "pd.DataFrame":
 
 def selected(frame: "pd.DataFrame", filters: dict[str, object]) -> "pd.DataFrame":
     """The rows with these values. ValueError, with those there are, for a value that no row has."""
-    text = {column: frame.get(column, frame["key"].mask(frame["key"] != "")).map(_plain) for column in filters}
+    text = frame.reindex(columns=[*filters]).map(_plain)
     for column, value in filters.items():
         there = sorted({*text[column]} - {""}, key=lambda name: (not name.isdigit(), len(name) * name.isdigit(), name))
         if str(value) not in there and column != "stale":
             raise unknown(f"--{column}: found {str(value)!r}, of which no run is stored; there are", str(value), there)
-    for column, value in filters.items():
-        frame = frame[text[column][frame.index] == str(value)]
-    return frame
+    return frame[(text == [str(value) for value in filters.values()]).all(axis=1)]
 
 
 def _plain(value: object) -> str:
@@ -81,6 +79,7 @@ def _plain(value: object) -> str:
 
 def write(frame: "pd.DataFrame", path: Path) -> None:
     """All columns as a new file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     with part.open("w", encoding="utf-8", newline="") as file:
         frame.to_csv(file, index=False)

@@ -83,14 +83,9 @@ class Report:
 
     def _repr_markdown_(self) -> str:
         rows = [COLUMNS, ["---"] * len(COLUMNS)]
-        rows += [
-            (
-                f.severity,
-                f"`{f.code}`",
-                *(re.sub(r"[|<>&\[$`]", r"\\\g<0>", " ".join(t.split())) for t in (f.message, f.numbers, f.advice)),
-            )
-            for f in self.findings
-        ]
+        for f in self.findings:
+            words = (" ".join(text.split()) for text in (f.message, f.numbers, f.advice))
+            rows.append((f.severity, f"`{f.code}`", *(re.sub(r"[|<>&\[$`]", r"\\\g<0>", text) for text in words)))
         return "\n".join([self.headline, "", *(f"| {' | '.join(row)} |" for row in rows)])
 
 

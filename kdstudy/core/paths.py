@@ -25,6 +25,13 @@ def _chosen(name: str) -> Path | None:
     return Path(text).expanduser() if text else None
 
 
+def _folder(name: str) -> Path | None:
+    """A folder from the environment, which may be absent; ValueError for a file."""
+    if (path := _chosen(name)) and path.is_file():
+        raise ValueError(f"{name}: found {str(path)!r}, a file, allowed: a folder")
+    return path
+
+
 def _user(kind: str) -> Path:
     """The user's own folder for kdstudy: `kind` is "data" or "cache"."""
     import platformdirs
@@ -64,7 +71,7 @@ def study_root() -> Path:
 def results_folder() -> Path:
     """$KDSTUDY_RESULTS, else the published results; data/results under the root if there are none."""
     there = (p for p in (ROOT / "data/results", SHIPPED / "data/results") if p.is_dir())
-    return _chosen("KDSTUDY_RESULTS") or next(there, ROOT / "data/results")
+    return _folder("KDSTUDY_RESULTS") or next(there, ROOT / "data/results")
 
 
 def store_file() -> Path:
@@ -74,12 +81,12 @@ def store_file() -> Path:
 
 def data_folder() -> Path | None:
     """$KDSTUDY_DATA, the user's own folder of data sets, which nothing is written to; None if there is none."""
-    return _chosen("KDSTUDY_DATA")
+    return _folder("KDSTUDY_DATA")
 
 
 def cache_folder() -> Path:
     """$KDSTUDY_CACHE, else data/downloads of a checkout, else the user's cache folder."""
-    return _chosen("KDSTUDY_CACHE") or (CHECKOUT / "data/downloads" if CHECKOUT else _user("cache"))
+    return _folder("KDSTUDY_CACHE") or (CHECKOUT / "data/downloads" if CHECKOUT else _user("cache"))
 
 
 def output_folder() -> Path:

@@ -22,8 +22,11 @@ def named() -> list[str]:
 
 def load() -> None:
     """Import every plugin once in this process. Raises ValueError, with the plugin's own error, if one fails."""
-    for name in (names := [_from_root(name) for name in named()]):
-        _load(name)
+    names = [str(Path(n).expanduser().absolute()) if n.endswith(".py") else n for n in named()]
+    for name in names:
+        if name not in _begun:
+            _begun.add(name)
+            _load(name)
     if names:
         os.environ[VARIABLE] = os.pathsep.join(names)  # a chapter is executed in another folder
 
@@ -52,23 +55,14 @@ def _source(name: str) -> Path:
     return path
 
 
-def _from_root(name: str) -> str:
-    """A file's absolute path; the name of a module as it is."""
-    return str(Path(name).expanduser().absolute()) if name.endswith(".py") else name
-
-
 def _load(name: str) -> None:
-    if name in _begun:
-        return
-    _begun.add(name)
     try:
         imported(name)
     except (Exception, SystemExit) as error:
         _begun.discard(name)
         allowed = f"files that end in .py and names of modules, separated by {os.pathsep!r}"
-        raise ValueError(
-            f"{VARIABLE}: {name!r} cannot be imported ({type(error).__name__}: {error}); allowed: {allowed}"
-        ) from error
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{VARIABLE}: {name!r} cannot be imported ({why}); allowed: {allowed}") from error
 
 
 def imported(name: str) -> ModuleType:

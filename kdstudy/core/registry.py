@@ -20,8 +20,8 @@ def unknown(what: str, name: str, there: Iterable[str], other: str = "") -> Valu
     `what` begins the sentence, for example "condition 'kdd' is unknown; there are"; `other` ends the list.
     """
     there = list(there)
-    near = get_close_matches(name, there, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = get_close_matches(name.lower(), lower := {word.lower(): word for word in there}, 1)
+    hint = f"; did you mean {lower[near[0]]!r}?" if near else ""
     return ValueError(f"{what}: {', '.join(there) or 'none'}{other}{hint}")
 
 

@@ -3,7 +3,7 @@
 | path | what it holds |
 | --- | --- |
 | .csv, .tsv, .jsonl, .parquet, .arrow | columns; numbers in columns of their own, or as lists in one column x |
-| a folder | the same: .arrow as `datasets` saves and caches them, .parquet as its hub has them, or train.csv, test.csv |
+| a folder | the same: .arrow as `datasets` saves and caches it, .parquet as its hub has it, or train.csv, test.csv |
 | .npz, .npy | arrays; beside `x.npy` lies `y.npy`, beside `name.npy` lies `name_y.npy` |
 """
 
@@ -88,7 +88,8 @@ def _separated(path: Path, mark: str) -> Iterator[pa.RecordBatch]:
     kinds = dict.fromkeys(names, pa.float64()) | dict.fromkeys(words, pa.string())
     kept = words if "text" in map(meaning, words) else names
     how = pa.csv.ParseOptions(delimiter=mark, newlines_in_values=True)
-    what = pa.csv.ConvertOptions(column_types=kinds, include_columns=kept)
+    known = "label" in map(meaning, words)  # else what is refused are the names
+    what = pa.csv.ConvertOptions(column_types=kinds if known else None, include_columns=kept if known else None)
     yield from pa.csv.open_csv(path, parse_options=how, convert_options=what)
 
 

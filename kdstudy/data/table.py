@@ -92,14 +92,14 @@ def _standard(x: np.ndarray, rows: Rows) -> dict[str, Tensor]:
     return {s: torch.from_numpy(((x[rows[s]] - mean) / std).astype(np.float32)) for s in SPLITS}
 
 
-def _checked(path: Path, words: Words, x: np.ndarray) -> tuple[Words, np.ndarray, list[int]]:
-    """Numbers with what belongs to them, and a key for each example; DataError for what is missing or not finite."""
+def _keys(path: Path, x: np.ndarray) -> list[int]:
+    """What tells examples apart; DataError for what are no finite numbers."""
     if x.dtype.kind not in "fiub" or x.ndim not in (2, 4) or not x.size:
         allowed = "numbers (N, D), or images (N, channels, height, width)"
         raise problem(path, f"x of shape {x.shape}, {x.dtype}", allowed, "Save it so")
     if (bad := np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(1))).size:
         raise problem(path, f"no numbers in rows {few(bad.tolist())} (from 0)", "finite numbers", "Fill or drop them")
-    return words, x, [hash(row.tobytes()) for row in x]
+    return [hash(row.tobytes()) for row in x]
 
 
 def _of_arrays(path: Path) -> tuple[Words, np.ndarray, list[int]]:
@@ -109,14 +109,16 @@ def _of_arrays(path: Path) -> tuple[Words, np.ndarray, list[int]]:
         todo = f"Save them so; with a .npy, labels lie beside it in {path.stem}_y.npy"
         raise problem(path, f"arrays {few(found)}", "x and y, or x_train, y_train, x_test and y_test", todo)
     words = {n: _words(path, n, found[n]) for n in (*readers.WORDS[1:], "classes") if n in found}
-    names = words.pop("classes", [])
-    order = {c: i for i, c in enumerate(names or custom.natural(words["label"]))}
-    if len(words.get("superclass", words["label"])) == len(order) != len(words["label"]):
-        at = map(int, words["label"]) if names else map(order.get, words["label"])
+    numbered = {str(i): i for i, _ in enumerate(words.get("classes", []))}
+    names = words.pop("classes", custom.natural(words["label"]))
+    order = {c: i for i, c in enumerate(names)} | numbered
+    if absent := sorted({*words["label"]} - order.keys()):
+        raise problem(path, f"label {few(absent)}", f"names of classes, or numbers below {len(names)}", "Correct them")
+    at = [order[c] for c in words["label"]]
+    if len(words.get("superclass", at)) == len(names) != len(at):
         words["superclass"] = [words["superclass"][i] for i in at]
-    if names:
-        words["label"] = [names[int(c)] for c in words["label"]]
-    return _checked(path, words, found["x"])
+    words["label"] = [names[i] for i in at]
+    return words, found["x"], _keys(path, found["x"])
 
 
 def _words(path: Path, name: str, values: np.ndarray) -> list[str]:
@@ -149,7 +151,8 @@ def _of_batches(path: Path) -> tuple[Words, np.ndarray | None, list[int]]:
     for name, values in words.items():
         if empty := [i for i, v in enumerate(values) if not v]:
             raise problem(path, f"no {name} in rows {few(empty)} (from 0)", f"a {name} in each", "Fill or drop them")
-    return _checked(path, words, np.concatenate(blocks)) if blocks else (words, None, keys)
+    x = np.concatenate(blocks) if blocks else None
+    return words, x, keys if x is None else _keys(path, x)
 
 
 def _block(path: Path, columns: Sequence[pa.Array]) -> np.ndarray:

@@ -59,7 +59,7 @@ def hardware() -> str:
 def workers() -> int:
     """Processes that train at once, one thread each: $KDSTUDY_WORKERS, else every core; 1 on a GPU."""
     chosen = os.environ.get("KDSTUDY_WORKERS", "")
-    if chosen and not chosen.isdigit():
+    if chosen and (not chosen.isdecimal() or int(chosen) < 1):
         raise ValueError(f"KDSTUDY_WORKERS: found {chosen!r}, allowed: a whole number of at least 1")
     return int(chosen or 0) or (1 if device() == "cuda" else cpu_count())
 

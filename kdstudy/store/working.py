@@ -75,7 +75,7 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=120)) as db, db:
                 yield db
-        except (sqlite3.Error, FileExistsError, NotADirectoryError, PermissionError) as error:
+        except (sqlite3.Error, OSError) as error:
             name = getattr(error, "sqlite_errorname", "SQLITE_CANTOPEN")
             todo = next((words for start, words in REMEDIES.items() if name.startswith(start)), ASIDE)
             raise OSError(f"the store {self.path} cannot be used ({error}); {todo}") from error

@@ -71,8 +71,11 @@ def _imported(path: str) -> Callable[[int, int], nn.Module]:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
-        return getattr(plugins.imported(str(Path(module).expanduser())), name)
-    except Exception as error:
+        found = getattr(plugins.imported(str(Path(module).expanduser())), name)
+        if not callable(found):
+            raise TypeError(f"{name} is no function")
+        return found
+    except (Exception, SystemExit) as error:
         raise ValueError(f"net {path!r}: found {type(error).__name__} ({error}), allowed: {ALLOWED}") from error
 
 
