@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from conftest import tiny_run
 
@@ -46,12 +47,15 @@ def test_each_question_has_its_own_folder_and_the_same_one_the_same(book):
 
 
 @pytest.mark.filterwarnings("ignore:.*have the features of an example of train")
-def test_data_of_ones_own_are_known_by_their_contents(book, tmp_path):
+def test_what_is_of_ones_own_is_known_by_its_contents(book, tmp_path):
     mine, targets = tmp_path / f"{MARKUP.replace('/', '')}.csv", []
-    for word in ("good", "fine"):
+    for i, word in enumerate(("good", "fine")):
         mine.write_text("text,label\n" + "".join(f"{word} {i},a\nbad {i},b\n" for i in range(9)), "utf-8")
-        targets.append(output.page(book, {"dataset": str(mine)}).target)
-    assert targets[0] != targets[1] and all(re.fullmatch(r"[\w.-]+", t.parent.name) for t in targets)
+        np.savez(tmp_path / "mine.npz", x=np.eye(12) + i, y=np.arange(12) % 2)
+        (tmp_path / "nets.py").write_text(f"net = {i}", "utf-8")
+        asked = [{"dataset": str(mine)}, {"dataset": str(tmp_path / "mine.npz")}, {"net": f"{tmp_path}/nets.py:net"}]
+        targets += [output.page(book, values).target for values in (*asked, {"teacher": str(tmp_path / "mine.npz")})]
+    assert len({*targets}) == 8 and all(re.fullmatch(r"[\w.-]+", t.parent.name) for t in targets)
 
 
 def test_what_is_there_is_never_overwritten_but_by_the_same_question(book, tmp_path):
