@@ -16,6 +16,7 @@ from kdstudy.diagnosis.watch import COLUMNS, Watch, Watched
 from kdstudy.distill import conditions
 from kdstudy.store.working import Store
 from kdstudy.study.beds import TEACHER_SEED
+from kdstudy.study.calibration import teachers
 from kdstudy.study.calibration.table import logits
 from kdstudy.study.calibration.teachers import CORRUPTIONS, EXPECTED
 
@@ -52,9 +53,10 @@ def spoilt(arrays: Mapping[str, object], rows: int = 4000) -> pd.DataFrame:
     v, y = (np.asarray(arrays[name])[:rows] for name in ("teacher_logits", "labels"))
     found = []
     for i, (kind, fn) in enumerate(CORRUPTIONS.items()):
-        after = fn(v.astype(np.float32), y.astype(np.int64), np.random.default_rng(i))
-        said = diagnose(after, y)
-        found.append({"done": fn.__doc__.split("\n")[0], "meant": EXPECTED[kind], "found": ", ".join(said.codes)})
+        if v.shape[1] >= fn.classes:
+            after = teachers.spoilt(kind, v.astype(np.float32), y.astype(np.int64), np.random.default_rng(i))
+            found.append({"done": fn.__doc__.split("\n")[0], "meant": EXPECTED[kind],
+                          "found": ", ".join(diagnose(*after).codes)})  # fmt: skip
     return pd.DataFrame(found)
 
 

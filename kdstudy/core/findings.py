@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 SEVERITIES = ("error", "warning", "info")
-COLUMNS = ("", "finding", "what", "evidence", "to do")
+COLUMNS = ("", "finding", "what", "evidence", "to do", "cost")
 SHOWN = 5  # items of a list that are shown as text
 
 
@@ -17,7 +17,7 @@ class Finding:
     """One thing that was found.
 
     `code`: its name. `severity`: one of `SEVERITIES`. `evidence`: the numbers behind it, by name. `advice`: what to do.
-    `message`: what is wrong, in words.
+    `message`: what is wrong, in words. `cost`: what it cost students, where that is known.
     """
 
     code: str
@@ -25,6 +25,7 @@ class Finding:
     evidence: dict[str, object]
     advice: str
     message: str = ""
+    cost: str = ""
 
     @property
     def numbers(self) -> str:
@@ -34,7 +35,7 @@ class Finding:
     def __str__(self) -> str:
         message = f": {self.message}" if self.message else ""
         numbers = f" [{self.numbers}]" if self.evidence else ""
-        return f"{self.severity} {self.code}{message}{numbers}. To do: {self.advice.rstrip('.')}."
+        return f"{self.severity} {self.code}{message}{numbers}. To do: {self.advice.rstrip('.')}. {self.cost}".rstrip()
 
     def as_dict(self) -> dict[str, object]:
         """All of it as JSON knows it."""
@@ -76,7 +77,7 @@ class Report:
         return "\n".join([self.headline, *map(str, self.findings)])
 
     def _repr_html_(self) -> str:
-        rows = [(f.severity, f.code, f.message, f.numbers, f.advice) for f in self.findings]
+        rows = [(f.severity, f.code, f.message, f.numbers, f.advice, f.cost) for f in self.findings]
         body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
         head = "".join(f"<th>{name}</th>" for name in COLUMNS)
         return f"<p>{html.escape(self.headline)}</p><table><tr>{head}</tr>{body}</table>"
@@ -84,7 +85,7 @@ class Report:
     def _repr_markdown_(self) -> str:
         rows = [COLUMNS, ["---"] * len(COLUMNS)]
         for f in self.findings:
-            words = (" ".join(text.split()) for text in (f.message, f.numbers, f.advice))
+            words = (" ".join(text.split()) for text in (f.message, f.numbers, f.advice, f.cost))
             rows.append((f.severity, f"`{f.code}`", *(re.sub(r"[|<>&\[$`]", r"\\\g<0>", text) for text in words)))
         return "\n".join([self.headline, "", *(f"| {' | '.join(row)} |" for row in rows)])
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from kdstudy.core.findings import Finding, Report, plain
 from kdstudy.core.threads import one_thread
-from kdstudy.diagnosis.inputs import Inputs, Unusable, read_inputs
+from kdstudy.diagnosis.inputs import Inputs, Unusable, read_inputs, unusable
 from kdstudy.diagnosis.rulebook import limits, recommended
 from kdstudy.diagnosis.rules import findings
 from kdstudy.diagnosis.statistics.all import Statistics, compute_statistics, level_statistics
@@ -171,5 +171,5 @@ def temperature(tau: float | None) -> float | None:
     except (TypeError, ValueError):
         value = math.nan
     if not 1e-3 <= value <= 1e3:
-        raise Unusable(f"tau: found {tau!r}, allowed: a number from 0.001 to 1000")
+        raise unusable(repr(tau), "a number from 0.001 to 1000", "tau")
     return value

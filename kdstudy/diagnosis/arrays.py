@@ -19,17 +19,21 @@ TIES = 4  # equal logits of a row, that are more than chance
 Place = slice | Int[np.ndarray, " n"]
 
 
+class Rows:
+    """What has a shape, of which the first number counts the rows."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
 @dataclass(frozen=True, eq=False)
-class OnDisk:
+class OnDisk(Rows):
     """Rows of an array that lies in a file in one piece; `dtype` is torch's, or numpy's if its bytes are swapped."""
 
     path: str
     offset: int
     dtype: torch.dtype | np.dtype
     shape: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def __getitem__(self, place: Place) -> Tensor | np.ndarray:
         width = math.prod(self.shape[1:]) * self.dtype.itemsize
@@ -51,14 +55,11 @@ class OnDisk:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Part(Rows):
     """Some rows of others."""
 
     whole: object
     rows: Int[np.ndarray, " n"]
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -70,7 +71,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class TopK:
+class TopK(Rows):
     """The k largest logits (N, k) of each row and their classes, as rows of all C.
 
     With `tail` (N,), the probability of all other classes, values are log-probabilities and each of the others has an
@@ -86,9 +87,6 @@ class TopK:
     def shape(self) -> tuple[int, int]:
         """Rows and classes."""
         return len(self.values), self.classes
-
-    def __len__(self) -> int:
-        return len(self.values)
 
     def __getitem__(self, place: Place) -> Tensor:
         place = place if isinstance(place, slice) else torch.from_numpy(place)
@@ -106,13 +104,15 @@ class TopK:
 
 @dataclass(frozen=True)
 class Fill:
-    """What stands in each row for the classes that are left out: `value`, None if each row has its own.
+    """A number that stands in each row for classes that are left out: `value`, None if each row has its own.
 
-    `kept`: fewest and most logits beside it. `masked`: the same classes everywhere. `mass`: what softmax gives them, at
-    tau 1 and 4. `share` of the rows. `above`: share of rows in which it is larger than a logit that is kept.
+    `alike`: share of the rows in which it stands for as many, or in place of most. `kept`: fewest and most logits
+    beside it. `masked`: the same classes everywhere. `mass`: what softmax gives them, at tau 1 and 4. `above`: share of
+    rows in which it is larger than a logit that is kept.
     """
 
     value: float | None
+    alike: float
     kept: tuple[int, int]
     masked: bool
     mass: tuple[float, float]
@@ -138,7 +138,7 @@ def as_float64(values: object, place: Place) -> Tensor:
 
 
 def filled(values: object) -> Fill | None:
-    """Whether some rows, looked at for all, have one number in place of most classes, or of as many in each row."""
+    """What number comes nearest to standing in place of classes, by some rows, looked at for all."""
     n, classes = values.shape
     if n < 2 or classes < 2 * TIES:
         return None
@@ -147,24 +147,24 @@ def filled(values: object) -> Fill | None:
     x = x[~x.isnan().any(-1) & (x.amax(-1) > x.amin(-1))]
     if len(x) < 2:
         return None
-    for number in (x.median(-1).values, x.amin(-1), torch.zeros(len(x), dtype=x.dtype)):
-        ties = x == number[:, None]
-        count = ties.sum(-1)
-        same = (count == count.mode().values).double().mean() >= 0.95
-        lowest = (number == x.amin(-1)).double().mean() >= 0.95 and count.min() > classes / 2
-        if count.min() >= TIES and (same or lowest):
-            return _fill(x, ties, number, classes - count)
-    return None
+    tried = [_fill(x, number) for number in (x.median(-1).values, x.amin(-1), torch.zeros(len(x), dtype=x.dtype))]
+    best = max(tried, key=lambda fill: fill.alike)
+    return best if best.alike else None
 
 
-def _fill(x: Tensor, ties: Tensor, number: Tensor, kept: Tensor) -> Fill:
+def _fill(x: Tensor, number: Tensor) -> Fill:
+    ties = x == number[:, None]
+    count = ties.sum(-1)
+    same = ((count == count.mode().values) & (count >= TIES)).double().mean()
+    lowest = ((number == x.amin(-1)) & (count > x.shape[-1] / 2)).double().mean()
     mass = tuple(
         float((x / t).softmax(-1).mul(ties).sum(-1).mean()) if (number > -1e300).all() else 0.0 for t in (1, 4)
     )
     above = torch.where(ties, torch.inf, x).amin(-1) < number
     value = float(number[0]) if (number == number[0]).all() else None
     masked = bool((ties == ties[0]).all())
-    return Fill(value, (int(kept.min()), int(kept.max())), masked, mass, float(above.double().mean()))
+    kept = x.shape[-1] - int(count.max()), x.shape[-1] - int(count.min())
+    return Fill(value, float(max(same, lowest)), kept, masked, mass, float(above.double().mean()))
 
 
 def stacked(value: object) -> object:

@@ -7,40 +7,30 @@ Names that people use stand for the known ones (`NAMES`). Large arrays stay on d
 import difflib
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
-from kdstudy.diagnosis.arrays import OnDisk
-from kdstudy.diagnosis.formats import (
-    BROKEN,
-    HELDOUT,
-    IN_METADATA,
-    KNOWN,
-    NAMES,
-    NEEDED,
-    READERS,
-    SAVE,
-    SPLITS,
-    Arrays,
-    Sources,
-)  # fmt: skip
-from kdstudy.diagnosis.inputs import Unusable
+from kdstudy.diagnosis import formats
+from kdstudy.diagnosis.formats import HELDOUT, IN_METADATA, KNOWN, NAMES, READERS, SAVE, Arrays, Sources
+from kdstudy.diagnosis.inputs import Unusable, unusable
 
 
 def read(path: str, heldout: str | None = None, labels: str | None = None) -> tuple[Arrays, list[str]]:
     """The arguments of `diagnose` that a file holds, and the names it holds beside them, which are left out.
 
-    Logits and labels stay as they are; names become text, super-classes whole numbers; `notes`, if there is anything to
-    say, tell what stood for what. `labels`: a file of labels alone. Raises Unusable: no such file, none that can be
-    read, an array missing or of objects.
+    Logits and labels stay as they are, names become text; `notes`, if there is anything to say, tell what stood for
+    what. `labels`: a file of labels alone. Raises Unusable: no such file, none that can be read, an array missing or of
+    objects.
     """
     arrays, names = _read_one(path, labels)
     if heldout is not None:
         other, more = _read_one(heldout)
         if stated := [name for name in HELDOUT.values() if name in arrays]:
-            raise Unusable(f"{heldout}: found {stated[0]} in {printable(path)} too, allowed: held-out examples once")
+            raise unusable(f"{stated[0]} in {printable(path)} too", "held-out examples once", heldout)
         arrays |= {new: other[old] for old, new in HELDOUT.items() if old in other}
         names += [name for name in more if name not in names]
     return arrays, names
@@ -53,27 +43,24 @@ def _read_one(path: str, labels: str | None = None) -> tuple[Arrays, list[str]]:
         found = _sources(labels)
         name = _meant(found).get("labels") or (next(iter(found)) if len(found) == 1 else None)
         if name is None:
-            raise Unusable(f"{printable(labels)}: found arrays {_listed(found)}, allowed: one, or labels")
+            raise unusable(f"arrays {_listed(found)}", "one, or labels", printable(labels))
         sources["labels"] = found[name]
     meant = _meant(sources)
-    arrays = {known: _loaded(where, known, sources[name]) for known, name in meant.items()}
+    with _whole(where):
+        arrays = {known: _plain(known, sources[name]()) for known, name in meant.items()}
+        split = sources["split"]() if "split" in sources else None
     others = [name for name in sources if name not in meant.values() and name != "split"]
-    if missing := [name for name in NEEDED if name not in arrays]:
+    if missing := [name for name in formats.NEEDED if name not in arrays]:
         there = f"arrays {_listed(n or '(without a name)' for n in sources)}" if sources else "no arrays"
         near = "".join(f"; rename {guess} if it is the {name}" for name in missing for guess in _near(name, others))
         todo = "; name the file of labels with --labels FILE" if missing == ["labels"] else ""
-        raise Unusable(
-            f"{where}: found {there}, but no {' and no '.join(missing)}, allowed: {_both(missing)}{near}{todo}"
-        )
-    if "split" in sources:
-        arrays = _split(where, arrays, sources["split"])
+        allowed = "both under these names" if len(missing) == 2 else f"{missing[0]} too"
+        raise unusable(f"{there}, but no {' and no '.join(missing)}", f"{allowed}{near}{todo}", where)
+    if split is not None:
+        arrays = _split(where, arrays, split)
     if told := [f"{name} is read as {known}" for known, name in meant.items() if name not in (known, "")]:
         arrays["notes"] = told
     return arrays, others
-
-
-def _both(missing: Sequence[str]) -> str:
-    return "both under these names" if len(missing) == 2 else f"{missing[0]} too"
 
 
 def _meant(sources: Mapping[str, object]) -> dict[str, str]:
@@ -90,28 +77,38 @@ def _meant(sources: Mapping[str, object]) -> dict[str, str]:
     return found
 
 
-def _loaded(where: str, name: str, load: Callable[[], object]) -> object:
-    """An array, checked; whatever is wrong with it as one sentence."""
-    return _guarded(where, lambda: _checked(name, load()))
-
-
-def _guarded(where: str, do: Callable[[], object]) -> object:
+@contextmanager
+def _whole(where: str) -> Iterator[None]:
+    """Whatever is wrong with a file as one sentence that names it."""
     try:
-        return do()
+        yield
     except Unusable as error:
         raise Unusable(f"{where}: {error}") from None
-    except BROKEN as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        why = printable(why if len(why) <= 160 else f"{why[:160]}...")
-        found = f"found a file that is cut off or broken ({why})"
-        raise Unusable(f"{where}: {found}, allowed: a whole one; {SAVE}") from None
+    except formats.BROKEN as error:
+        why = printable(" ".join(str(error).split()) or type(error).__name__)
+        found = f"a file that is cut off or broken ({why if len(why) <= 160 else f'{why[:160]}...'})"
+        raise unusable(found, f"a whole one; {SAVE}", where) from None
 
 
 def _sources(path: str) -> Sources:
-    """Names that a file has, each with what loads it."""
+    """Names that a file has, each with what loads it; Unusable for a kind of file that cannot be read."""
     where = printable(path)
-    suffix = _suffix(path, where)
-    return _guarded(where, lambda: READERS[suffix](path))
+    try:
+        kind = os.stat(path).st_mode
+        if stat.S_ISREG(kind):
+            open(path, "rb").close()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise unusable(f"no file that can be read ({why})", "a file of logits; check the path", where) from None
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise unusable("no ordinary file", "a file of logits; name the file itself", where)
+    suffix = "folder" if stat.S_ISDIR(kind) else os.path.splitext(path)[1].lower().removeprefix(".")
+    suffix = formats.ALIASES.get(suffix, suffix)
+    if suffix not in READERS:
+        allowed = ", ".join(f".{name}" for name in READERS if name != "folder")
+        raise unusable(f"the suffix {f'.{suffix}' if suffix else ''!r}", f"{allowed}; {SAVE}", where)
+    with _whole(where):
+        return READERS[suffix](path)
 
 
 def _beside(path: str) -> str | None:
@@ -122,62 +119,31 @@ def _beside(path: str) -> str | None:
     return next((str(file) for file in there if file.is_file() and file != Path(path)), None)
 
 
-def _split(where: str, arrays: Arrays, load: Callable[[], object]) -> Arrays:
+def _split(where: str, arrays: Arrays, split: Iterable[object]) -> Arrays:
     """Rows by `split`: training ones under their names, all others as held out."""
-    words = [str(word) for word in _guarded(where, load)]
-    if unknown := sorted(word for word in set(words) if word.lower() not in SPLITS):
-        raise Unusable(f"{where}: found split {unknown[0][:40]!r}, allowed: {', '.join(SPLITS)}")
-    heldout = np.array([word.lower() != SPLITS[0] for word in words], dtype=bool)
+    words = [str(word) for word in split]
+    if unknown := sorted(word for word in set(words) if word.lower() not in formats.SPLITS):
+        raise unusable(f"split {unknown[0][:40]!r}", ", ".join(formats.SPLITS), where)
+    heldout = np.array([word.lower() != formats.SPLITS[0] for word in words], dtype=bool)
     for name, other in HELDOUT.items():
         if name in arrays and heldout.any() and len(arrays[name]) == len(heldout):
             arrays |= {name: arrays[name][~heldout], other: arrays[name][heldout]}
     return arrays
 
 
-def _suffix(path: str, where: str) -> str:
-    """The kind of file, if it is one that can be read."""
-    try:
-        kind = os.stat(path).st_mode
-        if stat.S_ISREG(kind):
-            open(path, "rb").close()
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        todo = "allowed: a file of logits; check the path"
-        raise Unusable(f"{where}: found no file that can be read ({why}), {todo}") from None
-    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-        raise Unusable(f"{where}: found no ordinary file, allowed: a file of logits; name the file itself")
-    suffix = "folder" if stat.S_ISDIR(kind) else os.path.splitext(path)[1].lower().removeprefix(".")
-    suffix = {"pth": "pt", "hdf5": "h5", "ndjson": "jsonl"}.get(suffix, suffix)
-    if suffix not in READERS:
-        allowed = ", ".join(f".{name}" for name in READERS if name != "folder")
-        raise Unusable(f"{where}: found the suffix {f'.{suffix}' if suffix else ''!r}, allowed: {allowed}; {SAVE}")
-    return suffix
+# ---------------------------------------------------------------- values and names
 
 
-# ---------------------------------------------------------------- values
-
-
-def _checked(name: str, value: object) -> object:
-    """Numbers as they are, names as a list of text, super-classes as whole numbers, tau as one number."""
-    if isinstance(value, OnDisk):
+def _plain(name: str, value: object) -> object:
+    """Arrays as they are; what is about classes as a list, of names as text; what is one number as that."""
+    if name not in (*IN_METADATA, "num_classes"):
         return value
-    if not isinstance(value, np.ndarray):  # a tensor; bfloat16 is none of numpy's types
-        return _checked(name, np.array(value.tolist())) if name in (*IN_METADATA, "num_classes") else value
-    if name == "class_names":
-        return [_text(v) for v in value.ravel().tolist()]
-    if name == "superclass" and value.dtype.kind in "US":
-        return np.unique(value.ravel(), return_inverse=True)[1].tolist()
-    if value.dtype.kind not in "fiub":
-        example = f", such as {printable(str(value.ravel()[0])[:40])!r}" if value.size else ""
-        todo = "; number the classes 0, 1, ... and give their names as class_names" if "labels" in name else ""
-        raise Unusable(f"found {value.dtype.name} in {name}{example}, allowed: numbers{todo}")
-    if name == "tau":
-        if value.size != 1:
-            raise Unusable(f"found {value.size} values in tau, allowed: one temperature")
-        return float(value.ravel()[0])
-    if name == "num_classes":
-        return int(value.ravel()[0]) if value.size and np.isfinite(value.ravel()[0]) else None
-    return value.ravel().tolist() if name == "superclass" else value
+    value = np.array(value.tolist()) if isinstance(value, Tensor) else value  # bfloat16 is none of numpy's types
+    if name in ("tau", "num_classes"):
+        if value.size != 1 or value.dtype.kind not in "fiub":
+            raise unusable(f"{value.size} values in {name}", "one number")
+        return float(value.item()) if name == "tau" else int(np.nan_to_num(value.item()))
+    return [_text(v) for v in value.ravel().tolist()] if name == "class_names" else value.ravel().tolist()
 
 
 def _text(value: object) -> str:
@@ -185,7 +151,7 @@ def _text(value: object) -> str:
     try:
         return value.decode() if isinstance(value, bytes) else printable(str(value))
     except UnicodeDecodeError:
-        raise Unusable(f"found a class name that is not UTF-8 ({value!r}), allowed: UTF-8") from None
+        raise unusable(f"a class name that is not UTF-8 ({value!r})", "UTF-8") from None
 
 
 def printable(text: str) -> str:

@@ -25,13 +25,20 @@ ENTRIES = 250_000  # logits in one chunk: 2 MB in float64, which a processor kee
 HUGE = 1e30  # larger logits are read as this, so that squares stay finite
 CLOSE = 0.02  # of a sum of probabilities to 1: room for half precision and for rounding in text files
 MOST = 0.99  # of the rows, to be called probabilities
+MOSTLY_FILLED = 0.9  # of the rows, to take -inf in them for classes that are left out
 TWO = "; one logit z for two classes is [0, z]"
+TOPK = ("teacher_logits", "topk_indices", "labels")
 IGNORED = (-100, 255)  # labels that stand for none; 255 where there are at most as many classes
 WHOLE = 2e9  # bytes that are read at once
 
 
 class Unusable(ValueError):
     """Logits or labels that cannot be diagnosed: what was asked, what was found, what is allowed."""
+
+
+def unusable(found: str, allowed: str, name: str = "") -> Unusable:
+    """The error in the words that all of them have."""
+    return Unusable(f"{name}{name and ': '}found {found}, allowed: {allowed}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +68,7 @@ class RawValues:
 class LabelledLogits:
     """Finite rows of logits, by their place among all N `values`, and their labels; `dtype` as they were given.
 
-    `notes` say what was done to what was given.
+    `positions`: whether rows are those of tokens or pixels. `notes` say what was done to what was given.
     """
 
     values: object
@@ -70,6 +77,7 @@ class LabelledLogits:
     classes: int
     dtype: str
     raw: RawValues
+    positions: bool = False
     notes: tuple[str, ...] = ()
 
     def numbers(self, places: Int[np.ndarray, " K"]) -> list[int]:
@@ -121,34 +129,35 @@ def read_inputs(
     """All that was given, checked; the arguments are those of `diagnose`. Raises Unusable."""
     if topk_indices is not None:
         teacher_logits = _topk(teacher_logits, topk_indices, tail_mass, num_classes, labels)
+    held = {"heldout_teacher_logits": heldout_teacher_logits, "student_val_logits": student_val_logits}
+    held = {name: value for name, value in held.items() if value is not None}
+    if held and heldout_labels is None:
+        raise unusable("without labels", "together with heldout_labels", next(iter(held)))
+    if heldout_labels is not None and not held:
+        raise unusable("without logits", "together with heldout_teacher_logits", "heldout_labels")
     teacher = labelled("teacher_logits", teacher_logits, labels, mask=mask)
-    classes = teacher.classes
-    for name, value in (("heldout_teacher_logits", heldout_teacher_logits), ("student_val_logits", student_val_logits)):
-        if value is not None and heldout_labels is None:
-            raise Unusable(f"{name}: found without labels, allowed: together with heldout_labels")
-    if heldout_labels is not None and heldout_teacher_logits is None and student_val_logits is None:
-        raise Unusable("heldout_labels: found without logits, allowed: together with heldout_teacher_logits")
-
-    def optional(name: str, value: object, its_labels: object, labels_name: str) -> LabelledLogits | None:
-        same = mask if labels_name == "labels" else None
-        return None if value is None else labelled(name, value, its_labels, labels_name, classes, same)
-
-    foreign = _foreign(student_logits, labels, classes, mask)
+    classes, student = teacher.classes, None
+    out = {name: labelled(name, value, heldout_labels, "heldout_labels", classes) for name, value in held.items()}
+    foreign = None if student_logits is None else _foreign(student_logits, labels, classes, mask)
+    if student_logits is not None and foreign is None:
+        student = labelled("student_logits", student_logits, labels, classes=classes, mask=mask)
+    names, groups = (
+        _for_each_class(*given, classes) for given in (("class_names", class_names), ("superclass", superclass))
+    )
+    number = {name: i for i, name in enumerate(dict.fromkeys(groups or ()))}  # in order of their first class
     return Inputs(
         teacher=teacher,
-        heldout=optional("heldout_teacher_logits", heldout_teacher_logits, heldout_labels, "heldout_labels"),
-        student=None if foreign else optional("student_logits", student_logits, labels, "labels"),
-        student_val=optional("student_val_logits", student_val_logits, heldout_labels, "heldout_labels"),
-        superclass=_superclasses(superclass, classes),
-        class_names=_class_names(class_names, classes),
+        heldout=out.get("heldout_teacher_logits"),
+        student=student,
+        student_val=out.get("student_val_logits"),
+        superclass=None if groups is None else np.array([number[name] for name in groups]),
+        class_names=tuple(names or ()),
         foreign=foreign,
     )
 
 
 def _foreign(logits: object, labels: object, classes: int, mask: object) -> LabelledLogits | None:
     """A student whose classes are as many as no teacher's; labels that it lacks are left out."""
-    if logits is None:
-        return None
     values = stacked(logits) if isinstance(logits, list) else logits
     shape, y = np.shape(values) if not hasattr(values, "shape") else tuple(values.shape), _numbers("labels", labels)[0]
     if shape[:-1] != y.shape or len(shape) < 2 or shape[-1] in (0, 1, classes):
@@ -157,28 +166,16 @@ def _foreign(logits: object, labels: object, classes: int, mask: object) -> Labe
     return None if (y == IGNORED[0]).all() else labelled("student_logits", values, y, mask=mask)
 
 
-def _class_names(names: Iterable[object] | None, classes: int) -> tuple[str, ...]:
-    allowed = f"a list of {classes} names, one for each class"
-    return () if names is None else tuple(map(str, _for_each_class("class_names", names, classes, "names", allowed)))
-
-
-def _superclasses(superclass: Iterable[object] | None, classes: int) -> Int[np.ndarray, " C"] | None:
-    """Numbers of the super-classes in order of their first class."""
-    if superclass is None:
+def _for_each_class(name: str, values: object, classes: int) -> list[str] | None:
+    """As text, in the order of the classes; None if nothing was given."""
+    if values is None:
         return None
-    allowed = f"{classes}, the super-class of each class in order"
-    values = [str(v) for v in _for_each_class("superclass", superclass, classes, "entries", allowed)]
-    number = {name: i for i, name in enumerate(dict.fromkeys(values))}
-    return np.array([number[name] for name in values])
-
-
-def _for_each_class(name: str, values: object, classes: int, unit: str, allowed: str) -> list[object]:
     values = values.tolist() if hasattr(values, "tolist") else values
     several = isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping)
-    listed = list(values) if several else []
+    listed = [str(value) for value in values] if several else []
     if len(listed) != classes:
-        found = f"{len(listed)} {unit}" if several else type(values).__name__
-        raise Unusable(f"{name}: found {found}, allowed: {allowed}")
+        found = f"{len(listed)} entries" if several else type(values).__name__
+        raise unusable(found, f"a list of {classes}, one for each class in order", name)
     return listed
 
 
@@ -187,22 +184,21 @@ def labelled(
     mask: object = None,
 ) -> LabelledLogits:  # fmt: skip
     """Logits (called `name` in errors) and labels, checked; `classes`: how many there must be. Raises Unusable."""
-    array, dtype = _numbers(name, logits)
-    y = _numbers(labels_name, labels)[0]
+    (array, dtype), (y, _) = _numbers(name, logits), _numbers(labels_name, labels)
     values, lead, notes = _as_rows(name, array, y.shape)
     _check_shape(name, values, classes)
     y, more = _one_each(labels_name, y, lead, values.shape[1], name)
     keep = _kept(labels_name, y, values.shape[1], mask, lead)
+    if not keep.any():
+        raise unusable(f"no label but {IGNORED[0]} (ignored)", "at least 1 example", labels_name)
     if not keep.all():
-        if not keep.any():
-            raise Unusable(f"{labels_name}: found no label but {IGNORED[0]} (ignored), allowed: at least 1 example")
         why = "masked" if mask is not None else "labelled " + ", ".join(str(v) for v in IGNORED if (y == v).any())
         more.append(f"{len(y) - int(keep.sum())} of {len(y)} rows are left out, which are {why}")
         values, y = Part(values, np.flatnonzero(keep)), y[keep]
-    y = _checked_labels(labels_name, y, values, name)
+    y = _checked_labels(labels_name, y, values)
     raw = inspect(values)
     rows = np.flatnonzero(raw.finite)
-    return LabelledLogits(values, y[rows], rows, values.shape[1], dtype, raw, (*notes, *more))
+    return LabelledLogits(values, y[rows], rows, values.shape[1], dtype, raw, len(lead) > 1, (*notes, *more))
 
 
 def common_rows(a: LabelledLogits, b: LabelledLogits) -> tuple[Int[np.ndarray, " K"], Int[np.ndarray, " K"]]:
@@ -218,35 +214,34 @@ def _as_rows(name: str, array: object, labels: tuple[int, ...]) -> tuple[object,
     """Logits of tokens or pixels as rows (N, C), by the shape of their labels; the positions' shape; what was done."""
     shape = tuple(array.shape)
     lead = shape[:-1]
-    if len(shape) in (3, 4) and 0 not in shape:
-        inner = shape[0], *shape[2:]
-        if labels not in (lead, (math.prod(lead),)) and labels in (inner, (math.prod(inner),)):
-            if isinstance(array, OnDisk):
-                if math.prod(shape) * array.dtype.itemsize > WHOLE:
-                    raise Unusable(f"{name}: found {shape} of several GB, allowed: classes last, (N, H, W, C)")
-                array = array[slice(0, shape[0])]
-            lead, array = inner, array.movedim(1, -1) if isinstance(array, Tensor) else np.moveaxis(array, 1, -1)
-        elif labels not in (lead, (math.prod(lead),)):
-            allowed = f"labels {lead}, a class each (or {inner}, if the second dimension is that of the classes)"
-            raise Unusable(f"{name}: found shape {shape} with labels {labels}, allowed: {allowed}")
-        array = array.flat() if isinstance(array, OnDisk) else array.reshape(-1, array.shape[-1])
-        return array, lead, [f"{shape} is read as {tuple(array.shape)}: a row for each position"]
-    if len(shape) != 2:
+    if len(shape) == 2:
+        return array, lead, []
+    if len(shape) not in (3, 4) or 0 in shape:
         hint = TWO if len(shape) == 1 else "; of tokens (N, T, V), of pixels (N, C, H, W)"
-        raise Unusable(f"{name}: found shape {shape}, allowed: (N, C), one row for each example{hint}")
-    return array, lead, []
+        raise unusable(f"shape {shape}", f"(N, C), one row for each example{hint}", name)
+    inner = shape[0], *shape[2:]
+    if labels not in (lead, (math.prod(lead),)):
+        if labels not in (inner, (math.prod(inner),)):
+            allowed = f"labels {lead}, a class each (or {inner}, if the second dimension is that of the classes)"
+            raise unusable(f"shape {shape} with labels {labels}", allowed, name)
+        if isinstance(array, OnDisk):
+            if math.prod(shape) * array.dtype.itemsize > WHOLE:
+                raise unusable(f"{shape} of several GB", "classes last, (N, H, W, C)", name)
+            array = array[slice(0, shape[0])]
+        lead, array = inner, array.movedim(1, -1) if isinstance(array, Tensor) else np.moveaxis(array, 1, -1)
+    array = array.flat() if isinstance(array, OnDisk) else array.reshape(-1, array.shape[-1])
+    return array, lead, [f"{shape} is read as {tuple(array.shape)}: a row for each position"]
 
 
 def _check_shape(name: str, values: object, classes: int | None) -> None:
     """At least one row and two classes (and C = `classes`)."""
     shape = tuple(values.shape)
     if shape[0] == 0:
-        raise Unusable(f"{name}: found no rows (shape {shape}), allowed: at least 1 example")
+        raise unusable(f"no rows (shape {shape})", "at least 1 example", name)
     if shape[1] < 2:
-        hint = TWO if shape[1] == 1 else ""
-        raise Unusable(f"{name}: found {shape[1]} classes (shape {shape}), allowed: at least 2{hint}")
+        raise unusable(f"{shape[1]} classes (shape {shape})", f"at least 2{TWO if shape[1] else ''}", name)
     if classes not in (None, shape[1]):
-        raise Unusable(f"{name}: found {shape[1]} classes, allowed: {classes}, as teacher_logits have")
+        raise unusable(f"{shape[1]} classes", f"{classes}, as teacher_logits have", name)
 
 
 def _one_each(
@@ -260,19 +255,17 @@ def _one_each(
         if binary and (sums == 1).all():
             return y.argmax(-1), ["labels are one-hot: each row is read as its class"]
         if binary:
-            raise Unusable(
-                f"{name}: found several labels to a row ({float(sums.mean()):.3g} on average), allowed: one; this is a "
-                "multi-label task, whose distillation is binary cross-entropy with sigmoid(teacher) for each class: "
-                "diagnose each class by itself, as logits [0, z] and labels 0 or 1"
+            allowed = (
+                "one; this is a multi-label task, whose distillation is binary cross-entropy with sigmoid(teacher) for "
+                "each class: diagnose each class by itself, as logits [0, z] and labels 0 or 1"
             )
-        raise Unusable(
-            f"{name}: found shape {y.shape} that are not one-hot, allowed: ({rows},), the class of each row; of soft "
-            "or mixed labels give the class before mixing"
-        )
-    if y.shape not in (lead, (rows, 1)) and y.shape != (rows,):
-        if y.ndim == 1:
-            raise Unusable(f"{name}: found {len(y)} labels for {rows} rows of {of}, allowed: equally many")
-        raise Unusable(f"{name}: found shape {y.shape}, allowed: ({rows},), one label for each row of {of}")
+            raise unusable(f"several labels to a row ({float(sums.mean()):.3g} on average)", allowed, name)
+        allowed = f"({rows},), the class of each row; of soft or mixed labels give the class before mixing"
+        raise unusable(f"shape {y.shape} that are not one-hot", allowed, name)
+    if y.ndim == 1 and len(y) != rows:
+        raise unusable(f"{len(y)} labels for {rows} rows of {of}", "equally many", name)
+    if y.shape not in (lead, (rows, 1), (rows,)):
+        raise unusable(f"shape {y.shape}", f"({rows},), one label for each row of {of}", name)
     return y.reshape(-1), []
 
 
@@ -282,44 +275,44 @@ def _kept(name: str, y: np.ndarray, classes: int, mask: object, lead: tuple[int,
     if mask is not None:
         array = _numbers("mask", mask)[0]
         if array.shape not in (lead, keep.shape):
-            raise Unusable(f"mask: found shape {array.shape}, allowed: {lead}, that of {name}")
+            raise unusable(f"shape {array.shape}", f"{lead}, that of {name}", "mask")
         keep &= array.reshape(-1) != 0
     return keep
 
 
-def _checked_labels(name: str, array: np.ndarray, values: object, of: str) -> Int[np.ndarray, " N"]:
+def _checked_labels(name: str, array: np.ndarray, values: object) -> Int[np.ndarray, " N"]:
     """Labels as whole numbers 0 ... C - 1."""
     classes = values.shape[1]
     if array.dtype.kind == "f" and len(broken := np.flatnonzero(~np.isfinite(array) | (np.floor(array) != array))):
         found = f"{float(array[broken[0]])!r} at row {broken[0]}"
-        raise Unusable(f"{name}: found {found}, allowed: whole numbers 0 to {classes - 1}")
+        raise unusable(found, f"whole numbers 0 to {classes - 1}", name)
     low, high = int(array.min()), int(array.max())
-    if low < 0 or high >= classes:
-        from_one = "; they seem to count from 1: subtract 1" if (low, high) == (1, classes) else ""
-        few = as_float64(values, slice(0, min(len(values), 64)))
-        if high >= classes and len(few) > 1 and bool((few.diff(dim=-1) <= 0).all()):
-            from_one = (
-                f"; every row falls from left to right, so these are the {classes} largest logits of more classes "
-                "(top-k) and columns are no classes: give their classes too, as topk_indices (N, k)"
-            )
-        hint = "; leave out examples without a label (-100 is left out by itself)" if low < 0 else from_one
-        raise Unusable(f"{name}: found {low} to {high}, allowed: 0 to {classes - 1} ({classes} classes){hint}")
-    return array.astype(np.int64)
+    if 0 <= low and high < classes:
+        return array.astype(np.int64)
+    few = as_float64(values, slice(0, min(len(values), 64)))
+    hint = "; they seem to count from 1: subtract 1" if (low, high) == (1, classes) else ""
+    if low < 0:
+        hint = "; leave out examples without a label (-100 is left out by itself)"
+    elif len(few) > 1 and bool((few.diff(dim=-1) <= 0).all()):
+        hint = (
+            f"; every row falls from left to right, so these are the {classes} largest logits of more classes (top-k) "
+            "and columns are no classes: give their classes too, as topk_indices (N, k)"
+        )
+    raise unusable(f"{low} to {high}", f"0 to {classes - 1} ({classes} classes){hint}", name)
 
 
 def _topk(values: object, index: object, tail: object, classes: int | None, labels: object) -> TopK:
     """Rows of all classes from the k largest of each; log-probabilities and probabilities leave their tail."""
-    (x, _), (i, _) = _numbers("teacher_logits", values), _numbers("topk_indices", index)
+    (x, _), (i, _), (y, _) = (_numbers(*given) for given in zip(TOPK, (values, index, labels)))
     if tuple(x.shape) != tuple(i.shape) or len(i.shape) < 2 or i.dtype.kind not in "iu":
         found = f"{tuple(i.shape)} of {i.dtype} for values {tuple(x.shape)}"
-        raise Unusable(f"topk_indices: found {found}, allowed: whole numbers, one for each value")
+        raise unusable(found, "whole numbers, one for each value", "topk_indices")
     if not i.size:
-        raise Unusable(f"topk_indices: found none (shape {i.shape}), allowed: at least 1 example")
-    y, k = _numbers("labels", labels)[0], i.shape[-1]
-    most = int(max(i.max(), np.nan_to_num(y.astype(float), nan=0).max() if y.size else 0)) + 1
+        raise unusable(f"none (shape {i.shape})", "at least 1 example", "topk_indices")
+    k, most = i.shape[-1], int(max(i.max(), np.nan_to_num(y.astype(float), nan=0).max() if y.size else 0)) + 1
     number = most if classes is None else int(classes)
-    if not most <= number <= 10**7 or int(i.min()) < -100:
-        raise Unusable(f"topk_indices: found {i.min()} to {i.max()}, allowed: 0 to {min(number, 10**7) - 1}")
+    if not most <= number <= 10**7 or int(i.min()) < IGNORED[0]:
+        raise unusable(f"{i.min()} to {i.max()}", f"0 to {min(number, 10**7) - 1}", "topk_indices")
     x = as_float64(x, slice(0, x.shape[0])).reshape(-1, k)
     i = torch.from_numpy(i.astype(np.int64).reshape(-1, k))
     x = torch.where((i >= 0) & ~x.isnan(), x, -torch.inf)
@@ -329,7 +322,7 @@ def _topk(values: object, index: object, tail: object, classes: int | None, labe
     if tail is not None:
         rest = as_float64(_numbers("tail_mass", tail)[0].reshape(-1), slice(0, len(x)))
         if len(rest) != len(x) or not bool(((rest >= 0) & (rest <= 1)).all()):
-            raise Unusable(f"tail_mass: found {len(rest)} values, allowed: {len(x)} from 0 to 1, one for each row")
+            raise unusable(f"{len(rest)} values", f"{len(x)} from 0 to 1, one for each row", "tail_mass")
         logs = logs.log_softmax(-1) + (1 - rest).clamp(min=1e-300).log()[:, None]
     return TopK(x if rest is None else logs, i, max(number, k + 1), rest)
 
@@ -341,11 +334,12 @@ def _numbers(name: str, value: object) -> tuple[object, str]:
     try:
         value = stacked(value)
     except RuntimeError as error:
-        why = f"found tensors that do not stack ({error})"
-        raise Unusable(f"{name}: {why}, allowed: rows of equal length") from None
+        raise unusable(f"tensors that do not stack ({error})", "rows of equal length", name) from None
     array, dtype = _from_torch(value) if isinstance(value, Tensor) else _from_numpy(name, value)
     if not isinstance(array, Tensor) and array.dtype.kind not in "fiub":
-        raise Unusable(f"{name}: found values of type {dtype}, allowed: real numbers")
+        example = f", such as {str(array.ravel()[0])[:40]!r}" if array.size and array.dtype.kind in "USO" else ""
+        todo = "; number the classes 0, 1, ... and give their names as class_names" if "labels" in name else ""
+        raise unusable(f"values of type {dtype}{example}", f"real numbers{todo}", name)
     return array, dtype
 
 
@@ -365,7 +359,7 @@ def _from_numpy(name: str, value: object) -> tuple[np.ndarray, str]:
         array = np.asarray(value)
         array = array.astype(np.float64) if array.dtype.kind == "O" else array
     except (TypeError, ValueError):
-        raise Unusable(f"{name}: found something that is no array of numbers, allowed: rows of equal length") from None
+        raise unusable("something that is no array of numbers", "rows of equal length", name) from None
     return array, str(array.dtype)
 
 
@@ -391,11 +385,12 @@ def inspect(values: object) -> RawValues:
             x[~good] = 0.0
         x.clamp_(-HUGE, HUGE)
         sums[at], log_sums[at], code[at] = x.sum(-1).numpy(), x.logsumexp(-1).numpy(), (x @ weights).numpy()
-        constant[at], zero[at] = good & (x.amax(-1) == x.amin(-1)), good & (x == 0).all(-1)
-        x = x if good.all() else x[good]
-        if len(x):
-            low, high = min(low, float(x.min())), max(high, float(x.max()))
-            least = min(least, float(torch.where(x > 0, x, torch.inf).min())) if low >= 0 else least
+        lowest, highest = x.amin(-1), x.amax(-1)
+        constant[at] = good & (highest == lowest)
+        zero[at] = good & (highest == lowest) & (lowest == 0)
+        if good.any():
+            low, high = min(low, float(lowest[good].min())), max(high, float(highest[good].max()))
+            least = min(least, float(torch.where(x[good] > 0, x[good], torch.inf).min())) if low >= 0 else least
     kind, total = _kind(sums[finite], log_sums[finite], low, high)
     floor = least / total / 2 if np.isfinite(least) else 0.5
     equal = np.flatnonzero(constant), np.flatnonzero(zero)
@@ -404,7 +399,7 @@ def inspect(values: object) -> RawValues:
 
 def _floored(x: Float[Tensor, "n C"], fill: Fill | None) -> Float[Tensor, "n C"]:
     """Rows whose left out classes are -inf, with these far below the smallest logit that is there."""
-    if fill is None or fill.value != -np.inf:
+    if fill is None or fill.value != -np.inf or fill.alike < MOSTLY_FILLED:
         return x
     out = x == -torch.inf
     lowest = x.masked_fill(out, torch.inf).amin(-1, keepdim=True) - BELOW

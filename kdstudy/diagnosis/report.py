@@ -4,16 +4,13 @@ import re
 from inspect import getdoc
 
 import pandas as pd
-from rich.console import Console, Group, RenderableType
-from rich.markup import escape
+from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kdstudy.core.findings import Finding
-from kdstudy.diagnosis import rulebook
 from kdstudy.diagnosis.api import DiagnosisReport
-from kdstudy.diagnosis.rulebook import RULES
+from kdstudy.diagnosis.rulebook import NO_RUN, RULES, costs
 
 MEANINGS = {
     "universe": "How unsure the teacher is on the whole: label smoothing gives that without a teacher.",
@@ -47,9 +44,7 @@ def doubts(d: DiagnosisReport, level: str) -> list[str]:
 def recommended_range(d: DiagnosisReport) -> str:
     """The range of temperatures worth a trial, or why there is none."""
     low, high, reason = (d.tau[k] for k in ("low", "high", "reason"))
-    if low is None:
-        return f"none: {reason}"
-    return f"{low:g}{'' if low == high else f' to {high:g}'} ({reason})"
+    return f"none: {reason}" if low is None else f"{low:g} to {high:g} ({reason})"
 
 
 def level_table(d: DiagnosisReport) -> pd.DataFrame:
@@ -64,12 +59,11 @@ def every_finding() -> pd.DataFrame:
     """What can be found: its code, its severity, what is wrong, what that cost students, and what to do."""
     from kdstudy.diagnosis import watch  # noqa: F401  enters what only a run shows
 
-    rows, costs, unknown = [], getattr(rulebook, "costs", dict)(), "not measured: no run of this study has the fault"
+    rows = []
     for code, rule in RULES.items():
         what, _, advice = (getdoc(rule) or "").partition("\n")
         advice = " ".join(re.sub(r"\{.*?\}", "…", advice).lstrip("\n…").split()) or "it depends: the report says"
-        severity, claim = getattr(rule, "severity", "by what is found"), getattr(rule, "claim", "")
-        rows.append((code, severity, what.rstrip("."), costs.get(claim, unknown), advice))
+        rows.append((code, rule.severity, what.rstrip("."), costs().get(rule.claim, NO_RUN), advice))
     return pd.DataFrame(rows, columns=["code", "severity", "what is wrong", "what it costs", "what to do"])
 
 
@@ -77,25 +71,20 @@ def every_finding() -> pd.DataFrame:
 
 
 def sentences(d: DiagnosisReport, level: str) -> str:
-    """Whether a level is there, and what its numbers say, in a few sentences."""
-    if (at := _spoken_of(d)) is None:
-        return "No row of logits is finite: there is nothing to say."
-    codes, share, tau = doubts(d, level), _interval(d.levels[level], at, 3), d.levels[level]["tau"][at]
-    verdict = f"In doubt: {', '.join(codes)}." if codes else "Nothing found against it."
-    if share:
-        held = f"At τ = {tau:g} it is {share} of what the targets add to the labels (its share of E‖ρ − e‖²)."
-    else:
-        held = f"At τ = {tau:g} the targets are the labels: no level has a share."
-    more = {"universe": _universe, "domain": _domain, "instance": _instance}[level](d.levels[level], at)
-    return " ".join([verdict, held, *more])
+    """Whether a level is there, and what its numbers say, in a few sentences.
 
-
-def _spoken_of(d: DiagnosisReport) -> int | None:
-    """The place of the temperature that sentences speak of: the one in use, else nearest the range's middle."""
+    They speak of the temperature in use, else of the listed one that is nearest the middle of the range.
+    """
     taus, asked = d.levels["universe"]["tau"], d.facts["signals"].get("asked")
-    low, high = d.tau["low"], d.tau["high"]
-    middle = asked or (1.0 if low is None else (low * high) ** 0.5)
-    return min(range(len(taus)), key=lambda i: abs(taus[i] / middle - 1)) if taus else None
+    if not taus:
+        return "No row of logits is finite: there is nothing to say."
+    middle = asked or (1.0 if d.tau["low"] is None else (d.tau["low"] * d.tau["high"]) ** 0.5)
+    at = min(range(len(taus)), key=lambda i: abs(taus[i] / middle - 1))
+    codes, share = doubts(d, level), _interval(d.levels[level], at, 3)
+    verdict = f"In doubt: {', '.join(codes)}." if codes else "Nothing found against it."
+    held = f"it is {share} of all that the targets add to the labels" if share else "the targets are the labels"
+    more = {"universe": _universe, "domain": _domain, "instance": _instance}[level](d.levels[level], at)
+    return " ".join([verdict, f"At τ = {taus[at]:g} {held}.", *more])
 
 
 def _interval(level: dict[str, object], i: int, digits: int) -> str:
@@ -107,8 +96,8 @@ def _interval(level: dict[str, object], i: int, digits: int) -> str:
 
 
 def _universe(level: dict[str, object], at: int) -> list[str]:
-    return [f"{level['mass'][at]:.1%} of the mass leaves the label; the label is the largest target of "
-            f"{level['label_largest'][at]:.1%} of the examples."]  # fmt: skip
+    return [f"The teacher takes {level['mass'][at]:.1%} of the probability off the label, which stays its likeliest "
+            f"class for {level['label_largest'][at]:.1%} of the examples."]  # fmt: skip
 
 
 def _domain(level: dict[str, object], at: int) -> list[str]:
@@ -117,62 +106,57 @@ def _domain(level: dict[str, object], at: int) -> list[str]:
         return [f"Class structure was not measured: {structure['reason']}."]
     low, _, high = structure["null"]
     words = [
-        f"The label explains {structure['statistic']:.1%} of the variation of the other classes' logits; with these "
-        f"moved about at random, {low:.1%} to {high:.1%} (p = {structure['p']:.2g})."
+        f"An example's label explains {structure['statistic']:.1%} of how its other classes' logits differ; by chance "
+        f"it would be {low:.1%} to {high:.1%} (p = {structure['p']:.2g})."
     ]
     if groups["correlation"] is not None:
-        words.append(f"Similarity of classes follows the super-classes: r = {groups['correlation']:.2f}, "
-                    f"p = {groups['p']:.2g} (Mantel).")  # fmt: skip
+        words.append(f"Classes that it finds alike are those of a super-class: r = {groups['correlation']:.2f}, "
+                     f"p = {groups['p']:.2g} (Mantel).")  # fmt: skip
     return words
 
 
 def _instance(level: dict[str, object], at: int) -> list[str]:
     students = {"a student that knows nothing": level["weights"], "the student given": level["student_weights"]}
     words = [
-        f"For {name}, weights w are {w['low'][at]:.2f} to {w['high'][at]:.2f} (5 to 95 %), and their effective "
-        f"fraction is {w['effective'][at]:.2f}."
+        f"For {name} most examples weigh {w['low'][at]:.2f} to {w['high'][at]:.2f} times what they do with the label "
+        f"alone, as if {w['effective'][at]:.0%} of them counted."
         for name, w in students.items()
         if w and w["effective"][at] is not None
     ]
     rank, hard = level["difficulty"]["rank"][at], level["difficulty"]
     if rank is None:
-        return [*words, f"Whether masses follow difficulty is not known: {hard['reason']}."]
-    return [*words, f"Rank correlation of the masses with difficulty ({hard['with']}): {rank:.2f}."]
+        return [*words, f"Whether its doubt follows how hard examples are is not known: {hard['reason']}."]
+    return [*words, f"Its doubt follows how hard examples are ({hard['with']}) with a rank correlation of {rank:.2f}."]
 
 
 # ---------------------------------------------------------------- terminal
 
 
 def print_summary(d: DiagnosisReport, console: Console) -> None:
-    """Print facts, what is wrong and what to do, what the levels hold, the recommended range, numbers over τ."""
-    for name, text in facts_in_words(d).items():
-        console.print(Text(f"{name}: {text}"))
-    console.print(Text(f"\n{d.headline}", style="bold"))
-    for finding in d.findings:
-        console.print(_printed(finding))
+    """Print what is wrong and what to do, what the levels hold, the range of τ, numbers over τ, what was given."""
+    console.print(Text(d.headline, style="bold"))
+    for f in d.findings:
+        head = Text(f"\n{f.severity} ", style=COLOURS[f.severity]) + Text(f.code, style="bold")
+        console.print(head)
+        parts = {"": f"{f.message}.", "to do: ": f.advice, "cost: ": f.cost, "numbers: ": f.numbers}
+        for name, text in parts.items():
+            if text:
+                console.print(_indented(f"{name}{text}", "dim" if name == "numbers: " else ""))
+    console.print(Text("\nWhat its answers add to the labels", style="bold"))
     for level, meaning in MEANINGS.items():
-        console.print(_heading(level, meaning))
-        console.print(_indented(sentences(d, level)))
-    console.print(_heading("recommended τ", recommended_range(d)))
-    if d.levels["universe"]["tau"]:
-        console.print(Text("\nShares of the levels over τ [95 % interval]; mass: mean that leaves the label"))
-        frame = level_table(d)
+        console.print(_indented(f"{level}: {meaning}"))
+        console.print(_indented(sentences(d, level), "dim", 4))
+    console.print(Text("\nrecommended τ: ", style="bold") + Text(recommended_range(d), style="default not bold"))
+    if len(frame := level_table(d)):
+        console.print(Text("\nShares of the levels over τ [95 % interval]; mass: mean probability off the label"))
         table = Table(*frame.columns, box=None, padding=(0, 2, 0, 0))
         for row in frame.itertuples(index=False):
             table.add_row(*row)
         console.print(table)
+    console.print(Text("\nWhat was read", style="bold"))
+    for name, text in facts_in_words(d).items():
+        console.print(_indented(f"{name}: {text}"))
 
 
-def _printed(finding: Finding) -> RenderableType:
-    head = Text.from_markup(f"[{COLOURS[finding.severity]}]{finding.severity}[/] [bold]{escape(finding.code)}[/]")
-    numbers = [_indented(finding.numbers, "dim")] if finding.evidence else []
-    what = f"{finding.message}. " if finding.message and finding.code != "healthy" else ""
-    return Group(head, _indented(f"{what}{finding.advice}"), *numbers)
-
-
-def _heading(name: str, text: str) -> Text:
-    return Text(f"\n{name}: ", style="bold") + Text(text, style="default not bold")
-
-
-def _indented(text: str, style: str = "") -> Padding:
-    return Padding(Text(text, style=style), (0, 0, 0, 2), expand=False)
+def _indented(text: str, style: str = "", by: int = 2) -> Padding:
+    return Padding(Text(text, style=style), (0, 0, 0, by), expand=False)

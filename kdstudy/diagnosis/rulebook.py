@@ -18,31 +18,32 @@ from kdstudy.diagnosis.statistics.all import Statistics
 from kdstudy.diagnosis.statistics.shares import mean_masses
 
 Limits = Mapping[str, float]
-Found = bool | None | tuple[str, dict[str, object], str]
+Found = bool | None | dict[str, object]
 Rule = Callable[[Statistics, Limits], Found]
 
 RULES: Registry[Rule] = Registry("finding", in_workers=False)
 THRESHOLDS = resources.files("kdstudy.diagnosis") / "thresholds.json"
-LOST = 0.1  # of the rows left out, beyond which the rest say nothing about how sure or even the teacher is
-LARGE = 1e4  # logits, where others overflow: their scale is not one that a softmax is taken of
+COSTS = resources.files("kdstudy.diagnosis") / "costs.json"
+NO_RUN = "This study has no run with this fault: what it costs students was not measured."
 NEAR = 0.2  # kappa that few examples may show by chance
 NORMAL = 4.0  # standard errors above chance, below which nothing is claimed to be known
-FIRST = 5  # rows, or runs of them, that evidence names
 STEP = 2**0.125
 GRID = 2 ** (np.arange(-16, 49) / 8)  # temperatures from 1/4 to 64, where the limits of the range are looked for
 
 
-def finding(shows: str = "", unless: str = "", doubts: str = "", fitted: bool = False) -> Callable[[Rule], Rule]:
+def finding(
+    shows: str = "", unless: str = "", doubts: str = "", severity: str = "warning", claim: str = ""
+) -> Callable[[Rule], Rule]:
     """Register a rule under its function's name, which is the finding's code.
 
-    The first line of its docstring says what is wrong, the paragraph after it what to do. It returns whether that is
-    so, which makes a warning with the statistics that `shows` names as evidence; or severity, evidence and advice.
-    `unless` names findings that explain it away: where one of them was made, the rule is not asked. `doubts` names the
-    levels that the finding puts in doubt; an error puts all in doubt. `fitted`: it rests on numbers alone, against
-    limits that were fitted, so that calibration asks it of its table of teachers.
+    The first line of its docstring says what is wrong, the paragraph after it what to do, where {name} is a statistic
+    or evidence. It returns whether that is so, or more evidence beside the statistics that `shows` names; of this,
+    names that begin with _ are words for the advice, and _severity and _advice go before the rule's own. `unless` names
+    findings that explain it away: where one of them was made, the rule is not asked. `doubts` names the levels that the
+    finding puts in doubt; an error puts all in doubt. `claim`: the claim of this study whose runs measured the damage.
     """
     facts = {"unless": tuple(unless.split()), "doubts": tuple(doubts.split())}
-    return RULES.register(shows=shows, fitted=fitted, **facts)
+    return RULES.register(shows=shows, severity=severity, claim=claim, **facts)
 
 
 @cache
@@ -51,17 +52,31 @@ def limits() -> dict[str, float]:
     return json.loads(THRESHOLDS.read_text("utf-8"))
 
 
+@cache
+def costs() -> dict[str, str]:
+    """What claims say that faults cost students, as study.calibration wrote it of the published results."""
+    return json.loads(COSTS.read_text("utf-8"))
+
+
+def made(s: Statistics, limit: Limits) -> dict[str, dict[str, object]]:
+    """Of each rule that holds, and is not explained away: its evidence and words."""
+    out: dict[str, dict[str, object]] = {}
+    for code, rule in RULES.items():
+        if not out.keys() & set(rule.unless) and (found := rule(s, limit)):
+            out[code] = s.some(rule.shows) | (found if isinstance(found, dict) else {})
+    return out
+
+
 def findings(s: Statistics, limit: Limits | None = None) -> tuple[Finding, ...]:
     """All findings, errors first, else in the order in which rules are entered."""
-    limit, made = limit or limits(), {}
-    for code, rule in RULES.items():
-        if made.keys() & set(rule.unless) or not (found := rule(s, limit)):
-            continue
-        message, _, advice = (getdoc(rule) or "").partition("\n")
-        warning = "warning", s.some(rule.shows), " ".join(advice.split())
-        severity, evidence, advice = found if isinstance(found, tuple) else warning
-        made[code] = Finding(code, severity, plain(evidence), advice, message.rstrip("."))
-    return tuple(sorted(made.values(), key=lambda f: SEVERITIES.index(f.severity)))
+    out = []
+    for code, found in made(s, limit or limits()).items():
+        message, _, advice = (getdoc(RULES[code]) or "").partition("\n")
+        advice = found.get("_advice", advice).format_map(s.value | found)
+        evidence = plain({name: value for name, value in found.items() if not name.startswith("_")})
+        severity, cost = found.get("_severity", RULES[code].severity), costs().get(RULES[code].claim, NO_RUN)
+        out.append(Finding(code, severity, evidence, " ".join(advice.split()), message.rstrip("."), cost))
+    return tuple(sorted(out, key=lambda f: SEVERITIES.index(f.severity)))
 
 
 # ---------------------------------------------------------------- what rules have in common
@@ -75,11 +90,6 @@ def above(value: float | None, limit: float) -> bool:
 def below(value: float | None, limit: float) -> bool:
     """Whether a statistic is defined and below its limit."""
     return value is not None and value < limit
-
-
-def rows_lost(s: Statistics) -> bool:
-    """Whether rows are left out so that the rest need not be like them: many, or some of logits that overflow."""
-    return above(s["left_out"], LOST) or (above(s["left_out"], 0) and above(s["highest"], LARGE))
 
 
 def at_chance(s: Statistics, limit: Limits) -> bool:
@@ -102,19 +112,13 @@ def recommended(s: Statistics, limit: Limits) -> dict[str, object]:
         return none | {"reason": "the teacher is at chance on these labels"}
     low, high = limit["tau_low_mass"], limit["tau_high_mass"]
     mass = mean_masses(teacher, GRID.tolist()) / (1 - 1 / s["classes"])
-    span = f"{low:.0%} to {high:.0%} of the mass that can leave the label does, as for this study's best students"
+    span = f"{low:.0%} to {high:.0%} of the probability that can leave the label does, as for the best students here"
     if mass[GRID == 1] > high:
-        return {"low": 0.5, "high": 1.0, "reason": f"at tau = 1 more than {high:.0%} of the mass leaves already"}
+        reason = f"at τ = 1 more than {high:.0%} of the probability that can leave the label does already"
+        return {"low": 0.5, "high": 1.0, "reason": reason}
     inside = GRID[(mass >= low) & (mass <= high)]
     if not len(inside):
         return none | {"reason": f"at no temperature from 0.25 to 64 {span}"}
     low, high = float(inside[0]), float(inside[-1])
     low, high = (low, high) if low < high else (low / STEP, high * STEP)
     return {"low": round(low, 2), "high": round(high, 2), "reason": f"there {span}"}
-
-
-def row_ranges(rows: list[int]) -> str:
-    """Rows as runs, at most `FIRST` of them: 3, 7-12."""
-    at = np.split(np.array(rows), np.flatnonzero(np.diff(rows) != 1) + 1)
-    runs = [f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in at]
-    return ", ".join(runs[:FIRST]) + (f" and {len(runs) - FIRST} more runs" if len(runs) > FIRST else "")

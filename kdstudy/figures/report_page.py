@@ -70,7 +70,8 @@ Shares say how much of a level the targets hold, not what a student gains from i
 def _finding(f: Finding) -> str:
     numbers = f'<p class="numbers">{escape(f.numbers)}</p>' if f.evidence else ""
     head = f"<p><b>{escape(f.severity)}: {escape(f.code)}</b></p>"
-    return f'<div class="finding {escape(f.severity)}">{head}<p>{escape(f.advice)}</p>{numbers}</div>'
+    words = "".join(f"<p>{escape(text)}</p>" for text in (f.message, f.advice, f.cost) if text)
+    return f'<div class="finding {escape(f.severity)}">{head}{words}{numbers}</div>'
 
 
 def _table(d: DiagnosisReport) -> str:

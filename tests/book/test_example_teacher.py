@@ -41,8 +41,9 @@ def test_the_committed_example_is_small_and_of_the_run_it_names():
 
 def test_the_example_spoilt_has_the_codes_that_are_meant():
     frame = example_teacher.spoilt(read(str(example_teacher.EXAMPLE))[0])
-    assert len(frame) == 10
-    assert [said.removesuffix(", zero_rows") for said in frame["found"]] == list(frame["meant"])  # rows of 0 are both
+    assert len(frame) >= 20
+    for done, meant, found in frame.itertuples(index=False):
+        assert meant in found.split(", "), done
 
 
 def test_a_student_of_rows_that_are_one_off_is_named_sick_and_learns_little():

@@ -132,7 +132,7 @@ def test_sentences_say_the_numbers():
     universe, domain, instance = (sentences(d, level) for level in MEANINGS)
     assert universe.startswith("Nothing found against it. At τ = 2 it is ")
     assert f"it is {d.levels['universe']['share'][at]:.3f} [" in universe
-    assert f"{d.levels['universe']['mass'][at]:.1%} of the mass leaves the label" in universe
+    assert f"takes {d.levels['universe']['mass'][at]:.1%} of the probability off the label" in universe
     assert f"r = {d.levels['domain']['superclass']['correlation']:.2f}" in domain
     assert f"{d.levels['instance']['difficulty']['rank'][at]:.2f}." in instance
 

@@ -10,8 +10,11 @@ from logit_files import call, strict
 
 from kdstudy import diagnose
 from kdstudy.diagnosis import files, formats
+from kdstudy.diagnosis.arrays import OnDisk
+from kdstudy.diagnosis.inputs import Unusable
 from kdstudy.diagnosis.statistics import shares
 
+RNG = np.random.default_rng(3)
 WIDE, LABELS = healthy(600)
 TOP = np.argsort(-WIDE, 1)[:, :4]
 LOGP = torch.tensor(WIDE).double().log_softmax(-1).numpy()
@@ -32,18 +35,35 @@ def spoilt(rows: slice, values: object) -> np.ndarray:
 
 SWAPPED = np.where(Y == 3, 8, np.where(Y == 8, 3, Y))
 PADDED = np.concatenate([np.append(Y[i : i + 20], [0] * 20) for i in range(0, 600, 20)])
+NAMED = np.argsort([str(c) for c in range(12)])  # as a folder lists "0", "1", "10", ...
+BACKGROUND = np.concatenate([RNG.standard_normal((1200, 1)) - 1, V], 1)
+RANKS = np.concatenate([np.arange(rank, 1200, 4) for rank in range(4)])
+USED = np.array([1, 4, 7, 8, 11])
+SUBSET = np.isin(Y, USED)
 CASES = {
     "top-k, 0": (dense(0.0), LABELS, "truncated_top_k"),
+    "top-k, -100": (dense(-100.0), LABELS, "truncated_top_k"),
+    "top-k, -1e9": (dense(-1e9), LABELS, "truncated_top_k"),
     "top-k, -inf": (dense(-np.inf), LABELS, "truncated_top_k"),
     "top-k of log p": (dense(-20.0, LOGP), LABELS, "truncated_top_k"),
     "one row of 0": (spoilt(slice(7, 8), 0), Y, "zero_rows"),
+    "the last batch 0": (spoilt(slice(-18, None), 0), Y, "zero_rows"),
     "a batch twice": (spoilt(slice(64, 128), V[:64]), Y, "repeated_rows"),
     "a part in another order": (spoilt(slice(300, 500), V[300:500][::-1]), Y, "partly_misaligned"),
     "two classes exchanged": (V, SWAPPED, "classes_exchanged"),
     "two classes take all": (0.5 * V + 9 * np.isin(np.arange(12), (4, 7)) * [[1.0]], Y, "collapsed_predictions"),
+    "divided by 4": (V / 4, Y, "already_softened"),
+    "divided by 8": (V / 8, Y, "already_softened"),
     "next tokens": (V, np.roll(Y, 1), "token_shift"),
     "padding": (np.concatenate([np.concatenate([V[i : i + 20], V[Y == 0][:20]]) for i in range(0, 600, 20)]), PADDED,
                 "padding_as_rows"),
+    "classes in the order of a folder": (V[:, NAMED], Y, "misaligned"),
+    "a background class": (BACKGROUND, Y, "misaligned"),
+    "ranks one after another": (V[RANKS], Y, "misaligned"),
+    "labels of a subset": (V[SUBSET], np.searchsorted(USED, Y[SUBSET]), "misaligned"),
+    "labels of some rows ignored": (V, np.where(np.arange(1200) % 7, Y, 255), "healthy"),
+    "positions, the prompt ignored": (V.reshape(30, 40, 12), np.where(np.arange(40) < 10, -100, Y.reshape(30, 40)),
+                                      "healthy"),
 }  # fmt: skip
 
 
@@ -53,9 +73,23 @@ def test_a_fault_is_named(case):
     assert code in diagnose(v, y).codes
 
 
-@pytest.mark.parametrize("by", [4, 8])
-def test_softened_logits_are_named_however_strongly(by):
-    assert "already_softened" in diagnose(V / by, Y).codes
+def test_labels_of_a_subset_are_given_their_columns_and_no_others():
+    [found] = diagnose(V[SUBSET], np.searchsorted(USED, Y[SUBSET])).findings
+    assert found.evidence["labels_used"] == [*range(5)] and found.evidence["columns"] == USED.tolist()
+
+
+MULTI = (RNG.random((1200, 12)) < 0.2).astype(int)
+REFUSED = {
+    "values of the largest alone": (np.take_along_axis(WIDE, TOP, 1), LABELS, "columns are no classes: give their"),
+    "several labels to a row": (V, MULTI, "this is a multi-label task"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_needs_more_or_is_of_another_task_is_refused(case):
+    v, y, why = REFUSED[case]
+    with pytest.raises(Unusable, match=why):
+        diagnose(v, y)
 
 
 def test_remedies_work_when_typed():
@@ -118,5 +152,5 @@ def test_large_arrays_stay_on_disk_and_are_the_same(tmp_path, monkeypatch):
     np.savez(tmp_path / "a.npz", teacher_logits=V, labels=Y)
     monkeypatch.setattr(formats, "LARGE", 1000)
     arrays, _ = files.read(str(tmp_path / "a.npz"))
-    assert isinstance(arrays["teacher_logits"], files.OnDisk)
+    assert isinstance(arrays["teacher_logits"], OnDisk)
     assert diagnose(**arrays).levels == diagnose(V, Y).levels

@@ -68,7 +68,10 @@ def test_probabilities_are_read_as_their_logarithms():
 
 
 V, Y, TWO = np.arange(12.0).reshape(4, 3), np.array([0, 1, 2, 0]), "one logit z for two classes is [0, z]"
-NAMES, GROUPS = "a list of 3 names, one for each class", "3, the super-class of each class in order"
+NAMES, TODO = (
+    "a list of 3, one for each class in order",
+    "number the classes 0, 1, ... and give their names as class_names",
+)
 LOGITS, LABELS, HELD = "teacher_logits", "labels", "heldout_teacher_logits"
 MULTI = (
     "several labels to a row (2 on average), allowed: one; this is a multi-label task, whose distillation is binary "
@@ -93,12 +96,12 @@ BAD = [
     (LABELS, Y + 7, "7 to 9, allowed: 0 to 2 (3 classes)"),
     (LABELS, Y + 0.5, "0.5 at row 0, allowed: whole numbers 0 to 2"),
     (LABELS, Y * np.nan, "nan at row 0, allowed: whole numbers 0 to 2"),
-    (LABELS, list("abca"), "values of type <U1, allowed: real numbers"),
+    (LABELS, list("abca"), f"values of type <U1, such as 'a', allowed: real numbers; {TODO}"),
     ("tau", 0, "0, allowed: a number from 0.001 to 1000"),
-    ("class_names", ["a"], f"1 names, allowed: {NAMES}"),
+    ("class_names", ["a"], f"1 entries, allowed: {NAMES}"),
     ("class_names", "abc", f"str, allowed: {NAMES}"),
-    ("superclass", [0], f"1 entries, allowed: {GROUPS}"),
-    ("superclass", np.array(3), f"int, allowed: {GROUPS}"),
+    ("superclass", [0], f"1 entries, allowed: {NAMES}"),
+    ("superclass", np.array(3), f"int, allowed: {NAMES}"),
     (HELD, V[:, 0], "without labels, allowed: together with heldout_labels"),
     (HELD, V, "without labels, allowed: together with heldout_labels"),
     ("heldout_labels", Y, f"without logits, allowed: together with {HELD}"),

@@ -15,7 +15,6 @@ from logit_files import example
 
 from kdstudy.book.offline import offline_report
 from kdstudy.diagnosis.api import DiagnosisReport, diagnose
-from kdstudy.diagnosis.report import recommended_range
 from kdstudy.figures.report_page import page
 from kdstudy.figures.shared import diagnose as drawn
 
@@ -81,7 +80,6 @@ def test_one_recommended_temperature_is_a_line():
     d = replace(given(), tau={"low": 1.0, "high": 1.0, "reason": "why"})
     ax = drawn.leaves(d).axes[0]
     assert not ax.patches and [1.0, 1.0] in [list(line.get_xdata()) for line in ax.lines]
-    assert recommended_range(d) == "1 (why)"
 
 
 def test_classes_are_drawn_by_super_class():

@@ -9,10 +9,12 @@ import pytest
 import torch
 from conftest import tiny_run
 
+from kdstudy.diagnosis import rulebook
 from kdstudy.diagnosis.rulebook import limits
+from kdstudy.diagnosis.rules import RULES
 from kdstudy.store.working import Store
 from kdstudy.study.beds import Bed
-from kdstudy.study.calibration import fit, table
+from kdstudy.study.calibration import costs, fit, table, tokens
 from kdstudy.study.calibration.teachers import CORRUPTIONS, EXPECTED, Case, cases
 from kdstudy.study.experiment import Design, Experiment, Study
 from kdstudy.study.search import Protocol
@@ -57,7 +59,7 @@ def test_every_case_of_the_plan_is_in_the_table(teachers):
     planned = {(c.run.key, c.kind) for c in cases()}
     assert len(planned) >= 200
     assert planned <= set(zip(teachers["key"], teachers["kind"]))
-    assert set(teachers["kind"]) == {"healthy", *EXPECTED}
+    assert set(teachers["kind"]) == {"healthy", "tokens", *EXPECTED}
 
 
 def test_no_typical_healthy_teacher_has_a_finding_beside_its_few_classes(teachers, limit):
@@ -69,11 +71,21 @@ def test_no_typical_healthy_teacher_has_a_finding_beside_its_few_classes(teacher
 def test_kinds_are_told_apart_on_data_sets_that_the_limits_have_not_seen(teachers):
     unseen = {d: fit.fit(teachers[teachers["dataset"] != d], fit.students()) for d in SOME}
     least = dict.fromkeys(("shuffled", "shifted", "backwards", "renamed", "gaussian", "random", "saturated",
-                           "probabilities", "overflow", "unfilled"), 1.0) | {"weak": 0.8, "smoothed": 0.6}  # fmt: skip
+                           "probabilities", "overflow", "unfilled", "zeroed", "top_k", "collapsed", "repeated"),
+                          1.0) | {"weak": 0.8, "smoothed": 0.6}  # fmt: skip
     rows = teachers[teachers["dataset"].isin(SOME)].to_dict("records")
     for kind, share in least.items():
         hits = [EXPECTED[kind] in fit.codes(r, unseen[r["dataset"]]) for r in rows if r["kind"] == kind]
         assert np.mean(hits) >= share, kind
+
+
+def test_what_is_rounded_noisy_or_text_is_told_nothing_but_what_is_so(teachers, limit):
+    rows = fit.with_untypical(teachers)
+    for kind in ("rounded", "noisy_labels", "tokens"):
+        its = rows[rows["kind"] == kind]
+        some = its if kind == "tokens" else its[~its["dataset"].str.startswith("tokens")]
+        found = {code for row in some.to_dict("records") for code in fit.codes(row, limit)}
+        assert len(some) > 5 and found <= {"healthy", "few_classes"}, kind
 
 
 def test_held_out_codes_come_from_limits_without_their_group(teachers, monkeypatch):
@@ -119,11 +131,14 @@ def test_a_table_is_collected_from_runs(monkeypatch, own_store):
     """Two kinds on one tiny data set, trained into the test's own store."""
     some = [Case("healthy", tiny_run(epochs=30, hidden=(32,))), Case("weak", tiny_run(seed=1))]
     monkeypatch.setattr(table, "cases", lambda: some)
+    monkeypatch.setattr(table.tokens, "teachers", lambda: [("tokens", V[None], Y[None])])
     rows = table.collect(Store())
-    assert list(rows["kind"]) == ["healthy", "weak", *CORRUPTIONS, "outdone"]
+    known = [kind for kind, fn in CORRUPTIONS.items() if fn.classes <= 5]
+    text = [kind for kind in known if kind not in table.TEXT]
+    assert list(rows["kind"]) == ["healthy", "weak", *known, "outdone", "tokens", *text]
     assert rows["key"].tolist()[:2] == [c.run.key for c in some]
     assert all(fit.codes(row, limits()) for row in rows.to_dict("records"))
-    assert set(fit.teachers().columns) <= set(rows.columns)
+    assert set(rows.columns) <= set(fit.teachers().columns)
 
 
 # ---------------------------------------------------------------- ways to spoil logits
@@ -133,7 +148,7 @@ Y = RNG.integers(5, size=200)
 V = (RNG.standard_normal((200, 5)) + 5 * (Y[:, None] == np.arange(5))).astype(np.float32)
 
 
-def spoilt(kind: str) -> np.ndarray:
+def spoilt(kind: str) -> object:
     before = V.copy()
     out = CORRUPTIONS[kind](V, Y, np.random.default_rng(1))
     np.testing.assert_array_equal(V, before)
@@ -160,3 +175,46 @@ def test_other_corruptions_do_what_they_say():
     assert np.isinf(spoilt("overflow")).any(1).mean() == pytest.approx(0.1, abs=0.02)
     assert (spoilt("unfilled") == 0).all(1).sum() == 20
     assert abs(np.corrcoef(spoilt("gaussian").ravel(), V.ravel())[0, 1]) < 0.1
+
+
+def test_corruptions_of_some_rows_or_classes_leave_the_others():
+    for kind, least, most in (
+        ("zeroed", 1, 1),
+        ("repeated", 20, 32),
+        ("part_reordered", 10, 20),
+        ("scattered", 60, 120),
+    ):
+        assert least <= (spoilt(kind) != V).any(1).sum() <= most, kind
+    assert (spoilt("exchanged") != V).any(0).sum() == 2
+    v, y = spoilt("padded")
+    assert len(v) == len(y) > 300 and (y == np.bincount(Y).argmax()).mean() > 0.5
+    v, y = spoilt("noisy_labels")
+    assert v is V and 0.02 < (y != Y).mean() < 0.25
+
+
+def test_a_counted_token_model_is_right_more_often_the_more_it_looks_back():
+    ids = np.array([0, 1, 2, 0, 2, 1] * 200)
+    right = []
+    for order in (1, 2, 3):
+        v, y = tokens.model(ids, order, np.arange(3, 1000))
+        assert v.shape == (1, 997, 3) and y[0].tolist() == ids[3:1000].tolist()
+        right.append((v[0].argmax(1) == y[0]).mean())
+    assert right[0] < 0.8 and right[1] == right[2] == 1
+
+
+# ---------------------------------------------------------------- what faults cost
+
+
+def test_costs_are_what_claims_say_of_the_beds_that_vote():
+    rows = [("F7-order", "a", "own", -0.2, True), ("F7-order", "b", "own", -0.01, True),
+            ("F7-order", "c", "own", -0.9, False), ("F1", "a", "own", -0.9, False)]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["claim", "dataset", "at", "effect", "votes"]).assign(verdict="supported")
+    found = costs.in_words(frame)
+    assert found["F7-order"].endswith(
+        "This study's runs: supported, −20.0 to −1.0 points of test accuracy on 2 beds (claim F7-order)."
+    )
+    assert found["F1"].endswith("This study's runs: no admitted bed has them (claim F1).")
+
+
+def test_the_committed_costs_are_of_the_claims_that_findings_name():
+    assert rulebook.costs().keys() == costs.named().keys() == {r.claim for r in RULES.values()} - {""}

@@ -12,15 +12,13 @@ from kdstudy.diagnosis.statistics.examples import RowStatistics
 DRAWS = 4  # of random phases, whose correlation over all shifts is averaged
 NULLS = 3  # assignments of shuffled labels, against which the best assignment is held
 MANY = 1000  # labels, beyond which each takes its commonest column
-MEMORY = 2e8  # bytes of class sums
+MEMORY = 1e8  # bytes of class sums
 SEVERAL = 5  # examples of a class that are called by another's name
-BLOCKS = 20  # runs of rows that are named
+BLOCKS = 20  # runs of rows that are looked at
 CHANCE = 0.05  # of rows that are right beyond chance, in a run that is called at chance
 GAIN = 0.3  # of accuracy, that the other rows must have beyond that
-BEYOND = 12.0  # nats, with 2 log N: what a run's log likelihood ratio must reach
 SHORTEST = 12  # rows of a run
 SURE = 0.7  # of the confidence where the teacher is right, that it has in a run of other examples' rows
-LONG = 4.0  # times longer than by chance are runs of padding
 HIGH = 6.0  # standard errors above chance that not even the best of a million shifts reaches by chance
 
 Classes = Int[np.ndarray, " M"]
@@ -59,32 +57,35 @@ def counted(accuracy: float, h: np.ndarray, g: np.ndarray, n: int) -> dict[str, 
 def misfits(logits: LabelledLogits, rows: RowStatistics) -> tuple[dict[str, float | None], dict[str, object]]:
     """Where only some rows or classes do not belong to their labels: shares of the rows, and their places.
 
-    `stray`: share of wrong rows whose label is as good as drawn, by its mean rank among the other classes;
-    `stray_sure`: their mean confidence over that of right rows. `narrow`: share of the predictions that name the
-    `named` classes, which labels name at most half as often. `padded`: share of the label that stands in long runs,
-    where others do not. `copied`: share of rows that equal another with another label; `copied_gap`: their confidence
-    minus accuracy.
+    `block`: how likely the likeliest run of other examples' rows is (see `blocks`). `stray`: share of wrong rows whose
+    label is as good as drawn, by its mean rank among the other classes; `stray_sure`: their mean confidence over that
+    of right rows. `narrow`: share of the predictions that name the `named` classes, which labels name at most half as
+    often. `padding`: how much longer than by chance the runs of one label are, `padded` its share. `copied`: share of
+    rows that equal another with another label; `copied_gap`: their confidence minus accuracy. `exchanged`: share of a
+    class's examples called by the next one's name, less that of its own, in the clearest cycle.
     """
     y, wrong, n = logits.labels, rows.rank > 0, len(logits.labels)
     sure = float(rows.confidence[~wrong].mean()) if not wrong.all() else 1.0
-    runs = [r for r in blocks(wrong, y, rows.predicted) if rows.confidence[slice(*r)].mean() > SURE * sure]
+    runs = [r for r in blocks(wrong, y, rows.predicted) if rows.confidence[slice(*r[:2])].mean() > SURE * sure]
     copied = _conflicting(logits)
-    label, padded = padding(y, logits.classes)
+    label, padded, longer = padding(y, logits.classes)
     narrow, named = _narrow(rows.predicted, y, logits.classes)
     cycles = exchanged(rows.predicted, y)
     numbers = {
-        "in_blocks": sum(stop - start for start, stop in runs) / n,
+        "block": max((nats for *_, nats in runs), default=0.0),
         "stray": float(wrong.mean() * min(1, 2 * (rows.rank[wrong] - 1).mean() / max(1, logits.classes - 2)))
         if wrong.sum() >= 30 and logits.classes >= 5 else None,
         "stray_sure": float(rows.confidence[wrong].mean()) / sure if wrong.any() else None,
         "narrow": narrow,
         "padded": padded,
+        "padding": longer,
         "copied": len(copied) / n,
         "copied_gap": float((rows.confidence - (rows.rank == 0))[copied].mean()) if len(copied) else None,
-        "exchanged": sum(map(len, cycles)) / logits.classes,
+        "exchanged": max((share for _, share in cycles), default=0.0),
     }  # fmt: skip
-    places = {"blocks": [[int(logits.rows[i]), int(logits.rows[j - 1]) + 1] for i, j in runs], "named": named}
-    return numbers, places | {"copied": logits.rows[copied], "cycles": cycles, "pad": label}
+    blocks_at = [(*logits.numbers(logits.rows[[i, j - 1]]), nats) for i, j, nats in runs]
+    places = {"blocks": blocks_at, "named": named, "copied": logits.numbers(logits.rows[copied])}
+    return numbers, places | {"cycles": cycles, "pad": label}
 
 
 def _conflicting(logits: LabelledLogits) -> Int[np.ndarray, " K"]:
@@ -98,11 +99,11 @@ def _conflicting(logits: LabelledLogits) -> Int[np.ndarray, " K"]:
     return found[~np.isin(logits.rows[found], logits.raw.constant)]
 
 
-def padding(label: Classes, classes: int) -> tuple[int | None, float]:
-    """The label that stands in runs, while the others do not, and its share; (None, 0) if none does.
+def padding(label: Classes, classes: int) -> tuple[int | None, float, float]:
+    """The label that stands in runs, while the others do not, its share, and how much longer they are than by chance.
 
-    The mean length of its rows' runs must be `LONG` times what its share gives by chance, (1 + share) / (1 - share),
-    and twice `LONG`; runs of the others shorter than 2 on average.
+    That is the mean length of its rows' runs over what its share gives by chance, (1 + share) / (1 - share), or half of
+    that length if this is less. Runs of the others must be shorter than 2 on average. (None, 0, 0) if there is none.
     """
     first = np.flatnonzero(np.diff(label, prepend=-1))
     length = np.diff(first, append=len(label))
@@ -112,8 +113,9 @@ def padding(label: Classes, classes: int) -> tuple[int | None, float]:
         mean = np.bincount(label[first], length**2, minlength=classes) / counts
         longer = mean * (1 - share) / (1 + share)
         rest = (len(label) - counts) / (len(first) - runs)
-    found = np.flatnonzero((share > 0.02) & (longer > LONG) & (mean > 2 * LONG) & (rest < 2) & (runs > 1))
-    return (int(found[0]), float(share[found[0]])) if len(found) == 1 and (counts > 0).sum() > 4 else (None, 0.0)
+    longer = np.where((share > 0.02) & (rest < 2) & (runs > 1), np.minimum(longer, mean / 2), 0.0)
+    at = int(np.argmax(longer))
+    return (at, float(share[at]), float(longer[at])) if longer[at] > 0 and (counts > 0).sum() > 4 else (None, 0.0, 0.0)
 
 
 def _narrow(predicted: Classes, label: Classes, classes: int) -> tuple[float, list[int]]:
@@ -139,6 +141,11 @@ def repairs(predicted: Classes, label: Classes, classes: int) -> dict[str, objec
         "renamed_null": null,
         "renaming": renaming,
     }
+
+
+def next_ratio(predicted: Classes, label: Classes, accuracy: float) -> float:
+    """Agreement of predictions with the label one row on or back, whichever is more, over that with their own."""
+    return max(float((np.roll(predicted, k) == label).mean()) for k in (-1, 1)) / max(accuracy, 1 / len(label))
 
 
 def best_shift(predicted: Classes, label: Classes, classes: int) -> tuple[int, float]:
@@ -187,31 +194,37 @@ def _assigned(predicted: Classes, label: Classes) -> tuple[float, dict[int, int]
     return float(counts[rows, to].sum() / len(label)), {k: chosen[k] for k in sorted(chosen)}
 
 
-def exchanged(predicted: Classes, label: Classes) -> list[list[int]]:
-    """Cycles of classes each of which is mostly called the next: [3, 8] if 3 is called 8 and 8 is called 3.
+def exchanged(predicted: Classes, label: Classes) -> list[tuple[list[int], float]]:
+    """Cycles of classes that are called the next one's name, [3, 8] if 3 is called 8 and 8 is called 3; each with how
+    much more of a class's examples are called so than by their own name, at least.
 
-    Of a class's examples at least `SEVERAL`, most must be called by the other name.
-    """
-    pair, counts = np.unique(np.stack([label, predicted]), axis=1, return_counts=True)
-    total = np.bincount(label)
-    often = (counts > 0.5 * total[pair[0]]) & (counts >= SEVERAL) & (pair[0] != pair[1])
-    called, cycles = dict(pair[:, often].T.tolist()), []
+    Of its wrong names each class's commonest counts, if at least `SEVERAL` of its examples have it.
+    """  # fmt: skip
+    wrong, most = predicted != label, int(max(predicted.max(), label.max())) + 1
+    pair, counts = np.unique(label[wrong] * most + predicted[wrong], return_counts=True)
+    right, total = (np.bincount(y, minlength=most) for y in (label[~wrong], label))
+    order = np.argsort(counts, kind="stable")
+    order = order[counts[order] >= SEVERAL]
+    of, to = np.divmod(pair[order], most)
+    called = dict(zip(of.tolist(), zip(to.tolist(), ((counts[order] - right[of]) / total[of]).tolist())))
+    cycles = []
     while called:
         start = at = next(iter(called))
-        cycle = []
+        cycle, shares = [], []
         while at in called:
             cycle.append(at)
-            at = called.pop(at)
-        cycles += [cycle] if at == start else []
+            at, share = called.pop(at)
+            shares.append(share)
+        cycles += [(cycle, min(shares))] if at == start and min(shares) > 0 else []
     return cycles
 
 
-def blocks(wrong: np.ndarray, label: Classes, predicted: Classes) -> list[tuple[int, int]]:
+def blocks(wrong: np.ndarray, label: Classes, predicted: Classes) -> list[tuple[int, int, float]]:
     """Runs of rows [start, stop) at chance among rows that are mostly right: the likeliest, one after another.
 
     The log likelihood ratio of "right with probability `CHANCE` more than by chance" against the accuracy of the better
-    half of the rows, summed over a run, is largest (Kadane); it must be beyond what the best of all runs reaches by
-    chance, and the run must have labels of several classes.
+    half of the rows, summed over a run, is largest (Kadane). It is given beyond 2 log N, which the best of all runs
+    reaches by chance. A run must have labels of several classes.
     """
     n, found = len(wrong), []
     size = max(16, n // 100)
@@ -221,16 +234,16 @@ def blocks(wrong: np.ndarray, label: Classes, predicted: Classes) -> list[tuple[
     if good < chance + GAIN:
         return []
     score = np.where(wrong, np.log((1 - chance) / (1 - good)), np.log(chance / good))
-    while len(found) < BLOCKS:
+    for _ in range(BLOCKS):
         total = np.cumsum(score)
         before = np.minimum.accumulate(np.append(0, total))[:-1]
         stop = int(np.argmax(total - before)) + 1
         start = int(np.argmin(np.append(0, total)[:stop]))
-        if total[stop - 1] - before[stop - 1] < BEYOND + 2 * np.log(n):
+        if (nats := total[stop - 1] - before[stop - 1] - 2 * np.log(n)) <= 0:
             break
         score[start:stop] = -1e3
         if _unrelated(label[start:stop], predicted[start:stop]):
-            found.append((start, stop))
+            found.append((start, stop, float(nats)))
     return sorted(found)
 
 
@@ -266,7 +279,7 @@ def separation(logits: LabelledLogits, predicted: Classes) -> float | None:
         sums.index_add_(0, torch.from_numpy(to[place]), x)
     mean = sums.sum(0) / n
     total = square - n * float(mean @ mean)
-    between = float((sums**2).sum(-1) @ torch.from_numpy(1 / counts)) - n * float(mean @ mean)
+    between = float(torch.linalg.vecdot(sums, sums) @ torch.from_numpy(1 / counts)) - n * float(mean @ mean)
     if n <= len(named) or total <= 1e-9 * max(square, 1e-300):
         return None
     return 1 - (1 - between / total) * (n - 1) / (n - len(named)) - gaussian_separation(classes) - n**-0.5

@@ -42,14 +42,17 @@ def compute_statistics(inputs: Inputs) -> Statistics:
     """All statistics of what is given; with no finite row, only those of the raw values."""
     teacher = inputs.teacher
     value, y, classes = of_raw_values(teacher), teacher.labels, teacher.classes
+    places = of_places(inputs)
     if not len(y):
-        return Statistics(inputs, value)
+        return Statistics(inputs, value, places)
     rows = row_statistics(teacher)
     value |= alignment.agreement(rows.predicted, y, classes) | certainty(rows, classes)
-    structure, (numbers, places) = class_structure(teacher), alignment.misfits(teacher, rows)
-    if kept := teacher.raw.fill and teacher.raw.fill.kept[1]:
+    structure, (numbers, found) = class_structure(teacher), alignment.misfits(teacher, rows)
+    if kept := value.get("kept_most"):
         value["label_kept"] = float((rows.rank < kept).mean())
     value |= numbers | ({"structure": structure.strength, "structure_p": structure.p} if structure else {})
+    value["next_ratio"] = alignment.next_ratio(rows.predicted, y, max(value["accuracy"], value["chance"]))
+    places |= found
     if value["accuracy"] < LOW * (1 - value["histogram"]) or value["histogram"] > 1 - LOW:
         repairs = alignment.repairs(rows.predicted, y, classes)
         places["renaming"] = repairs.pop("renaming")
@@ -63,15 +66,49 @@ def of_raw_values(logits: LabelledLogits) -> dict[str, Number]:
     many constant ones rounding to the type's digits allows.
     """  # fmt: skip
     raw, n, m = logits.raw, len(logits.values), len(logits.rows)
-    value = {"examples": n, "classes": logits.classes, "left_out": 1 - m / n, "highest": None}
+    value = {"examples": n, "classes": logits.classes, "left_out": 1 - m / n, "highest": None} | raw.counts
     if not m:
         return value
     equal = ALIKE.get(logits.dtype, 0.01 if logits.dtype in ("float16", "bfloat16") else 0.25)
-    return value | {
-        "constant": len(raw.constant) / m,
-        "zero": len(raw.zero) / m,
-        "by_chance": 3 * equal ** (logits.classes - 1),
-        "highest": max(abs(raw.low), abs(raw.high)),
+    return (
+        value
+        | of_fill(logits)
+        | {
+            "positions": int(logits.positions),
+            "row_sum": raw.total,
+            "lowest": raw.low,
+            "equal": equal,
+            "constant": len(raw.constant) / m,
+            "zero": len(raw.zero) / m,
+            "by_chance": 3 * equal ** (logits.classes - 1),
+            "highest": max(abs(raw.low), abs(raw.high)),
+        }
+    )
+
+
+def of_fill(logits: LabelledLogits) -> dict[str, Number]:
+    """Of what stands in place of classes: how alike rows are in it (`tied`), and what it does."""
+    fill = logits.raw.fill
+    if fill is None:
+        return {"tied": 0.0}
+    mass = {f"tail_mass_at_tau_{tau}": m for tau, m in zip((1, 4), fill.mass)}
+    kept = {"kept_least": fill.kept[0], "kept_most": fill.kept[1], "tail_above": fill.above}
+    given = {"topk_given": int(logits.dtype == "top-k"), "masked": int(fill.masked)}
+    return {"tied": fill.alike} | kept | mass | given
+
+
+def of_places(inputs: Inputs) -> dict[str, object]:
+    """What is no number and evidence names: kinds of values, names, rows by the places that they were given in."""
+    teacher, raw = inputs.teacher, inputs.teacher.raw
+    return {
+        "dtype": teacher.dtype,
+        "kind": raw.kind,
+        "fill": raw.fill and raw.fill.value,
+        "left_out": teacher.numbers(np.flatnonzero(~raw.finite)),
+        "constant": teacher.numbers(raw.constant),
+        "zero": teacher.numbers(raw.zero),
+        "class_names": inputs.class_names,
+        "student_on": "held-out" if inputs.student_val and inputs.heldout else "training",
     }
 
 

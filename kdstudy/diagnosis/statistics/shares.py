@@ -13,7 +13,7 @@ from kdstudy.diagnosis.inputs import LabelledLogits
 
 LEVEL_NAMES = ("universe", "domain", "instance")
 BLOCKS = 20
-MEMORY = 2e8  # bytes of class sums that are held together
+MEMORY = 1e8  # bytes of class sums that are held together
 MANY = 4000  # classes: a vocabulary
 
 Interval = tuple[float | None, float | None, float | None]

@@ -12,24 +12,31 @@ import pandas as pd
 from jaxtyping import Float
 
 from kdstudy.core import paths
-from kdstudy.diagnosis.rulebook import NEAR, THRESHOLDS
-from kdstudy.diagnosis.rules import RULES
+from kdstudy.diagnosis import rules  # noqa: F401  which registers them
+from kdstudy.diagnosis.rulebook import NEAR, THRESHOLDS, made
 from kdstudy.diagnosis.statistics.all import Statistics
 from kdstudy.study.calibration.teachers import EXPECTED
 
+ORDINARY = ("healthy", "untypical", "tokens", "rounded", "noisy_labels")  # kinds that none of `OVER` may be called
+OVER = {  # limit -> the kind that it tells, the statistic that must be above it
+    "block": ("part_reordered", "block"),
+    "collapsed": ("collapsed", "narrow"),
+    "copied": ("repeated", "copied"),
+    "exchanged": ("exchanged", "exchanged"),
+    "padding": ("padded", "padding"),
+    "stray": ("scattered", "stray"),
+    "token_shift": ("next_token", "next_ratio"),
+    "truncated": ("top_k", "tied"),
+}
 TYPICAL = {"accuracy": (0.85, 1.0), "mass": (0.002, 0.2)}  # of a teacher on its training set, to be called healthy
 FALL = 0.2  # of accuracy from training to held-out examples, beyond which a teacher has memorised
 GUARD = 1.3  # two limits hold off teachers of hard labels even where both are relaxed by three tenths
 WITHIN = 0.005  # of the best accuracy: what a temperature may cost
 CHOSEN = {  # set by hand
     "chance_kappa": 0.03,
-    "collapsed": 0.9,
     "constant_fraction": 0.005,
     "repair_accuracy": 0.5,
     "repair_gain": 0.2,
-    "softened": 0.3,
-    "stray": 0.05,
-    "stray_sure": 0.8,
     "structure_classes": 10,
     "structure_rows": 5,
     "student_gain": 0.01,
@@ -77,9 +84,17 @@ def fit(table: pd.DataFrame, taught: pd.DataFrame) -> dict[str, float]:
     limits = CHOSEN | {
         "saturated_mass": between(kinds["saturated"]["mass_right"], healthy["mass_right"]),
         "memorised_gap": _digits(1 / between(1 / learnt["mass_gap"], 1 / healthy["mass_gap"].clip(lower=1e-3))),
+        "stray_sure": _digits(kinds["scattered"]["stray_sure"].min() / 1.05),
         "trained_apart": between(kinds["gaussian"]["apart"].clip(lower=1e-3), shuffled["apart"]),
         "trained_sure": between(idle["sure"], shuffled["sure"]),
     }
+    plain = pd.concat(kinds[kind] for kind in ORDINARY if kind in kinds)
+    right = plain[plain["kind"] != "noisy_labels"]  # of which copies have their own label, or the teacher doubts it
+    limits["copied_gap"] = over(kinds["repeated"]["copied_gap"], right["copied_gap"])
+    for name, sure in {"stray": "stray_sure", "copied": "copied_gap"}.items():
+        plain.loc[~(plain[sure] > limits[sure]), name] = 0
+    limits |= {name: over(kinds[kind][what], plain[what]) for name, (kind, what) in OVER.items()}
+    limits["softened"] = over(kinds["softened"]["under"], pd.concat([plain, kinds["smoothed"]])["under"])
     limits |= smoothed(kinds["smoothed"], pd.concat([healthy, kinds["untypical"]])) | temperatures(taught)
     return dict(sorted(limits.items()))
 
@@ -92,6 +107,17 @@ def between(below: pd.Series, above: pd.Series) -> float:
     """
     low, high = float(below.max()), float(above.min())
     return _digits((low * high) ** 0.5 if low < high else high / 1.05)
+
+
+def over(sick: pd.Series, healthy: pd.Series) -> float:
+    """A limit that no healthy one is above, and most of the sick on whom the fault shows at all are, to 3 digits.
+
+    The geometric middle of the lowest tenth of these and of the most of the healthy, or of a hundredth of the former if
+    this is more; where they overlap, 5 % above the healthy: who is below must stay there.
+    """
+    low = float(sick[sick > 0].quantile(0.1))
+    high = max(float(healthy.fillna(0).max()), low / 100)
+    return _digits((low * high) ** 0.5 if high < low else 1.05 * high)
 
 
 def smoothed(positive: pd.DataFrame, healthy: pd.DataFrame) -> dict[str, float]:
@@ -156,17 +182,9 @@ def write(table: pd.DataFrame, taught: pd.DataFrame) -> dict[str, float]:
 
 
 def codes(row: Mapping[str, object], limit: Mapping[str, float]) -> list[str]:
-    """The codes that the rules give a row of the table, by these limits; ["healthy"] if none.
-
-    Of rules without fitted limits the row says under `other` whether they hold.
-    """
-    s = Statistics(None, {k: v for k, v in row.items() if isinstance(v, int | float) and v == v})  # NaN: not defined
-    other, found = str(row["other"]).split(), []
-    for code, rule in RULES.items():
-        holds = rule(s, limit) if rule.fitted else code in other
-        if holds and not set(found) & set(rule.unless):
-            found.append(code)
-    return found or ["healthy"]
+    """The codes that the rules give a row of the table, by these limits; ["healthy"] if none."""
+    value = {k: v for k, v in row.items() if isinstance(v, int | float) and v == v}  # NaN: not defined
+    return list(made(Statistics(None, value, {"kind": row["values"]}), limit)) or ["healthy"]
 
 
 def rates(table: pd.DataFrame, found: Sequence[Sequence[str]]) -> pd.DataFrame:

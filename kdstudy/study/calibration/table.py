@@ -1,6 +1,7 @@
 """Teachers of known kind, trained and measured: the table that the limits of a diagnosis are fitted on."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,13 +9,14 @@ import pandas as pd
 from kdstudy.core.spec import Run
 from kdstudy.data.registry import load
 from kdstudy.diagnosis.inputs import read_inputs
-from kdstudy.diagnosis.rules import RULES, findings
 from kdstudy.diagnosis.statistics.all import compute_statistics
 from kdstudy.engine import ask
 from kdstudy.store.working import Store
-from kdstudy.study.calibration.teachers import CORRUPTIONS, NOISE, Case, cases
+from kdstudy.study.calibration import tokens
+from kdstudy.study.calibration.teachers import CORRUPTIONS, NOISE, Case, cases, spoilt
 from kdstudy.study.experiment import Study
 
+TEXT = ("noisy_labels",)  # corruptions that text does not have
 DIGITS = 6  # of statistics in the table
 
 
@@ -29,6 +31,12 @@ def collect(store: Store | None = None) -> pd.DataFrame:
         groups.setdefault(described(case.run), []).append(case)
     for dataset, group in groups.items():
         rows += [{"dataset": dataset} | row for row in _measured(group, logits([c.run for c in group], store))]
+    for seed, (name, v, y) in enumerate(tokens.teachers()):
+        what = {"dataset": name, "key": name.replace(" ", "-"), "seed": seed}
+        rows += [
+            what | {"kind": "tokens"} | _statistics(v, y),
+            *(what | row for row in _spoilt(v[0], y[0], seed, True)),
+        ]
     return pd.DataFrame(rows)
 
 
@@ -60,30 +68,41 @@ def _measured(group: list[Case], held: Mapping[str, Mapping[str, np.ndarray]]) -
     """Rows of the cases of one data set, and of what is made of its first healthy teacher."""
     for case in group:
         data, left = load(case.run.data), held[case.run.key]
-        yield _row(case, left["logits_train"], data.train.y.numpy(), left["logits_validation"], data.validation.y)
+        heldout = left["logits_validation"], data.validation.y
+        yield _what(case) | _statistics(left["logits_train"], data.train.y.numpy(), *heldout)
     first, weak = (next(c for c in group if c.kind == kind) for kind in ("healthy", "weak"))
     data, left, poor = load(first.run.data), held[first.run.key], held[weak.run.key]
-    v, y = left["logits_train"], data.train.y.numpy()
+    y, heldout = data.train.y.numpy(), (poor["logits_validation"], data.validation.y)
+    yield from (_what(first) | row for row in _spoilt(left["logits_train"], y, int(first.run.key[:8], 16)))
+    found = _statistics(poor["logits_train"], y, *heldout, student=left["logits_validation"])
+    yield _what(replace(weak, kind="outdone")) | found
+
+
+def _what(case: Case) -> dict[str, object]:
+    return {"key": case.run.key, "kind": case.kind, "seed": case.run.seed, "detail": case.detail}
+
+
+def _spoilt(v: np.ndarray, y: np.ndarray, seed: int, given: bool = False) -> Iterator[dict[str, object]]:
+    """The kind and the statistics of logits (N, C) after every corruption that they have enough classes for.
+
+    `given`: labels are the text itself, in which no annotator errs.
+    """
     for i, (kind, corrupt) in enumerate(CORRUPTIONS.items()):
-        rng = np.random.default_rng([i, int(first.run.key[:8], 16)])
-        if kind != "structureless" or v.shape[1] > 2:
-            yield _row(Case(kind, first.run), corrupt(v, y, rng), y)
-    heldout = poor["logits_validation"], data.validation.y
-    yield _row(Case("outdone", weak.run), poor["logits_train"], y, *heldout, student=left["logits_validation"])
+        if v.shape[1] >= corrupt.classes and not (given and kind in TEXT):
+            rng = np.random.default_rng([i, seed])
+            yield {"kind": kind} | _statistics(*spoilt(kind, v, y, rng))
 
 
-def _row(
-    case: Case, v: np.ndarray, y: np.ndarray, heldout: object = None, labels: object = None, student: object = None
+def _statistics(
+    v: object, y: np.ndarray, heldout: object = None, labels: object = None, student: object = None
 ) -> dict[str, object]:
-    """A teacher's statistics, rounded, and the codes of the rules that have no fitted limit.
+    """A teacher's statistics, rounded, and what its `values` are.
 
     `heldout`: its logits of examples with `labels`; `student`: a student's of the same.
     """
     given = {"heldout_teacher_logits": heldout, "heldout_labels": labels, "student_val_logits": student}
     s = compute_statistics(read_inputs(v, y, **given))
-    other = [f.code for f in findings(s) if not RULES[f.code].fitted]
-    what = {"key": case.run.key, "kind": case.kind, "seed": case.run.seed, "detail": case.detail}
-    return what | {k: _rounded(x) for k, x in s.value.items()} | {"other": " ".join(other)}
+    return {"values": s.places["kind"]} | {k: _rounded(x) for k, x in s.value.items()}
 
 
 def _rounded(value: float | None) -> float | None:

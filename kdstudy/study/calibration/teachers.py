@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from kdstudy.core.registry import Registry
 from kdstudy.core.spec import Data, Recipe, Run, pairs
@@ -17,7 +19,7 @@ from kdstudy.distill import conditions
 SATURATED = (2, 5, 20, 100)  # synthetic tasks, by seed, with a teacher trained eight times as long
 NOISE = 0.4  # of the labels, which a memorising teacher learns by heart
 EPSILONS = (0.05, 0.1, 0.2)
-EXPECTED = {  # the code that a kind must have; a kind that is not named has none. Corruptions add theirs.
+EXPECTED = {  # the code that a kind must have; a kind that is not named is healthy. Corruptions add theirs.
     "smoothed": "smoothed_teacher",
     "saturated": "saturated_teacher",
     "memorised": "train_memorised",
@@ -86,18 +88,27 @@ def _on(data: Data, recipe: Recipe) -> Iterator[Case]:
 
 # ---------------------------------------------------------------- what is done to a healthy teacher's logits
 
-Corruption = Callable[[Logits, Labels, np.random.Generator], np.ndarray]
+Spoilt = np.ndarray | Tensor | tuple[np.ndarray, np.ndarray]
+Corruption = Callable[[Logits, Labels, np.random.Generator], Spoilt]
 CORRUPTIONS: Registry[Corruption] = Registry("corruption")
 
 
-def corruption(code: str) -> Callable[[Corruption], Corruption]:
-    """Register a way to spoil logits; its name is the kind, `code` the finding that must name it."""
+def corruption(code: str, classes: int = 2) -> Callable[[Corruption], Corruption]:
+    """Register a way to spoil logits of at least so many classes, and labels; its name is the kind, `code` the finding
+    that must name it, or "healthy".
+    """  # fmt: skip
 
     def register(fn: Corruption) -> Corruption:
         EXPECTED[fn.__name__] = code
-        return CORRUPTIONS.register(fn)
+        return CORRUPTIONS.register(fn, classes=classes)
 
     return register
+
+
+def spoilt(kind: str, v: Logits, y: Labels, rng: np.random.Generator) -> tuple[np.ndarray | Tensor, np.ndarray]:
+    """Logits and labels after a corruption."""
+    after = CORRUPTIONS[kind](v, y, rng)
+    return after if isinstance(after, tuple) else (after, y)
 
 
 @corruption("misaligned")
@@ -124,7 +135,7 @@ def renamed(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
     return np.roll(v, 1, 1)
 
 
-@corruption("no_class_structure")
+@corruption("no_class_structure", classes=3)
 def structureless(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
     """The other classes' logits permuted in each row."""
     j, out = np.arange(v.shape[1] - 1), v.copy()
@@ -167,3 +178,102 @@ def unfilled(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
     out = v.copy()
     out[-(len(v) // 10) :] = 0
     return out
+
+
+@corruption("zero_rows")
+def zeroed(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
+    """One row 0."""
+    out = v.copy()
+    out[rng.integers(len(v))] = 0
+    return out
+
+
+@corruption("truncated_top_k", classes=10)
+def top_k(v: Logits, y: Labels, rng: np.random.Generator) -> np.ndarray:
+    """Of each row the k largest, from 2 to half of them; 0, -100, -inf or the least of what is kept for the rest."""
+    k = int(rng.integers(2, v.shape[1] // 2 + 1))
+    top = np.argsort(-v, 1)[:, :k]
+    kept = np.take_along_axis(v, top, 1)
+    fill = rng.choice([0, -100, -np.inf, np.nan])
+    out = np.repeat(kept[:, -1:] if np.isnan(fill) else np.full_like(kept[:, :1], fill), v.shape[1], 1)
+    np.put_along_axis(out, top, kept, 1)
+    return out
+
+
+@corruption("already_softened")
+def softened(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
+    """Divided by a temperature that leaves the label half of the mass, or less, on the rows that are right."""
+    right = v.argmax(1) == y
+    for tau in 2.0 ** np.arange(1, 9):
+        p = np.exp((v - v.max(1, keepdims=True)) / tau)
+        if (1 / p.sum(1))[right].mean() < 0.4 + 0.4 / v.shape[1]:
+            break
+    return v / tau
+
+
+@corruption("collapsed_predictions", classes=5)
+def collapsed(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
+    """One class or two of the labels' commoner half far above all others, as in train mode or of wrong inputs."""
+    out = 0.5 * v
+    out[:, rng.choice(v.shape[1], int(rng.integers(1, 3)), replace=False)] += np.ptp(out, axis=1).max()
+    return out
+
+
+@corruption("repeated_rows")
+def repeated(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
+    """A batch of 32 rows in place of another, as in a buffer that is written twice."""
+    out, (one, two) = v.copy(), 32 * rng.choice(len(v) // 32, 2, replace=False)
+    out[one : one + 32] = v[two : two + 32]
+    return out
+
+
+@corruption("partly_misaligned")
+def part_reordered(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
+    """A tenth of the rows, in one piece, in another order."""
+    out, size = v.copy(), len(v) // 10
+    start = int(rng.integers(len(v) - size))
+    out[start : start + size] = v[start + rng.permutation(size)]
+    return out
+
+
+@corruption("partly_misaligned", classes=5)
+def scattered(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
+    """Half of the rows, here and there, in another order."""
+    out, at = v.copy(), np.flatnonzero(rng.random(len(v)) < 0.5)
+    out[at] = v[rng.permutation(at)]
+    return out
+
+
+@corruption("classes_exchanged", classes=10)
+def exchanged(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
+    """Two of the labels' ten commonest classes in each other's place."""
+    out, pair = v.copy(), rng.choice(np.argsort(-np.bincount(y))[:10], 2, replace=False)
+    out[:, pair] = v[:, pair[::-1]]
+    return out
+
+
+@corruption("token_shift")
+def next_token(v: Logits, y: Labels, rng: np.random.Generator) -> Logits:
+    """Rows shifted by one, either way."""
+    return np.roll(v, int(rng.choice([-1, 1])), 0)
+
+
+@corruption("padding_as_rows", classes=5)
+def padded(v: Logits, y: Labels, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """After every 20 rows, 20 on average of the commonest label."""
+    pads, at = np.flatnonzero(y == np.bincount(y).argmax()), np.arange(len(y))
+    order = [row for i in at[::20] for row in (*at[i : i + 20], *rng.choice(pads, rng.integers(10, 31)))]
+    return v[order], y[order]
+
+
+@corruption("healthy")
+def rounded(v: Logits, y: Labels, rng: np.random.Generator) -> Tensor:
+    """Rounded to bfloat16."""
+    return torch.tensor(v).bfloat16()
+
+
+@corruption("healthy")
+def noisy_labels(v: Logits, y: Labels, rng: np.random.Generator) -> tuple[Logits, Labels]:
+    """From 5 to 25 % of the labels drawn anew, as annotators' errors are."""
+    anew = rng.random(len(y)) < rng.uniform(0.05, 0.25)
+    return v, np.where(anew, rng.permutation(y), y)
