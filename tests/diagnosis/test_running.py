@@ -53,7 +53,7 @@ def test_beyond_that_sums_are_exact_and_the_rest_is_within_the_error_that_it_sta
     assert (got.facts["examples"], got.facts["rows_left_out"]) == (N, 1)
     assert "a sample of 600: a share of rows is within 0.041" in got.facts["notes"][-1]
     found = {f.code: f.evidence for f in got.findings}
-    assert found["zero_rows"]["which"] == "5, 2900" and found["non_finite"]["nan"] == C
+    assert found["zero_rows"]["which"] == "5, 2900" and found["non_finite"]["first_rows"] == [7]
     for name in ("student_accuracy", "teacher_accuracy", "mass_middle", "structure"):
         assert abs(got.facts["signals"][name] - whole.facts["signals"][name]) < 600**-0.5, name
     for level in ("domain", "instance"):

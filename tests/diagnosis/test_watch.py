@@ -86,6 +86,7 @@ def test_only_some_rows_of_some_steps_are_looked_at():
 def test_every_finding_is_listed_with_what_it_costs_and_what_to_do():
     rows = every_finding().set_index("code")
     assert {"misaligned", "teacher_unheard", "student_is_teacher"} <= set(rows.index)
+    assert "points of test accuracy" in rows.loc["misaligned", "what it costs"]
     assert (rows != "").all(axis=None) and not rows["what to do"].str.contains("[{}]").any()
 
 
