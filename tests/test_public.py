@@ -36,11 +36,7 @@ def test_importing_the_package_loads_nothing_else():
     assert loaded("import kdstudy; kdstudy.__version__") == set()
 
 
-def test_the_docstring_s_example_runs(monkeypatch, capsys):
-    from kdstudy.study import beds
-
-    monkeypatch.setattr(beds, "STEPS", {"teacher": 20, "student": 20})
-    monkeypatch.setattr(beds, "EPOCHS", 1)
+def test_the_docstring_s_example_runs(brief, capsys):
     exec(textwrap.dedent("\n".join(re.findall(r"(?m)^    .*$", kdstudy.__doc__))), {})
     assert re.fullmatch(r"[+-]?0\.\d+ \[.*\], n = 3\n", capsys.readouterr().out)
 

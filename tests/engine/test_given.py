@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, says, tiny_run
+from small_study import FEW
 
 from kdstudy import dataset
 from kdstudy.data.registry import load
@@ -51,13 +52,9 @@ def test_another_content_is_another_teacher(file):
         ask.ask([first])
 
 
-def test_without_test_logits_nothing_is_said_of_test_and_the_bed_is_not_admitted(file, monkeypatch):
-    monkeypatch.setattr(beds, "EPOCHS", 1)
-    monkeypatch.setattr(beds, "STEPS", {"teacher": 10, "student": 10})
+def test_without_test_logits_nothing_is_said_of_test_and_the_bed_is_not_admitted(file, brief):
     np.savez(file, logits=logits()["train"])
-    study = plans.study(
-        "universe", settings=2, tuning=2, seeds=2, admission=2, dataset=TINY, labels=5, teacher=str(file)
-    )
+    study = plans.study("universe", dataset=TINY, labels=5, teacher=str(file), **FEW)
     assert "teacher_tuning" not in study.tables
     kd = study.tables["practical"].query("condition == 'kd'")
     assert kd["train_agreement"].notna().all() and "test_agreement" not in kd and "diverged" not in kd

@@ -82,9 +82,7 @@ def test_dropout_is_the_same_for_all_runs_of_a_seed_and_leaves_torchs_stream_alo
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_it_learns_and_teaches_is_not_stale_and_travels_to_workers(file, monkeypatch):
-    monkeypatch.setattr(beds, "EPOCHS", 1)
-    monkeypatch.setattr(beds, "STEPS", {"teacher": 3, "student": 3})
+def test_it_learns_and_teaches_is_not_stale_and_travels_to_workers(file, brief):
     bed = beds.bed(TINY, "few_labels", labels=5, net=f"{file}:net", teacher=f"{file}:flat")
     assert bed.teacher.net.startswith("own:nets.py:flat@")
     frame = ask.ask([bed.run(make(c), s) for c in ("hard", "kd") for s in (0, 1)])
