@@ -9,17 +9,22 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from hashlib import sha256
+from html import escape
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from kdstudy import __version__
 from kdstudy.book.notebooks import ANSI, NotebookError, check, execute
 from kdstudy.book.offline import offline_report
 from kdstudy.core import paths
 
 SIDE_BY_SIDE = 2  # chapters executed at once
 JUPYTER_BOOK = (sys.executable, "-c", "from jupyter_book.cli.main import main; main()")
+ADDRESS = re.compile(r'alt="[^"]*_images/([0-9a-f]{64})\.svg"')  # what figures have for an alternative text
 MATHJAX = "sphinx-mathjax-offline", "static/mathjax/tex-svg.js"  # a module and a file in it
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
@@ -61,6 +66,10 @@ def _stage(root: Path, stage: Path) -> Path:
     config = stage / "book/_config.yml"
     settings = yaml.safe_load(config.read_text("utf-8"))
     _add_repository(settings)
+    settings.setdefault("parse", {})["myst_substitutions"] = {
+        "version": __version__,
+        "date": f"{date.today():%d %B %Y}",
+    }
     config.write_text(yaml.safe_dump(settings, allow_unicode=True), "utf-8")
     return stage / "book"
 
@@ -99,7 +108,26 @@ def _pages(stage: Path, output: Path, *options: str) -> Path:
     if done.returncode:
         text = ANSI.sub("", done.stderr or done.stdout).replace(f"{stage}/", "book/").strip()
         raise BookError(f"the pages have faults; their sources are kept in {stage}\n{text}")
+    _describe(stage, output / "_build/html")
     return output / "_build/html"
+
+
+def _describe(stage: Path, html: Path) -> None:
+    """Give every figure of a chapter an alternative text in place of its address: its caption, and what is seen."""
+    import nbformat
+
+    said = {}
+    for cell in (c for path in stage.rglob("*.ipynb") for c in nbformat.read(path, as_version=4).cells):
+        for data in (output.get("data", {}) for output in cell.get("outputs", ())):
+            if "image/svg+xml" in data:
+                name = sha256(os.linesep.join(data["image/svg+xml"].splitlines()).encode()).hexdigest()
+                caption = cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", "")
+                said[name] = escape(f"{caption} {data.get('text/plain', '')}".strip())
+    for page in html.rglob("*.html"):
+        text = page.read_text("utf-8")
+        told = ADDRESS.sub(lambda m: f'alt="{said.get(m[1]) or m[1]}"', text)
+        if told != text:
+            page.write_text(told, "utf-8")
 
 
 def build(root: Path | None = None, parameters: Mapping[str, Mapping[str, object]] | None = None) -> Path:

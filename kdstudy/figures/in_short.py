@@ -62,31 +62,37 @@ def filled(rows: pd.DataFrame, text: str) -> str:
     return NUMBER.sub(one, text)
 
 
-def said(page: str, rows: pd.DataFrame, given: Mapping[str, object]) -> dict[str, str]:
-    """A page's sentences by name, "" for those that do not hold; `given` has the notebook's parameters.
+def said(page: str, rows: pd.DataFrame, default: bool) -> dict[str, str]:
+    """A page's sentences by name, "" for those that do not hold.
 
-    ValueError for one that does not hold at the default parameters, naming what was expected and what was found.
+    ValueError, at `default` parameters, for those that do not hold, naming what was expected and what was found.
     """
-    known = plans.known(page if page in plans.PLANS else "scoreboard")
-    default = all(plans.several(given.get(n)) == plans.several(p.default) for n, p in known.items() if n != "executor")
-    wrong = {name: why for name, s in load()[page].items() if (why := fault(rows, s["holds"]))}
+    every = load()[page]
+    wrong = {name: why for name, s in every.items() if (why := fault(rows, s["holds"]))}
     if wrong and default:
-        told = "; ".join(f'{page}.{name}, "{load()[page][name]["text"]}": {why}' for name, why in wrong.items())
+        told = "; ".join(f'{page}.{name}, "{every[name]["text"]}": {why}' for name, why in wrong.items())
         raise ValueError(f"the book says what results do not: {told}; write it anew in {FILE.name}")
-    return {name: "" if name in wrong else filled(rows, s["text"]) for name, s in load()[page].items()}
+    return {name: "" if name in wrong else filled(rows, s["text"]) for name, s in every.items()}
 
 
-def box(page: str, rows: pd.DataFrame, given: Mapping[str, object]) -> str:
-    """Markdown: the box that a chapter opens with."""
-    every = said(page, rows, given)
+def published(chapter: str, given: Mapping[str, object]) -> bool:
+    """Whether a notebook's variables have its chapter's default parameters, of which results are published."""
+    known = plans.known(chapter).items()
+    return all(plans.several(given.get(n)) == plans.several(p.default) for n, p in known if n != "executor")
+
+
+def box(chapter: str, rows: pd.DataFrame, given: Mapping[str, object]) -> str:
+    """Markdown: the box that a chapter opens with; `given` are the variables of its notebook."""
+    every = said(chapter, rows, published(chapter, given))
     held = [f"- {text}" for text in every.values() if text]
     note = ["", LEFT_OUT.format(len(every) - len(held), len(every))] if len(held) < len(every) else []
     return "\n".join(["```{admonition} In short", ":class: tip", *held, *note, "```"])
 
 
-def pasted(page: str, rows: pd.DataFrame, given: Mapping[str, object]) -> dict[str, str]:
-    """The sentences of a page of prose for `verdicts.glue`, as "PAGE-NAME"."""
-    return {f"{page}-{name}": text or DROPPED for name, text in said(page, rows, given).items()}
+def pasted(rows: pd.DataFrame, given: Mapping[str, object]) -> dict[str, str]:
+    """All sentences of all pages for `verdicts.glue` on the scoreboard, as "PAGE-NAME", without marks of Markdown."""
+    every = {page: said(page, rows, published("scoreboard", given)) for page in load()}
+    return {f"{p}-{n}": text.replace("*", "") or DROPPED for p, page in every.items() for n, text in page.items()}
 
 
 def report(rows: pd.DataFrame) -> str:

@@ -161,10 +161,33 @@ def use_style() -> None:
     plt.rcParams.update({"svg.fonttype": "path", "figure.dpi": 120, "savefig.bbox": "tight",
                          "axes.titlesize": 10, "axes.labelsize": 9, "legend.frameon": False})  # fmt: skip
     try:
+        from IPython import get_ipython
         from matplotlib_inline.backend_inline import set_matplotlib_formats
     except ImportError:  # not in a notebook
         return
     set_matplotlib_formats("svg")
+    if shell := get_ipython():
+        words = shell.display_formatter.formatters["text/plain"]
+        words.for_type(Figure, lambda figure, printer, _: printer.text(described(figure)))
+
+
+def described(figure: Figure) -> str:
+    """What a figure shows, in a sentence: what stands for it where it cannot be seen."""
+    axes = [ax for ax in figure.axes if ax.get_visible() and ax.axison and ax.has_data()]
+    if not axes:
+        return " ".join(t.get_text() for t in figure.texts)
+    titles = [" ".join(ax.get_title().split()) for ax in axes if ax.get_title()]
+    said = [f"{len(axes)} panel{'s' * (len(axes) != 1)}" + f" ({'; '.join(titles)})" * bool(titles)]
+    for which in "xy":
+        label = next(filter(None, (" ".join(getattr(ax, f"get_{which}label")().split()) for ax in axes)), "")
+        formatters = [getattr(ax, f"{which}axis").get_major_formatter() for ax in axes]
+        scale = 100 if getattr(formatters[0], "func", None) is as_percent else 1
+        low, high = (scale * end([getattr(ax.dataLim, f"interval{which}") for ax in axes]) for end in (np.min, np.max))
+        said += [f"{which}: {label}, from {low:.3g} to {high:.3g}".replace(" -", " −")] * bool(label)
+    names = dict.fromkeys(name for ax in axes for name in ax.get_legend_handles_labels()[1])
+    rows = dict.fromkeys(t.get_text() for ax in axes[:1] for t in ax.get_yticklabels() if len(t.get_text()) > 5)
+    said += [f"drawn: {', '.join(names)}"] * bool(names) + [f"rows: {', '.join(rows)}"] * bool(rows)
+    return f"Seen: {'; '.join(said)}."
 
 
 def drawn(text: object) -> str:

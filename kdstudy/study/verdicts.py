@@ -3,7 +3,6 @@
 All take the rows of `claims.chapter` or `claims.board`; the rows that vote are one family (Holm 1979).
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -141,19 +140,6 @@ def phrases(rows: pd.DataFrame) -> dict[str, str]:
         found |= {key: "".join(summary(group)), f"{key}-numbers": numbers or "no bed votes",
                   f"{key}-range": extent or "unknown"}  # fmt: skip
     return found
-
-
-def by_regime(rows: pd.DataFrame, claim: str = "U0") -> dict[str, str]:
-    """A practical claim's effects on all beds of each regime, as "gain-few-labels" and so on; in brackets those that do
-    not vote.
-    """
-    known, found = {c.id: c for c in claims.load()}[claim], defaultdict(list)
-    for row in rows[rows["claim"] == claim].to_dict("records"):
-        data, _, regime = row["dataset"].rpartition(", ")
-        amount = re.search(r" \(\d+\)", regime)
-        text = f"{data}{amount[0] if amount else ''} {interval(row, known)}"
-        found[regime.partition(" (")[0]].append(text if row["votes"] else f"({text})")
-    return {f"gain-{regime.replace(' ', '-')}": "; ".join(texts) for regime, texts in found.items()}
 
 
 def glue(rows: pd.DataFrame, more: Mapping[str, str] | None = None) -> None:

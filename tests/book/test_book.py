@@ -1,6 +1,7 @@
 """The chapters keep the rules; the book is built as promised, and asks for nothing outside."""
 
 import ast
+import hashlib
 import re
 import shutil
 import sys
@@ -123,6 +124,20 @@ def test_build_stops_at_a_failing_chapter_and_at_a_warning(root, message):
     with pytest.raises(build.BookError, match=message):
         build.build(root)
     assert (root / "book/_stage/book/chapters/tiny.ipynb").exists()
+
+
+def test_figures_have_a_caption_and_what_is_seen_for_an_alternative(tmp_path):
+    drawn = ("<svg>\n1</svg>", "<svg>2</svg>")
+    cell = nbformat.v4.new_code_cell("x", metadata={"mystnb": {"figure": {"caption": "Gains < 1."}}})
+    for svg, seen in zip(drawn, ("Seen: a.", "Seen: b.")):
+        cell.outputs.append(nbformat.v4.new_output("display_data", {"image/svg+xml": svg, "text/plain": seen}))
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "a.ipynb")
+    names = [hashlib.sha256(svg.encode()).hexdigest() for svg in drawn]
+    (tmp_path / "a.html").write_text("".join(f'<img alt="../_images/{n}.svg" src="../_images/{n}.svg">' for n in names))
+    build._describe(tmp_path, tmp_path)
+    text = (tmp_path / "a.html").read_text("utf-8")
+    assert text.startswith(f'<img alt="Gains &lt; 1. Seen: a." src="../_images/{names[0]}.svg"')
+    assert text.count("Seen: b.") == 1 and "_images" not in re.sub('src="[^"]*"', "", text)
 
 
 def test_render(root, tmp_path):

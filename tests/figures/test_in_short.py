@@ -12,7 +12,7 @@ text = "KD gains {U0} points, {U0@digits, few[]} on digits, on {U0=supported} be
 holds = {U0 = "supported", "U0@digits, few" = "supported", "U0@flat" = "contradicted"}
 
 [universe.plain]
-text = "Smoothing does not."
+text = "Smoothing does *not*."
 holds = {U2 = "undecided"}
 """
 DEFAULT = {name: p.default for name, p in plans.known("universe").items()}
@@ -37,7 +37,7 @@ def two(tmp_path, monkeypatch):
 def test_a_sentence_that_holds_is_said_with_its_numbers():
     box = in_short.box("universe", rows(), DEFAULT | {"executor": "ray"})
     assert "- KD gains 1.0 to 3.0 points, 3.0 [2.0, 4.0] on digits, on 2 of 2 beds; it costs 0.4.\n" in box
-    assert "- Smoothing does not.\n```" in box and in_short.report(rows()) == "2 of 2 sentences of the book hold."
+    assert "- Smoothing does *not*.\n```" in box and in_short.report(rows()) == "2 of 2 sentences of the book hold."
 
 
 def test_opposite_results_are_refused_at_default_parameters():
@@ -49,9 +49,17 @@ def test_opposite_results_are_refused_at_default_parameters():
 @pytest.mark.parametrize("given", [{"seeds": 3}, {"dataset": "digits"}, {"conditions": "kd"}])
 def test_opposite_results_are_left_out_with_other_parameters(given):
     box = in_short.box("universe", rows(U0="contradicted"), DEFAULT | given)
-    assert "KD gains" not in box and "- Smoothing does not." in box
+    assert "KD gains" not in box and "- Smoothing does *not*." in box
     assert "1 of 2 sentences do not hold with these, and are left out" in box
-    assert in_short.pasted("universe", rows(U2="mixed"), DEFAULT | given)["universe-plain"] == in_short.DROPPED
+    assert in_short.said("universe", rows(U2="mixed"), default=False)["plain"] == ""
+
+
+def test_other_pages_get_every_sentence_as_plain_text():
+    other = {"dataset": "digits", "seeds": 20}
+    assert in_short.pasted(rows(), DEFAULT)["universe-plain"] == "Smoothing does not."
+    assert in_short.pasted(rows(U2="mixed"), other)["universe-plain"] == in_short.DROPPED
+    with pytest.raises(ValueError, match="universe.plain"):
+        in_short.pasted(rows(U2="mixed"), DEFAULT)
 
 
 def test_what_is_not_judged_or_names_two_beds_holds_nowhere():
@@ -63,7 +71,7 @@ def test_every_number_of_the_books_sentences_is_guarded(monkeypatch):
     monkeypatch.undo()
     known = {c.id for c in claims.load()}
     for page, sentences in in_short.load().items():
-        assert page in ("front", "decide") or (page in plans.PLANS and len(sentences) <= 5)
+        assert page == "front" or (page in plans.PLANS and len(sentences) <= 5)
         for s in sentences.values():
             used = {m["claim"] + (m["bed"] or "") for m in in_short.NUMBER.finditer(s["text"])}
             loose = {u for u in used if not {u, u.partition("@")[0]} & s["holds"].keys()}

@@ -114,3 +114,14 @@ def test_names_from_files_are_no_markup():
     figure, axes = style.panels([name, "b"])
     style.finish_with(figure, name).canvas.draw()  # a formula that is none would not be drawn
     assert style.nothing(name) and list(axes) == [name, "b"]
+
+
+def test_a_figure_is_described_by_panels_axes_and_names():
+    figure, axes = style.panels(["a bed", "another"])
+    for ax in axes.values():
+        ax.plot([1, 2], [-3, 4], label="KD")
+        ax.set(xlabel="temperature\nτ", ylabel="gain")
+    assert style.described(figure) == (
+        "Seen: 2 panels (a bed; another); x: temperature τ, from 1 to 2; y: gain, from −3 to 4; drawn: KD."
+    )
+    assert style.described(style.nothing("no runs")) == "nothing to draw: no runs"

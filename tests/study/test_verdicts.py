@@ -89,13 +89,6 @@ def test_phrases_say_the_same_in_short():
     assert found["I3"] == "not judged"
 
 
-def test_gains_are_told_by_regime():
-    found = verdicts.by_regime(ROWS)
-    assert found.keys() == {"gain-few-labels", "gain-soft-truth", "gain-same-labels", "gain-privileged"}
-    assert found["gain-few-labels"].startswith("digits (10) +2.0 points [")
-    assert found["gain-privileged"].startswith("(digits (8) +0.0 points [") and found["gain-privileged"].endswith("])")
-
-
 def test_the_summary_counts_votes_and_no_identities():
     text = verdicts.claims_summary(ROWS)
     given = claims.by_claim(ROWS[ROWS["dataset"] != IDENTITY])

@@ -117,11 +117,32 @@ def searched(study: Study) -> pd.DataFrame:
 
 
 def searched_dots(study: Study) -> Figure:
-    """`searched` drawn, the three comparisons of a bed below each other."""
+    """`searched` drawn, the three comparisons of a bed below each other, and how much of the gap KD closes."""
     rows, runs = searched(study).assign(panel=""), study.tables["practical"]
-    note = "untuned: learning rate 0.1, no weight decay, τ = 4, α = 0.9 · bars: 95 % intervals"
+    note = "untuned: learning rate 0.1, no weight decay, τ = 4, α = 0.9 · bars: 95 % intervals · ◂ ▸: beyond it · "
+    note += "right: how far KD, both searched, closes the gap between hard labels and teacher (bold: the bed votes)"
     return dots(rows, runs[runs["dataset"].isin(rows["dataset"])], "dataset", lambda row: SEARCHED[row["search"]][1],
-                panel="panel", side_by_side="search", named=True, wide=1, note=note)  # fmt: skip
+                panel="panel", side_by_side="search", named=True, wide=1, note=note,
+                decorate=lambda ax, _: _closed(ax, rows, admission.table(study)))  # fmt: skip
+
+
+def _closed(ax: Axes, rows: pd.DataFrame, beds: pd.DataFrame) -> None:
+    """An axis around the gains of two searches; those of none beyond it in numbers; at the right the gap closed."""
+    names, lower = in_order(rows["dataset"]), 0.3
+    fair = rows[rows["search"] == "both searched"]
+    width = (fair["high"].max() - min(0, fair["low"].min())) or 1
+    low, high = min(0, fair["low"].min()) - 0.35 * width, fair["high"].max() + 0.35 * width
+    for row in rows[~rows["effect"].between(low, high)].to_dict("records"):
+        text, y = points(row["effect"]), names.index(row["dataset"]) + lower * ([*SEARCHED].index(row["search"]) - 1)
+        below = row["effect"] < low
+        ax.text(low if below else high, y, f" ◂ {text}" if below else f"{text} ▸ ", fontsize=7, va="center",
+                ha="left" if below else "right", color=SEARCHED[row["search"]][1].colour)  # fmt: skip
+    ax.set_xlim(low, high)
+    for bed in beds[beds["dataset"].isin(names)].to_dict("records"):
+        gap = bed["teacher − hard"]
+        share = f"{100 * bed['KD − hard'] / gap:.0f} % of {100 * gap:.1f}" if gap >= admission.ADVANTAGE else "no gap"
+        ax.text(1.01, names.index(bed["dataset"]), share, transform=ax.get_yaxis_transform(), fontsize=8, va="center",
+                weight="bold" if bed["admitted"] else "normal")  # fmt: skip
 
 
 def saved(study: Study) -> pd.DataFrame:

@@ -2,16 +2,19 @@
 
 import re
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from kdstudy.figures.primitives import row_axis
 from kdstudy.figures.shared.series import Pairs, differences, series
-from kdstudy.figures.style import Look, ramp
-from kdstudy.figures.tables import points
+from kdstudy.figures.style import RED, WIDTH, Look, finish, nothing, ramp
+from kdstudy.figures.tables import in_order, points
 from kdstudy.study import claims
 from kdstudy.study.experiment import BASELINE, TREATMENT, Experiment, Study
 
 FIXED = re.compile(r"(?P<units>\d+ units )?τ (?P<tau>\S+):kd")
+NEAR = 0.01  # of the best gain: a temperature that worked
 WHY = "no bed has KD at a fixed temperature"
 
 
@@ -56,6 +59,34 @@ def costs(study: Study) -> Figure:
     """What a fixed temperature costs against the searched one, nothing else searched again: all at KD's setting."""
     rows = against_control(study, TREATMENT, "at_kd")
     return series(study, rows, "tau", widths(rows), WHY, "at_kd")
+
+
+def ranges(study: Study) -> Figure:
+    """The mean mass that each temperature takes off the label, and where KD gained: a line for each bed."""
+    found = []
+    for e in study.experiments:
+        units, mass = e.design.bed.student.hidden[0], e.tables["practical"].groupby("condition")["target_mass"].mean()
+        for side, tau in ((n, tau) for n, (width, tau) in temperatures(e).items() if width == units):
+            rows = claims.described(Study([e]), {side: 1, BASELINE: -1})
+            found.append(rows.assign(tau=tau, mass=100 * mass[side]))
+    if not found:
+        return nothing(WHY)
+    rows = pd.concat(found, ignore_index=True)
+    best = rows.groupby("dataset")["effect"].transform("max")
+    rows["worked"] = (rows["low"] > 0) & (best - rows["effect"] <= NEAR)
+    names = in_order(rows["dataset"])
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.5 * len(names)))
+    for r in rows.itertuples():
+        y = names.index(r.dataset)
+        ax.plot(r.mass, y, "o", color=RED, mfc=RED if r.worked else "white", ms=8)
+        above = sorted(rows.loc[rows["dataset"] == r.dataset, "tau"]).index(r.tau) % 2 == 0
+        ax.text(r.mass, y + (-0.22 if above else 0.36), f"τ {r.tau:g}", ha="center", fontsize=8)
+    row_axis(ax, names)
+    ax.set_ylim(len(names) - 0.5, -0.6)
+    ax.set_xlim(0, 100)
+    ax.set_xlabel("mean mass off the label (%)")
+    note = f"filled: KD surely gains, within {100 * NEAR:g} point of the bed's best; all else searched"
+    return finish(figure, study.tables["practical"], note)
 
 
 def weights(study: Study) -> pd.DataFrame:
