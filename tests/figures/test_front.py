@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 import pytest
-from small_study import perform  # noqa: F401  fixtures
 
 from kdstudy.core.paths import ROOT
 from kdstudy.figures import front
@@ -28,7 +27,7 @@ def test_levels_are_the_mean_mass_the_class_and_the_example(tau):
     assert sorted(found["instance"]) == pytest.approx(sorted(np.array(p[7])[others]), abs=1e-5)
 
 
-def test_hero_has_what_was_measured_and_a_picture_without_a_script(perform):  # noqa: F811
+def test_hero_has_what_was_measured_and_a_picture_without_a_script(perform):
     study = perform("temperature", tau=[2, 16], alpha=[0.5], width=[4])
     page = front.hero(study).data
     data = json.loads(re.search(r'application/json">(.*?)</script>', page)[1])
