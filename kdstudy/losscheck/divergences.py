@@ -3,14 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cosine_similarity, one_hot
-
-Hard = Callable[[Tensor, Tensor], Tensor]
+from torch.nn.functional import binary_cross_entropy_with_logits, cosine_similarity, huber_loss, one_hot
 
 
 class Pair(NamedTuple):
@@ -57,58 +56,59 @@ def _dist(r: Pair, ratio: float) -> Tensor:
     return rows + ratio * columns.mean()
 
 
-def _uld(r: Pair, _: float | None) -> Tensor:
-    """Distance of the sorted probabilities (Boizard et al. 2024)."""
-    return (r.p.exp().sort(-1).values - r.q.exp().sort(-1).values).abs()
-
-
 @dataclass(frozen=True)
 class Divergence:
     """A soft part, by class or row, and its name where it is not meant.
 
-    `method`: it is a method of its own, no fault; `own`: with weights of its own; `elements`: and by custom a mean over
-    classes. `parameter` is its usual one, and `span` where others may lie.
+    `own`: with weights of its own; `elements`: and by custom a mean over classes. `parameter` is its usual one, and
+    `span` where others may lie.
     """
 
-    value: Callable[[Pair, float | None], Tensor]
     code: str
-    method: bool = True
+    value: Callable[[Pair, float | None], Tensor]
     own: bool = False
     elements: bool = False
     parameter: float | None = None
     span: tuple[float, float] = (0.02, 0.98)
 
 
+_own = partial(Divergence, own=True)
+_error = partial(Divergence, "squared_error", own=True, elements=True)
+_mixed = partial(Divergence, parameter=0.5)
+_ratio = partial(Divergence, own=True, span=(0.01, 100.0))
+
 DIVERGENCES = {
-    "forward": Divergence(lambda r, _: _kl(r.p, r.q), "forward_kl"),
-    "reverse": Divergence(lambda r, _: _kl(r.q, r.p), "reversed_kl"),
-    "jsd": Divergence(_jsd, "jensen_shannon", parameter=0.5),
-    "symmetric": Divergence(lambda r, b: (1 - b) * _kl(r.p, r.q) + b * _kl(r.q, r.p), "symmetric_kl", parameter=0.5),
-    "skew": Divergence(lambda r, b: _kl(r.p, _mix(r.p, r.q, b)), "skew_kl", parameter=0.1),
-    "skew reverse": Divergence(lambda r, b: _kl(r.q, _mix(r.q, r.p, b)), "skew_kl", parameter=0.1),
-    "mse": Divergence(lambda r, _: (r.s - r.t) ** 2, "squared_error", own=True, elements=True),
-    "mse of probabilities": Divergence(
-        lambda r, _: (r.p.exp() - r.q.exp()) ** 2, "squared_error", own=True, elements=True
+    "forward": Divergence("forward_kl", lambda r, _: _kl(r.p, r.q)),
+    "reverse": Divergence("reversed_kl", lambda r, _: _kl(r.q, r.p)),
+    "jsd": _mixed("jensen_shannon", _jsd),
+    "symmetric": _mixed("symmetric_kl", lambda r, b: (1 - b) * _kl(r.p, r.q) + b * _kl(r.q, r.p)),
+    "jeffreys": Divergence("symmetric_kl", lambda r, _: _kl(r.p, r.q) + _kl(r.q, r.p)),
+    "skew": _mixed("skew_kl", lambda r, b: _kl(r.p, _mix(r.p, r.q, b)), parameter=0.1),
+    "skew reverse": _mixed("skew_kl", lambda r, b: _kl(r.q, _mix(r.q, r.p, b)), parameter=0.1),
+    "mse": _error(lambda r, _: (r.s - r.t) ** 2),
+    "mse of centred logits": _error(lambda r, _: (r.s - r.s.mean(-1, True) - r.t + r.t.mean(-1, True)) ** 2),
+    "mse of probabilities": _error(lambda r, _: (r.p.exp() - r.q.exp()) ** 2),
+    "mse of log-probabilities": _error(lambda r, _: (r.p - r.q) ** 2),
+    "absolute error": _error(lambda r, _: (r.s - r.t).abs()),
+    "huber": _error(lambda r, _: huber_loss(r.s, r.t, reduction="none")),
+    "total variation": _own("total_variation", lambda r, _: (r.p.exp() - r.q.exp()).abs(), elements=True),
+    "cosine": _own("cosine_of_logits", lambda r, _: 1 - cosine_similarity(r.s, r.t, -1)),
+    "dkd": _ratio("decoupled_kd", _dkd, parameter=8.0),
+    "dist": _ratio("correlation", _dist, parameter=1.0),
+    "uld": _own(
+        "sorted_probabilities",  # Boizard et al. 2024
+        lambda r, _: (r.p.exp().sort(-1).values - r.q.exp().sort(-1).values).abs(),
+        elements=True,
     ),
-    "total variation": Divergence(
-        lambda r, _: (r.p.exp() - r.q.exp()).abs(), "total_variation", own=True, elements=True
-    ),
-    "absolute error": Divergence(lambda r, _: (r.s - r.t).abs(), "squared_error", own=True, elements=True),
-    "mse of log-probabilities": Divergence(lambda r, _: (r.p - r.q) ** 2, "squared_error", own=True, elements=True),
-    "cosine": Divergence(lambda r, _: 1 - cosine_similarity(r.s, r.t, -1), "cosine_of_logits", own=True),
-    "dkd": Divergence(_dkd, "decoupled_kd", own=True, parameter=8.0, span=(0.01, 100.0)),
-    "dist": Divergence(_dist, "correlation", own=True, parameter=1.0, span=(0.01, 100.0)),
-    "uld": Divergence(_uld, "sorted_probabilities", own=True, elements=True),
-    "bce": Divergence(
+    "bce": _own(
+        "binary_cross_entropy",
         lambda r, _: binary_cross_entropy_with_logits(r.s, r.t.sigmoid(), reduction="none"),
-        "binary_cross_entropy", own=True, elements=True,
+        elements=True,
     ),
     "argmax": Divergence(
-        lambda r, _: -r.s.log_softmax(-1).gather(-1, r.t.argmax(-1)[:, None]), "teacher_argmax", method=False, own=True
+        "teacher_argmax", lambda r, _: -r.s.log_softmax(-1).gather(-1, r.t.argmax(-1)[:, None]), own=True
     ),
-    "no log": Divergence(lambda r, _: r.p.exp() * (r.p - r.q.exp()), "log_missing", method=False),
-    "probabilities as logs": Divergence(
-        lambda r, _: r.p.exp().exp() * (r.p.exp() - r.q), "log_target_mismatch", method=False
-    ),
-    "logs as probabilities": Divergence(lambda r, _: -r.p * r.q, "log_target_mismatch", method=False),
-}  # fmt: skip
+    "no log": Divergence("log_missing", lambda r, _: r.p.exp() * (r.p - r.q.exp())),
+    "probabilities as logs": Divergence("log_target_mismatch", lambda r, _: r.p.exp().exp() * (r.p.exp() - r.q)),
+    "logs as probabilities": Divergence("log_target_mismatch", lambda r, _: -r.p * r.q),
+}

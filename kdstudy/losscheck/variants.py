@@ -5,8 +5,10 @@ which weights are meant; every other choice has a name, as another method or as 
 """
 
 import math
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from itertools import combinations, product
 from typing import NamedTuple
 
@@ -48,16 +50,12 @@ class Form:
     hard_rows: str = "labelled"
 
 
-def _standardised(logits: Tensor, tau: float) -> Tensor:
-    return (logits - logits.mean(-1, True)) / logits.std(-1, keepdim=True) / tau
-
-
 INPUTS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "softened": lambda logits, tau: logits / tau,
     "raw": lambda logits, tau: logits,
     "probabilities": lambda logits, tau: (logits / tau).softmax(-1),
     "probabilities, softened": lambda logits, tau: logits.softmax(-1) / tau,
-    "standardised": _standardised,
+    "standardised": lambda logits, tau: (logits - logits.mean(-1, True)) / logits.std(-1, keepdim=True) / tau,
 }
 HARD_TERMS: dict[str, Callable[[Tensor, Tensor, float, Hard], Tensor]] = {
     "right": lambda z, y, tau, hard: hard(z, y),
@@ -68,18 +66,20 @@ HARD_TERMS: dict[str, Callable[[Tensor, Tensor, float, Hard], Tensor]] = {
     "all pairs": lambda z, y, tau, hard: -z.log_softmax(-1)[..., y].mean(),
     "bce": lambda z, y, tau, hard: binary_cross_entropy_with_logits(z, one_hot(y, z.shape[-1]).to(z)) * z.shape[-1],
 }
-SUPPORTS = ("truncated", "renormalised", "tail bucket")
+SUPPORTS = {  # what is done with the k largest of the student's, and of the teacher's probabilities
+    "truncated": ("truncated", "truncated"),
+    "renormalised": ("renormalised", "renormalised"),
+    "tail bucket": ("tail bucket", "tail bucket"),
+    "teacher renormalised": ("truncated", "renormalised"),
+}
 
 
-def _supported(log_p: Tensor, top: Int[Tensor, "M k"], support: str) -> Tensor:
+def _supported(log_p: Tensor, top: Int[Tensor, "M k"], kind: str) -> Tensor:
     """Log-probabilities of the classes in `top`: as they are, summing to 1, or with a class for all others."""
     kept = log_p.gather(-1, top)
-    if support == "truncated":
-        return kept
-    if support == "renormalised":
-        return kept.log_softmax(-1)
-    rest = log_p.scatter(-1, top, -math.inf).logsumexp(-1, True)
-    return torch.cat([kept, rest], -1)
+    if kind == "tail bucket":
+        return torch.cat([kept, log_p.scatter(-1, top, -math.inf).logsumexp(-1, True)], -1)
+    return kept if kind == "truncated" else kept.log_softmax(-1)
 
 
 def _log_softmax(logits: Float[Tensor, "M C"], axis: int, sequences: int) -> Float[Tensor, "M C"]:
@@ -89,8 +89,7 @@ def _log_softmax(logits: Float[Tensor, "M C"], axis: int, sequences: int) -> Flo
     return logits.log_softmax(min(axis, 0))
 
 
-@dataclass(frozen=True)
-class FormFault:
+class FormFault(NamedTuple):
     """One choice of a form that is not meant: its name, the part it is in, and the fields of `Form` that it changes."""
 
     code: str
@@ -98,62 +97,35 @@ class FormFault:
     changes: dict[str, object]
 
 
-def _on_sides(code: str, field_: str, value: object) -> list[FormFault]:
-    """A fault of the student's, of the teacher's, and of both their softmaxes; `field_` of a side is changed."""
-    sides = (("student",), ("teacher",), ("student", "teacher"))
-    return [FormFault(code, " and ".join(side), {field_.format(s): value for s in side}) for side in sides]
+WORDS = tomllib.loads(files("kdstudy.losscheck").joinpath("findings.toml").read_text("utf-8"))
+METHODS = {code for code, words in WORDS.items() if words.get("severity") == "method"}
 
 
-RAW = {"student": "raw", "teacher": "raw"}
-FORM_FAULTS = [
-    FormFault("tau_on_student_only", "soft", {"teacher": "raw"}),
-    FormFault("tau_on_teacher_only", "soft", {"student": "raw"}),
-    FormFault("tau_not_applied", "soft", RAW),
-    *_on_sides("softmax_twice", "{}", "probabilities"),
-    *_on_sides("softmax_twice", "{}", "probabilities, softened"),
-    *_on_sides("softmax_over_batch", "{}_axis", 0),
-    FormFault("standardised_logits", "soft", {"student": "standardised", "teacher": "standardised"}),
-    *(FormFault(d.code, "soft", {"soft": name, "parameter": d.parameter}) for name, d in DIVERGENCES.items()),
-    FormFault("squared_error", "soft", {"soft": "mse of probabilities", "parameter": None} | RAW),
-    FormFault("teacher_argmax", "soft", {"soft": "argmax", "parameter": None, "student": "raw"}),
-    FormFault("binary_cross_entropy", "hard and soft", {"soft": "bce", "parameter": None, "hard": "bce"}),
-    FormFault("hard_softened", "hard", {"hard": "softened"}),
-    FormFault("softmax_twice", "hard", {"hard": "twice"}),
-    FormFault("softmax_twice", "hard", {"hard": "softened, twice"}),
-    FormFault("log_missing", "hard", {"hard": "no log"}),
-    FormFault("hard_all_pairs", "hard", {"hard": "all pairs"}),
-]
-MASK_FAULTS = [  # where labels are ignored
-    FormFault("ignored_rows_taught", "soft", {"soft_rows": "inside"}),
-    FormFault("ignored_rows_taught", "soft", {"soft_rows": "all"}),
-    FormFault("ignored_rows_taught", "hard", {"hard_rows": "all"}),
-    FormFault("mask_not_shifted", "soft", {"soft_rows": "unshifted"}),
-]
-TOKEN_FAULTS = [  # where rows are successive tokens
-    FormFault("teacher_shifted", "soft", {"teacher_shift": -1}),
-    FormFault("teacher_shifted", "soft", {"teacher_shift": 1}),
-    FormFault("teacher_shifted", "soft", {"teacher_shift": -1, "soft_rows": "all"}),
-    *(FormFault("labels_shifted", "hard and soft", {"shift": d}) for d in (-1, 0, 1, 2)),
-    FormFault("last_token_taught", "soft", {"soft_rows": "all"}),
-    *_on_sides("softmax_over_tokens", "{}_axis", 1),
-]
-METHODS = {d.code for d in DIVERGENCES.values() if d.method} | {"standardised_logits", "top_k", "all_classes"}
+def _form_faults() -> Iterator[tuple[str, FormFault]]:
+    """Those of the divergences, and of `findings.toml`, each with where it is looked for."""
+    for name, divergence in DIVERGENCES.items():
+        yield "", FormFault(divergence.code, "soft", {"soft": name, "parameter": divergence.parameter})
+    for code, words in WORDS.items():
+        for form in words.get("forms", ()):
+            changes = {name: value for name, value in form.items() if name != "part"}
+            if "soft" in changes:
+                changes["parameter"] = DIVERGENCES[changes["soft"]].parameter
+            yield words.get("where", ""), FormFault(code, form["part"], changes)
+
+
+FORM_FAULTS = sorted(_form_faults(), key=lambda fault: fault[0])
 
 
 def forms(number: int, loss: "KDLoss") -> Iterator[tuple[Form, tuple[FormFault, ...]]]:
     """All forms that differ from the one meant by that many choices in different places, and these choices."""
-    base, listed = loss.form, [*FORM_FAULTS]
-    listed += MASK_FAULTS if loss.ignore_index is not None else []
-    listed += TOKEN_FAULTS if loss.tokens else []
-    if base.support != "all":
-        listed += [FormFault("top_k", "soft", {"support": s}) for s in SUPPORTS]
-        listed.append(FormFault("all_classes", "soft", {"support": "all"}))
-    moot = "last_token_taught" if loss.ignore_index is not None or not base.shift else ""
-    listed = [f for f in listed if f.code != moot and replace(base, **f.changes) != base]
+    base, masked = loss.form, loss.ignore_index is not None
+    where = {"": True, "ignored": masked, "tokens": loss.tokens, "top_k": base.support != "all"}
+    moot = "last_token_taught" if masked or not base.shift else ""
+    listed = [f for at, f in FORM_FAULTS if where[at] and f.code != moot and replace(base, **f.changes) != base]
     for faults in combinations(listed, number):
-        changes = [change for fault in faults for change in fault.changes.items()]
-        if len({name for name, _ in changes}) == len(changes):
-            yield replace(base, **dict(changes)), faults
+        changes = {name: value for fault in faults for name, value in fault.changes.items()}
+        if len(changes) == sum(len(fault.changes) for fault in faults):
+            yield replace(base, **changes), faults
 
 
 # ---------------------------------------------------------------- weights
@@ -168,13 +140,16 @@ class Size(NamedTuple):
     classes: int
 
 
-@dataclass(frozen=True)
-class Factor:
-    """A fault of one part's weight: the factor on it at a size, and that in words, if it is one."""
+def _same(size: Size) -> float:
+    return 1.0
+
+
+class Factor(NamedTuple):
+    """A fault of one part's weight, or of both: the factor on it at a size, and that in words, if it is one."""
 
     code: str
     part: str
-    of: Callable[[Size], float] = lambda size: 1.0
+    of: Callable[[Size], float] = _same
     words: str = ""
 
 
@@ -185,20 +160,15 @@ class Weights:
     hard: float
     soft: float
     faults: tuple[Factor, ...] = ()
-    stated: tuple[Callable[[Size], float], ...] = (lambda size: 1.0,) * 2
+    stated: tuple[Callable[[Size], float], ...] = (_same, _same)
 
-    def at(self, hard: Size, soft: Size) -> tuple[float, float]:
-        """The two weights, against means, where each part has that size."""
-        weights = [self.hard * self.stated[0](hard), self.soft * self.stated[1](soft)]
-        for fault in self.faults:
-            for k in (0, 1):
-                weights[k] *= fault.of((hard, soft)[k]) if fault.part in (("hard", "soft")[k], "both") else 1.0
-        return weights[0], weights[1]
-
-    @property
-    def codes(self) -> frozenset[str]:
-        """The names of its faults."""
-        return frozenset(fault.code for fault in self.faults)
+    def at(self, *sizes: Size) -> tuple[float, float]:
+        """The two weights, against means, where hard and soft part have these sizes."""
+        hard, soft = (
+            weight * of(size) * math.prod(f.of(size) for f in self.faults if f.part in (part, "both"))
+            for part, weight, of, size in zip(("hard", "soft"), (self.hard, self.soft), self.stated, sizes)
+        )
+        return hard, soft
 
 
 REDUCTIONS: dict[str, tuple[str, Callable[[Size], float], str]] = {  # against a mean over rows, summed over classes
@@ -210,8 +180,13 @@ REDUCTIONS: dict[str, tuple[str, Callable[[Size], float], str]] = {  # against a
     "positions": ("ignored_rows_counted", lambda s: s.rows / s.positions, "kept / all"),
     "positions, elements": ("ignored_rows_counted", lambda s: s.rows / s.positions / s.classes, "kept / all / C"),
 }
-STATED = {"mean": ("mean", "mean"), "sum": ("sum", "sum"), "none": ("mean", "mean"), "elements": ("mean", "elements"),
-          "batchmean": ("mean", "batchmean")}  # fmt: skip
+STATED = {  # how hard and soft part are reduced
+    "mean": ("mean", "mean"),
+    "sum": ("sum", "sum"),
+    "none": ("mean", "mean"),
+    "elements": ("mean", "elements"),
+    "batchmean": ("mean", "batchmean"),
+}
 
 
 @dataclass(frozen=True)
@@ -246,11 +221,7 @@ class KDLoss:
     def weights(self) -> Weights:
         """Those of its two parts."""
         hard, soft = self.pair or (1 - self.alpha, self.alpha * self.scale)
-        return Weights(hard, soft, stated=self._reduced)
-
-    @property
-    def _reduced(self) -> tuple[Callable[[Size], float], ...]:
-        return tuple(REDUCTIONS[name][1] for name in self.reduction)
+        return Weights(hard, soft, stated=tuple(REDUCTIONS[name][1] for name in self.reduction))
 
     def _as_sequences(self, x: Tensor, y: Tensor) -> Tensor:
         """Sequences of tokens; of a batch (B, C) one, if its rows are tokens, else B of one."""
@@ -273,12 +244,13 @@ class KDLoss:
         hard, soft = (Size(int(rows.sum()), int(inside.sum()), len(y), classes) for rows in parts)
         return hard, soft
 
-    def parts(self, form: Form, z: Tensor, v: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """A form's hard and soft part at this temperature, means over their rows, without weights."""
+    def part(self, k: int, form: Form, z: Tensor, v: Tensor, y: Tensor) -> Float[Tensor, ""]:
+        """A form's hard (0) or soft part (1) at this temperature, a mean over its rows, without its weight."""
         z, v, y = (self._as_sequences(x, y) for x in (z, v, y))
-        _, hard, soft = self._counted(form, y)
-        label, teacher = y.roll(-form.shift, 1), v.roll(-form.teacher_shift, 1)
-        return self._hard(form, z[hard], label[hard]), self._soft(form, z[soft], teacher[soft], label[soft], len(y))
+        rows, label = self._counted(form, y)[1 + k], y.roll(-form.shift, 1)
+        if k == 0:
+            return self._hard(form, z[rows], label[rows])
+        return self._soft(form, z[rows], v.roll(-form.teacher_shift, 1)[rows], label[rows], len(y))
 
     def _hard(self, form: Form, z: Tensor, y: Tensor) -> Tensor:
         """The hard term of a form: (1 - s) hard(z, y) + s H(uniform, q), s its smoothing."""
@@ -296,15 +268,15 @@ class KDLoss:
         q, p = (_log_softmax(x, a, sequences) for x, a in ((s, form.student_axis), (t, form.teacher_axis)))
         if form.support != "all":
             top = (p if form.chooser == "teacher" else q).topk(min(form.k, p.shape[-1] - 1)).indices
-            q, p = (_supported(x, top, form.support) for x in (q, p))
+            q, p = (_supported(x, top, kind) for x, kind in zip((q, p), SUPPORTS[form.support]))
         return DIVERGENCES[form.soft].value(Pair(s, t, q, p, y), form.parameter).sum() / len(z)
 
     def variant(self, form: Form, weights: Weights) -> Loss:
         """The loss of that form with those weights; the teacher's logits are constants."""
 
         def loss(z: Float[Tensor, "*B C"], v: Float[Tensor, "*B C"], y: Int[Tensor, "*B"]) -> Float[Tensor, ""]:
-            (hard, soft), parts = weights.at(*self.sizes(form, y, z.shape[-1])), self.parts(form, z, v.detach(), y)
-            return hard * parts[0] + soft * parts[1]
+            hard, soft = weights.at(*self.sizes(form, y, z.shape[-1]))
+            return hard * self.part(0, form, z, v.detach(), y) + soft * self.part(1, form, z, v.detach(), y)
 
         return loss
 
@@ -313,30 +285,17 @@ class KDLoss:
         return self.variant(self.form, self.weights)(z, v, y)
 
     def __str__(self) -> str:
-        hard = "CE(z, y)" if self.hard is None else "hard(z, y)"
-        squared = "tau^2 " if self.tau_squared else ""
-        weights = ("(1 - alpha)", f"alpha {squared}".strip())
+        form, (hard, soft) = self.form, ("(1 - alpha)", "alpha tau^2" if self.tau_squared else "alpha")
         if self.pair is not None:
-            weights = tuple(f"{w:g}" for w in self.pair)
-        return f"{weights[0]} {hard} + {weights[1]} {self._named}, {self._over}"
-
-    @property
-    def _named(self) -> str:
-        """The divergence in words."""
-        form = self.form
-        named = {"forward": "KL(p^tau || q^tau)", "reverse": "KL(q^tau || p^tau)"}.get(form.soft)
+            hard, soft = (f"{w:g}" for w in self.pair)
         of = "" if form.parameter is None else f"_{form.parameter:g}"
+        named = {"forward": "KL(p^tau || q^tau)", "reverse": "KL(q^tau || p^tau)"}
+        divergence = named.get(form.soft, f"{form.soft}{of}(p^tau, q^tau)")
         kept = "" if form.support == "all" else f" of the {form.chooser}'s {form.k} largest, {form.support}"
-        return (named or f"{form.soft}{of}(p^tau, q^tau)") + kept
-
-    @property
-    def _over(self) -> str:
-        """What is averaged over, in words."""
-        rows = "the tokens" if self.tokens else "the batch"
-        kept = "" if self.ignore_index is None else f" but labels {self.ignore_index}"
-        shifted = ", labels shifted by one" if self.form.shift else ""
-        how = self.reduction[0] if len({*self.reduction}) == 1 else " and ".join(self.reduction)
-        return f"{how} over {rows}{kept}{shifted}"
+        over = f"{' and '.join(dict.fromkeys(self.reduction))} over {'the tokens' if self.tokens else 'the batch'}"
+        masked = "" if self.ignore_index is None else f" but labels {self.ignore_index}"
+        shifted = ", labels shifted by one" if form.shift else ""
+        return f"{hard} {'hard' if self.hard else 'CE'}(z, y) + {soft} {divergence}{kept}, {over}{masked}{shifted}"
 
 
 def _alphas(loss: KDLoss) -> list[tuple[Factor | None, float, float]]:
@@ -358,15 +317,13 @@ def _alphas(loss: KDLoss) -> list[tuple[Factor | None, float, float]]:
 def reductions(part: str, loss: KDLoss) -> list[Factor]:
     """Reductions of a part that are not meant, against the one that is."""
     meant = loss.reduction[part == "soft"]
-    names = {*REDUCTIONS} - {meant}
-    names -= set() if loss.tokens else {"batchmean"}
-    names -= set() if loss.ignore_index is not None else {"positions", "positions, elements"}
-    names -= {"mean"} if meant == "mean" else set()
+    moot = {meant} | (set() if loss.tokens else {"batchmean"})
+    moot |= set() if loss.ignore_index is not None else {"positions", "positions, elements"}
     of = REDUCTIONS[meant][1]
     return [
         Factor(code, part, lambda s, f=f: f(s) / of(s), words)
         for name, (code, f, words) in REDUCTIONS.items()
-        if name in names
+        if name not in moot
     ]
 
 
@@ -385,7 +342,7 @@ def weightings(loss: KDLoss) -> Iterator[Weights]:
     hards = [None, *reductions("hard", loss), Factor("tau_squared_on_hard", "hard", lambda s: loss.tau**2, "tau^2")]
     softs, powers = [None, *reductions("soft", loss)], [None, *_powers(loss)]
     for (of_alpha, hard, soft), *factors in product(_alphas(loss), hards, softs, powers):
-        absent = [part for part, weight in (("hard", hard), ("soft", soft)) if weight == 0]
-        if not any(factor and factor.part in absent for factor in factors):
+        absent = {"hard": hard, "soft": soft}
+        if all(factor is None or absent[factor.part] for factor in factors):
             faults = tuple(f for f in (of_alpha, *factors) if f)
-            yield Weights(hard, soft * loss.scale, faults, loss._reduced)
+            yield Weights(hard, soft * loss.scale, faults, loss.weights.stated)

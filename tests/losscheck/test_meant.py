@@ -204,51 +204,6 @@ def test_the_k_most_likely_classes(kind):
     assert not check_loss(loss, 12, top_k=(4, kind), **only).ok
 
 
-def dkd(z, v, y, beta=8.0, T=4.0):
-    label = F.one_hot(y, z.shape[-1]).bool()
-    q, p = (z / T).softmax(-1), (v / T).softmax(-1)
-    sides = [torch.stack([x[label], 1 - x[label]], -1) for x in (q, p)]
-    target = F.kl_div(sides[0].log(), sides[1], reduction="batchmean")
-    others = F.kl_div((z / T - 1e3 * label).log_softmax(-1), (v / T - 1e3 * label).softmax(-1), reduction="batchmean")
-    return F.cross_entropy(z, y) + T**2 * (target + beta * others)
-
-
-def dist(z, v, y):
-    def pearson(a, b):
-        return F.cosine_similarity(a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True), -1)
-
-    q, p = z.softmax(-1), v.softmax(-1)
-    return F.cross_entropy(z, y) + 2 * (1 - pearson(q, p)).mean() + 2 * (1 - pearson(q.T, p.T)).mean()
-
-
-def standard(z, v, y, T=2.0):
-    z_, v_ = ((x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True) / T for x in (z, v))
-    return 0.1 * F.cross_entropy(z, y) + 0.9 * T**2 * kl(z_, v_).mean()
-
-
-def sorted_(z, v, y):
-    return (
-        F.cross_entropy(z, y) + 1.5 * (z.softmax(-1).sort().values - v.softmax(-1).sort().values).abs().sum(-1).mean()
-    )
-
-
-def several_labels(z, v, y):
-    bce = F.binary_cross_entropy_with_logits
-    return 0.1 * bce(z, F.one_hot(y, z.shape[-1]).to(z)) + 0.9 * bce(z, v.sigmoid())
-
-
-OTHERS = [(dkd, 4.0, "decoupled_kd"), (functools.partial(dkd, beta=2.0), 4.0, "decoupled_kd"),
-          (dist, 1.0, "correlation"), (standard, 2.0, "standardised_logits"), (sorted_, 1.0, "sorted_probabilities"),
-          (several_labels, 1.0, "binary_cross_entropy")]  # fmt: skip
-
-
-@pytest.mark.parametrize(("loss", "tau", "code"), OTHERS)
-def test_methods_with_weights_of_their_own_are_named(loss, tau, code):
-    report = check_loss(loss, 7, tau=tau)
-    assert report.ok and report.codes[0] == code, str(report)
-    assert not check_loss(lambda z, v, y: loss(z, v, y) * len(y), 7, tau=tau).ok
-
-
 def test_rounding_inside_is_judged_by_its_own_precision():
     for whole in (True, False):
 
