@@ -1,5 +1,6 @@
 """Measuring somebody's loss on crafted batches: values, gradients, and whatever goes wrong as a finding."""
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -172,7 +173,8 @@ class Probes:
         except Exception as error:  # whatever it is, it is what the function's author wants to know
             shape = len(batch.y) if batch.y.ndim == 1 else tuple(batch.y.shape)
             told = {"batch": shape, "classes": batch.z.shape[-1], "dtype": str(self.dtype).removeprefix("torch.")}
-            raise Stop("raises", error=type(error).__name__, message=str(error), **told) from None
+            said = traceback.format_exception_only(error)[-1].strip().partition(": ")[2]  # also if str(error) fails
+            raise Stop("raises", error=type(error).__name__, message=said[:500], **told) from None
 
     def _call(self, batch: Batch) -> Answer:
         z, v = (logits.to(self.dtype, copy=True) for logits in (batch.z, batch.v))
@@ -212,7 +214,7 @@ def guarded(name: str, fn: Callable[..., Any] | None) -> Callable[..., Tensor] |
             try:
                 value = fn(*(x.to(dtype) if x.is_floating_point() else x for x in given))
             except Exception as error:
-                found = f"{type(error).__name__}: {error}"
+                found = traceback.format_exception_only(error)[-1].strip()[:500]
                 continue
             if isinstance(value, Tensor) and value.is_floating_point():
                 return (value.mean() if name == "hard" else value).double()

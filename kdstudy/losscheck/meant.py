@@ -39,7 +39,7 @@ RULES = {  # what each argument may be
     "fn": (callable, "a function of (student_logits, teacher_logits, labels)"),
     "hard": (lambda x: x is None or callable(x), "None, or a function of (student_logits, labels)"),
     "num_classes": (lambda x: _whole(x) and x >= 2, "a whole number of at least 2"),
-    "tau": (lambda x: _number(x) and x > 0, "a finite number above 0"),
+    "tau": (lambda x: _number(x) and 1e-6 <= x <= 1e6, "a number above 0, 1e-6 to 1e6"),
     "alpha": (lambda x: _number(x) and 0 <= x <= 1, "0 <= alpha <= 1"),
     "tau_squared": (lambda x: _among(x, True, False), "True, False"),
     "dtype": (lambda x: _among(x, *TOLERANCE), "torch.float64, torch.float32"),
@@ -54,7 +54,7 @@ RULES = {  # what each argument may be
     "shape": (lambda x: _among(x, None, "BC", "BTV"), "BC, BTV"),
     "reduction": (lambda x: _among(x, None, *STATED), ", ".join(STATED)),
     "shift": (lambda x: _among(x, None, True, False), "True, False"),
-    "ignore_index": (lambda x: x is None or _whole(x), "None or a whole number"),
+    "ignore_index": (lambda x: x is None or (_whole(x) and abs(x) < 2**31), "None or a whole number"),
 }
 
 
@@ -82,7 +82,7 @@ def _form(given: dict[str, Any], classes: int) -> Form:
     fits = beta is None or (usual is not None and _number(beta) and 0 < beta < high)
     require(fits, "beta", beta, allowed)
     k, support = top_k if isinstance(top_k, list | tuple) and len(top_k) == 2 else (top_k, "renormalised")
-    good = top_k is None or (_whole(k) and 0 < k < classes and _among(support, SUPPORTS))
+    good = top_k is None or (_whole(k) and 0 < k < classes and _among(support, *SUPPORTS))
     require(good, "top_k", top_k, f"k or (k, kind), 0 < k < {classes}, kind one of {', '.join(SUPPORTS)}")
     kept = {} if top_k is None else {"support": support, "k": int(k)}
     return Form(soft=name if known else "custom", parameter=usual if beta is None else float(beta), **kept)

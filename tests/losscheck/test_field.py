@@ -1,6 +1,8 @@
 """Losses that people brought, in a few lines each: what an expert says of them, from threads of 2020 to 2026."""
 
+import doctest
 import functools
+import importlib
 import math
 
 import pytest
@@ -191,3 +193,8 @@ def test_what_people_bring_gets_the_verdict_of_an_expert(loss, stated, codes):
 def test_the_numbers_of_a_finding_are_those_of_a_batch_that_shows_it():
     left_out = check_loss(functools.partial(kd, hard=functools.partial(ce, ignore_index=0)), 10)
     assert left_out.findings[0].evidence["labels"] == [0] and left_out.findings[0].evidence["difference"] > 0.001
+
+
+def test_the_examples_of_the_documentation_run():
+    results = doctest.testmod(importlib.import_module("kdstudy.losscheck.check"))
+    assert results.attempted >= 5 and results.failed == 0

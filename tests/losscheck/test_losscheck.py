@@ -52,7 +52,7 @@ def test_a_correct_loss_is_correct_at_any_temperature_and_weight(name, tau, alph
 FORMS = [[*forms(number, KDLoss(3, 4.0, 0.9))] for number in range(3)]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(st.data(), st.integers(0, 2), st.booleans())
 def test_faults_together_are_explained_by_no_more_than_they_are(data, number, squared):
     classes, tau, alpha = (data.draw(s) for s in (st.integers(3, 12), st.floats(1.5, 8), st.floats(0.1, 0.9)))
@@ -292,7 +292,7 @@ def test_the_report_in_a_notebook():
 BAD = [
     ("fn", 3, "a function of (student_logits, teacher_logits, labels)"),
     ("num_classes", 1, "a whole number of at least 2"),
-    *(("tau", tau, "a finite number above 0") for tau in (0.0, float("inf"), float("nan"))),
+    *(("tau", tau, "a number above 0, 1e-6 to 1e6") for tau in (0.0, 1e-300, float("inf"), float("nan"))),
     ("alpha", 1.5, "0 <= alpha <= 1"),
     ("hard", "CE", "None, or a function of (student_logits, labels)"),
     ("dtype", torch.float16, "torch.float64, torch.float32"),
