@@ -170,7 +170,7 @@ class Probes:
             return self._call(batch)
         except Stop:
             raise
-        except Exception as error:  # whatever it is, it is what the function's author wants to know
+        except (Exception, SystemExit) as error:  # whatever it is, it is what the function's author wants to know
             shape = len(batch.y) if batch.y.ndim == 1 else tuple(batch.y.shape)
             told = {"batch": shape, "classes": batch.z.shape[-1], "dtype": str(self.dtype).removeprefix("torch.")}
             said = traceback.format_exception_only(error)[-1].strip().partition(": ")[2]  # also if str(error) fails
@@ -213,7 +213,7 @@ def guarded(name: str, fn: Callable[..., Any] | None) -> Callable[..., Tensor] |
         for dtype in (torch.float64, torch.float32):
             try:
                 value = fn(*(x.to(dtype) if x.is_floating_point() else x for x in given))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 found = traceback.format_exception_only(error)[-1].strip()[:500]
                 continue
             if isinstance(value, Tensor) and value.is_floating_point():

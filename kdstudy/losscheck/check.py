@@ -286,7 +286,7 @@ def check_loss(
     weights: str | Sequence[float] | None = None,
     divergence: Any = None,
     beta: float | None = None,
-    top_k: int | tuple[int, str] | None = None,
+    top_k: int | Sequence[int | str] | None = None,
     hard: Any = None,
     class_weights: Any = None,
     ignore_index: int | None = None,

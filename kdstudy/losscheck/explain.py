@@ -94,7 +94,7 @@ class _Search:
         error = torch.einsum("wki,kij,wkj->wk", off, grams, off).clamp(min=0).sqrt().amax(1)
         return [
             replace(free, factors=self.known[i].faults, residual=max(free.residual, float(error[i])))
-            for i in (error <= self.tolerance).nonzero()[:, 0].tolist()
+            for i in (error <= max(self.tolerance, min(10 * self.tolerance, ROUGH))).nonzero()[:, 0].tolist()
         ]
 
     def _steady(self, free: Explanation, sizes: tuple) -> list[Explanation]:

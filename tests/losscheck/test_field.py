@@ -108,7 +108,7 @@ CASES = [  # what it is, the loss, what is stated, what is found; "" is correct
     ("the same, stated", lambda z, v, y: rows(v, z).mean(), SOFT | {"divergence": "reverse"}, ""),
     ("JSD of GKD", jsd, SOFT, "jensen_shannon"),
     ("JSD divided by classes too", lambda z, v, y: jsd(z, v) / 10, SOFT, "jensen_shannon averaged_over_classes"),
-    ("JSD with another beta", functools.partial(jsd, beta=0.1), SOFT | {"weights": "trl"}, "other_parameter"),
+    ("JSD with another beta", functools.partial(jsd, beta=0.1), SOFT | {"divergence": "jsd"}, "other_parameter"),
     ("JSD without its halves", lambda z, v, y: 2 * jsd(z, v), SOFT | {"divergence": "jsd"}, "other_weights"),
     ("symmetric KL", lambda z, v, y: (rows(z, v) + rows(v, z)).mean() / 2, SOFT, "symmetric_kl"),
     ("Jeffreys", functools.partial(half, soft=lambda q, p: (rows(q, p) + rows(p, q)).mean()), HALF, "symmetric_kl"),
