@@ -54,7 +54,10 @@ def _function(place: str) -> Callable[..., Any]:
     try:
         if where.endswith(".py"):
             sys.path.insert(0, str(Path(where).resolve().parent))
-        return getattr(imported(where), name)
+        found = getattr(imported(where), name)
+        if not callable(found):
+            raise TypeError(f"{name} is a {type(found).__name__}")
+        return found
     except (Exception, SystemExit) as error:  # whatever a file of somebody's own raises
         why = f"{type(error).__name__}: {error}"
         raise ValueError(f"{place!r} cannot be read ({why}); give FILE.py:NAME or MODULE:NAME") from error

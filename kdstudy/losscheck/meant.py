@@ -39,7 +39,7 @@ RULES = {  # what each argument may be
     "fn": (callable, "a function of (student_logits, teacher_logits, labels)"),
     "hard": (lambda x: x is None or callable(x), "None, or a function of (student_logits, labels)"),
     "num_classes": (lambda x: _whole(x) and x >= 2, "a whole number of at least 2"),
-    "tau": (lambda x: _number(x) and 1e-6 <= x <= 1e6, "a number above 0, 1e-6 to 1e6"),
+    "tau": (lambda x: _number(x) and 1e-6 <= x <= 1e6, "a finite number above 0, 1e-6 to 1e6"),
     "alpha": (lambda x: _number(x) and 0 <= x <= 1, "0 <= alpha <= 1"),
     "tau_squared": (lambda x: _among(x, True, False), "True, False"),
     "dtype": (lambda x: _among(x, *TOLERANCE), "torch.float64, torch.float32"),

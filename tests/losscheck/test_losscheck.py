@@ -292,7 +292,7 @@ def test_the_report_in_a_notebook():
 BAD = [
     ("fn", 3, "a function of (student_logits, teacher_logits, labels)"),
     ("num_classes", 1, "a whole number of at least 2"),
-    *(("tau", tau, "a number above 0, 1e-6 to 1e6") for tau in (0.0, 1e-300, float("inf"), float("nan"))),
+    *(("tau", tau, "a finite number above 0, 1e-6 to 1e6") for tau in (0.0, 1e-300, float("inf"), float("nan"))),
     ("alpha", 1.5, "0 <= alpha <= 1"),
     ("hard", "CE", "None, or a function of (student_logits, labels)"),
     ("dtype", torch.float16, "torch.float64, torch.float32"),
