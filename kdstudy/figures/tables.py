@@ -21,7 +21,7 @@ def listing(frame: pd.DataFrame, digits: int = 4) -> Styler:
 
 
 def shared_table(name: str, frame: pd.DataFrame) -> Styler:
-    """A table for this page that other pages show too: ```{glue:any} name```."""
+    """A table for this page that other pages show too: `{glue:any} name`, in a `{div} shared-table` for its look."""
     from myst_nb import glue
 
     table = listing(frame)
