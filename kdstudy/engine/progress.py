@@ -68,7 +68,8 @@ class Lines(Progress):
 
 def said(task: Task) -> str:
     """How far a task is, as one line."""
-    return f"{task.description}: {task.completed:.0f} of {task.total:.0f} runs, {_left(task)}"
+    words = f"{task.completed:.0f} of {task.total:.0f} runs, {_left(task)}"
+    return ": ".join(filter(None, (task.description, words)))
 
 
 def progress() -> Progress:
