@@ -138,7 +138,12 @@ def print_summary(d: DiagnosisReport, console: Console) -> None:
     for f in d.findings:
         head = Text(f"\n{f.severity} ", style=COLOURS[f.severity]) + Text(f.code, style="bold")
         console.print(head)
-        parts = {"": f"{f.message}.", "to do: ": f.advice, "cost: ": f.cost, "numbers: ": f.numbers}
+        parts = {
+            "": f"{f.message}." * (f.code != "healthy"),
+            "to do: ": f.advice,
+            "cost: ": f.cost,
+            "numbers: ": f.numbers,
+        }
         for name, text in parts.items():
             if text:
                 console.print(_indented(f"{name}{text}", "dim" if name == "numbers: " else ""))
