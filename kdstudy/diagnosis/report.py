@@ -136,14 +136,9 @@ def print_summary(d: DiagnosisReport, console: Console) -> None:
     """Print what is wrong and what to do, what the levels hold, the range of τ, numbers over τ, what was given."""
     console.print(Text(d.headline, style="bold"))
     for f in d.findings:
-        head = Text(f"\n{f.severity} ", style=COLOURS[f.severity]) + Text(f.code, style="bold")
-        console.print(head)
-        parts = {
-            "": f"{f.message}." * (f.code != "healthy"),
-            "to do: ": f.advice,
-            "cost: ": f.cost,
-            "numbers: ": f.numbers,
-        }
+        console.print(Text(f"\n{f.severity} ", style=COLOURS[f.severity]) + Text(f.code, style="bold"))
+        what = f"{f.message}." if f.code != "healthy" else ""
+        parts = {"": what, "to do: ": f.advice, "cost: ": f.cost, "numbers: ": f.numbers}
         for name, text in parts.items():
             if text:
                 console.print(_indented(f"{name}{text}", "dim" if name == "numbers: " else ""))

@@ -176,6 +176,8 @@ def _of_foreign(inputs: Inputs) -> dict[str, Number]:
     """A student of other classes: its number of them, its accuracy, and how often it names the teacher's column."""
     its, at = common_rows(inputs.foreign, inputs.teacher)
     rows, teacher = row_statistics(inputs.foreign), row_statistics(inputs.teacher)
+    if not len(rows.rank):
+        return {"student_classes": inputs.foreign.classes}
     return {
         "student_classes": inputs.foreign.classes,
         "student_accuracy": float((rows.rank == 0).mean()),
