@@ -30,15 +30,7 @@ class Measure:
     @property
     def axis_label(self) -> str:
         """What an axis of its values is called, with the unit."""
-        return self._with(self.unit)
-
-    @property
-    def difference_label(self) -> str:
-        """What an axis of differences of its values is called."""
-        return "difference in " + self._with(POINTS if self.percent else self.unit)
-
-    def _with(self, unit: str) -> str:
-        return (self.axis or self.label) + (f" ({unit})" if unit else "")
+        return (self.axis or self.label) + (f" ({self.unit})" if self.unit else "")
 
 
 def _worded(name: str) -> str:
