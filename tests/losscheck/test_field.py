@@ -195,6 +195,14 @@ def test_the_numbers_of_a_finding_are_those_of_a_batch_that_shows_it():
     assert left_out.findings[0].evidence["labels"] == [0] and left_out.findings[0].evidence["difference"] > 0.001
 
 
+def test_a_function_bound_to_its_vocabulary_is_explained_on_few_classes_and_held_against_all():
+    bound = torch.zeros(600)
+    assert check_loss(lambda z, v, y: jsd(z + bound, v, beta=0.3), 600, **SOFT).codes == ("jensen_shannon",)
+    mean = check_loss(lambda z, v, y: rows(z + bound, v).mean() / 600, 600, **SOFT)
+    assert mean.codes == ("averaged_over_classes",)
+    assert mean.findings[0].evidence["measured"] == pytest.approx(1 / 600)
+
+
 def test_the_examples_of_the_documentation_run():
     results = doctest.testmod(importlib.import_module("kdstudy.losscheck.check"))
     assert results.attempted >= 5 and results.failed == 0

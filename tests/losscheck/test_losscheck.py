@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -208,6 +209,17 @@ def test_a_function_for_one_batch_size_is_told_so():
     assert report.codes == ("raises",) and report.findings[0].evidence["batch"] == 8
 
 
+class Mute(Exception):
+    """Has no words."""
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+def mute(z, v, y):
+    raise Mute
+
+
 class Odd(torch.autograd.Function):
     """Raises on its way back."""
 
@@ -226,7 +238,8 @@ ODD = [
     lambda z, v, y: z.sum() * float("nan"), lambda z, v, y: z.sum() * float("inf"), lambda z, v, y: z.sum() * 0,
     lambda z, v, y: torch.zeros(()), lambda z, v, y: z.half().sum(), lambda z, v, y: F.cross_entropy(z, v, y),
     lambda z, v, y: [][len(y)], lambda z, v, y: Odd.apply(z), lambda z, v, y: z.numpy(), lambda z, v, y: z.to_sparse(),
-    lambda z, v, y: z.sum(1, keepdim=True), nn.KLDivLoss(), nn.CrossEntropyLoss(), dict,
+    lambda z, v, y: z.sum(1, keepdim=True), nn.KLDivLoss(), nn.CrossEntropyLoss(), dict, mute,
+    lambda z, v, y: sys.exit(3),
 ]  # fmt: skip
 
 
