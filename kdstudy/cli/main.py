@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 import kdstudy
-from kdstudy.cli import check_loss, claims, conditions, console, diagnose, plan, run, stored
+from kdstudy.cli import check_loss, claims, conditions, console, diagnose, plan, run, stored, train
 
 LOUD = ("-v", "--verbose", "-q", "--quiet")  # of all commands
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.command()(run.run)
+app.command()(train.train)
 app.command(name="plan")(plan.plan)
 app.command(name="parameters")(run.list_parameters)
 app.command(name="runs")(stored.list_runs)

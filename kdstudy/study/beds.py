@@ -203,10 +203,11 @@ def bed(
     hidden: int | None = None,
     net: Net | None = None,
     teacher: Net | None = None,
+    length: int | None = None,
 ) -> Bed:
     """The bed of a data set in a regime; students of `hidden` units, or of a network of one's own, where given.
 
-    `teacher` is a network too, or an .npz file of logits. ValueError for an unknown regime, or one that the data set
+    All networks are trained for `length` epochs, by default for so many steps (`epochs`). `teacher` is a network too, or an .npz file of logits. ValueError for an unknown regime, or one that the data set
     cannot have, and for a network or logits that do not fit it.
     """
     REGIMES[regime]
@@ -233,7 +234,7 @@ def bed(
     schooled = (own, "student") if few else (data, "teacher")
     return replace(
         rough,
-        teacher=replace(rough.teacher, epochs=epochs(*schooled)),
-        student=replace(rough.student, epochs=epochs(own, "student")),
-        unlabelled_epochs=epochs(rough.seen("kd", 0), "student") if regime == "transfer_set" else 0,
+        teacher=replace(rough.teacher, epochs=length or epochs(*schooled)),
+        student=replace(rough.student, epochs=length or epochs(own, "student")),
+        unlabelled_epochs=length or epochs(rough.seen("kd", 0), "student") if regime == "transfer_set" else 0,
     )

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from kdstudy.book import build
-from kdstudy.cli import claims, conditions, console, main, plan, run, stored
+from kdstudy.cli import claims, conditions, console, main, plan, run, stored, train
 
 PARAMETERS = """\
 dataset: str | list[str] | None = "synthetic"  # data sets
@@ -36,7 +36,7 @@ def small_book(tmp_path, monkeypatch) -> dict[str, Path]:
 
 def shell(monkeypatch, capsys):
     """Call the command as a shell does; returns (exit code, standard output, standard error)."""
-    for module, name in product((claims, conditions, console, plan, run, stored), ("out", "err")):
+    for module, name in product((claims, conditions, console, plan, run, stored, train), ("out", "err")):
         if hasattr(module, name):
             plain = Console(width=300, stderr=name == "err", markup=False, highlight=False)
             monkeypatch.setattr(module, name, plain)

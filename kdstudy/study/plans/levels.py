@@ -93,6 +93,7 @@ def asked(
         int | None, "features that privileged students see, in [1, inf); None: the data set's own"
     ] = None,
     hidden: Units = None,
+    epochs: Annotated[int | None, "of every network, in [1, 100000]; None: the data set's own"] = None,
     among: Sequence[tuple[str, str]] = BEDS,
     net: Annotated[
         str | Callable | None,
@@ -112,7 +113,7 @@ def asked(
         names = dict.fromkeys(r for _, r in among) if regime is None else several(regime)
         wanted = [(d, r) for d, r in among if r in names]
         wanted += [(among[0][0], r) for r in names if r not in dict(map(reversed, among))]
-    found = dict.fromkeys(beds.bed(d, r, labels, columns, hidden, net, teacher) for d, r in wanted)
+    found = dict.fromkeys(beds.bed(d, r, labels, columns, hidden, net, teacher, epochs) for d, r in wanted)
     names = [bed.name for bed in found]
     require(len(names) == len({*names}), "dataset", [bed.data.name for bed in found], "data sets of different names")
     return list(found)
