@@ -13,7 +13,7 @@ from kdstudy.core.spec import pairs, require
 from kdstudy.distill import conditions
 from kdstudy.study.beds import Bed
 from kdstudy.study.experiment import BASELINE, TREATMENT, Design, Side, Sides, sides
-from kdstudy.study.plans.levels import CHEAP, PERCEPTRONS, asked, plan, several
+from kdstudy.study.plans.levels import BEDS, CHEAP, PERCEPTRONS, asked, plan, several
 
 LEVELS = ("label_smoothing_matched", "class_matched", "kd_pt", "kd")  # what a smoothed teacher's students are taught
 EPSILON, DOSES = 0.1, (0.05, 0.2, 0.4)  # a teacher's smoothing: of the claims, and others
@@ -124,4 +124,4 @@ def temperature(
             found |= named(f"α {a:g}", bed, alpha=a)
         return Design(bed, found)
 
-    return [design(bed) for bed in asked(**{"among": CHEAP[:1]} | where)]
+    return [design(bed) for bed in asked(**{"among": CHEAP[:1] + BEDS[3:4]} | where)]
