@@ -207,8 +207,9 @@ def bed(
 ) -> Bed:
     """The bed of a data set in a regime; students of `hidden` units, or of a network of one's own, where given.
 
-    All networks are trained for `length` epochs, by default for so many steps (`epochs`). `teacher` is a network too, or an .npz file of logits. ValueError for an unknown regime, or one that the data set
-    cannot have, and for a network or logits that do not fit it.
+    All networks are trained for `length` epochs, by default for so many steps (`epochs`). `teacher` is a network too,
+    or an .npz file of logits. ValueError for an unknown regime, or one that the data set cannot have, and for a network
+    or logits that do not fit it.
     """
     REGIMES[regime]
     data = registry.named(dataset)
