@@ -17,7 +17,7 @@ from torch.nn.functional import softmax as P
 from kdstudy import check_loss
 from kdstudy.losscheck.variants import METHODS
 
-SAID = {"correct", "rounded_inside", "not_finite_at_extremes", "inexact", "last_token_taught"}  # beside a verdict
+SAID = {"correct", "rounded_inside", "not_finite_at_extremes", "not_finite_in_half", "inexact"}  # beside a verdict
 SOFT, HALF, LM = {"tau": 1.0, "alpha": 1.0}, {"tau": 1.0, "alpha": 0.5}, {"shape": "BTV", "ignore_index": -100}
 WEIGHT = torch.tensor([0.5] * 3 + [2.0] + [0.5] * 6)
 
