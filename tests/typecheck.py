@@ -7,7 +7,9 @@ whenever a function is defined inside another: that took more time than half of 
 import inspect
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from functools import wraps
+from functools import cache, wraps
+from types import SimpleNamespace
+from typing import get_type_hints
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
@@ -24,11 +26,13 @@ def checked(thing: Callable | type) -> Callable | type:
         return thing
     if "<locals>" in thing.__qualname__:
         return thing
-    typed, shaped = check(thing), "jaxtyping" in str(inspect.get_annotations(thing))
+    types = SimpleNamespace(__annotations__=inspect.get_annotations(thing))  # beartype changes those of the function
+    typed, shaped = check(thing), "jaxtyping" in str(types)
+    known = cache(lambda: _known(types, thing.__globals__))
 
     @wraps(thing)
     def call(*args: object, **options: object) -> object:
-        if jaxtyping.config.jaxtyping_disable:
+        if jaxtyping.config.jaxtyping_disable or not known():
             return thing(*args, **options)
         if not shaped:
             return typed(*args, **options)
@@ -36,6 +40,15 @@ def checked(thing: Callable | type) -> Callable | type:
             return typed(*args, **options)
 
     return call
+
+
+def _known(types: SimpleNamespace, names: dict[str, object]) -> bool:
+    """Whether all types of a function have their names when it is called: what only type checkers import has none."""
+    try:
+        get_type_hints(types, names)
+    except NameError:
+        return False
+    return True
 
 
 jaxtyping.jaxtyped = lambda typechecker: checked  # which the import hook applies

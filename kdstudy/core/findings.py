@@ -76,17 +76,24 @@ class Report:
     def __str__(self) -> str:
         return "\n".join([self.headline, *map(str, self.findings)])
 
-    def _repr_html_(self) -> str:
+    @property
+    def _table(self) -> list[tuple[str, ...]]:
+        """COLUMNS and a row for each finding; without costs where none is known."""
         rows = [(f.severity, f.code, f.message, f.numbers, f.advice, f.cost) for f in self.findings]
+        return [row[: None if any(r[-1] for r in rows) else -1] for row in (COLUMNS, *rows)]
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._table
         body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-        head = "".join(f"<th>{name}</th>" for name in COLUMNS)
+        head = "".join(f"<th>{name}</th>" for name in head)
         return f"<p>{html.escape(self.headline)}</p><table><tr>{head}</tr>{body}</table>"
 
     def _repr_markdown_(self) -> str:
-        rows = [COLUMNS, ["---"] * len(COLUMNS)]
-        for f in self.findings:
-            words = (" ".join(text.split()) for text in (f.message, f.numbers, f.advice, f.cost))
-            rows.append((f.severity, f"`{f.code}`", *(re.sub(r"[|<>&\[$`]", r"\\\g<0>", text) for text in words)))
+        head, *found = self._table
+        rows = [head, ["---"] * len(head)]
+        for severity, code, *texts in found:
+            words = (" ".join(text.split()) for text in texts)
+            rows.append((severity, f"`{code}`", *(re.sub(r"[|<>&\[$`]", r"\\\g<0>", text) for text in words)))
         return "\n".join([self.headline, "", *(f"| {' | '.join(row)} |" for row in rows)])
 
 

@@ -32,6 +32,7 @@ ARRAYS = {
     "both": {"logits": 9 * np.eye(3)[Y] + np.random.default_rng(1).normal(size=(60, 3)), "labels": Y},
 }  # fmt: skip
 GOOD = [  # what is typed, and what is said
+    (f"train {OWN}", "0 runs are stored"),
     (f"run {OWN}", "are to be trained"), (f"run {OWN} -o no/where/b.ipynb", "b.ipynb"),
     (f"run {OWN} -p net nets.py:net", "nets.py:net"), (f"run {OWN} -p teacher teacher.npz", "teacher.npz"),
     (f"run universe -p dataset '<b>x & y.csv' {TINY}", "<b>x & y.csv"), (f"-q run {OWN}", "out"),
@@ -45,6 +46,7 @@ GOOD = [  # what is typed, and what is said
 ]  # fmt: skip
 UNKNOWN, NO_NUMBER = "is unknown; there are: ", "allowed: int in [1, 1000], such as 20"
 BAD = [  # exit code 1: one sentence
+    ("train univers", "did you mean 'universe'?"), (f"train {OWN} --minutes -1", "a number above 0"),
     ("run univers", "did you mean 'universe'?"), ("run UNIVERSE", "did you mean 'universe'?"), ("run folder", UNKNOWN),
     ("run notes.txt", UNKNOWN), ("run empty.ipynb", "found no notebook that can be read"),
     ("run old.ipynb", "found no notebook that can be read"), ("parameters nothing", UNKNOWN), ("plan folder", UNKNOWN),

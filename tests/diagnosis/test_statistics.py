@@ -98,7 +98,7 @@ def test_neither_a_number_added_to_a_row_nor_the_order_of_rows_changes_a_statist
     shift, order = np.random.default_rng(1).normal(size=(len(Y), 1)), np.random.default_rng(1).permutation(len(Y))
     one, two, three = (compute_statistics(read_inputs(*given)).value
                        for given in ((V, Y), (V + shift, Y), (V[order], Y[order])))  # fmt: skip
-    three["next_ratio"] = one["next_ratio"]  # which is about the order
+    three |= {name: one[name] for name in ("next_ratio", "padding", "padded")}  # which are about the order
     one_structure = {k: one.pop(k) for k in ("structure", "structure_p")}  # the null's draws belong to places
     assert one_structure == pytest.approx({k: two.pop(k) for k in one_structure}) and one_structure.keys() <= {*three}
     assert one | {"highest": two["highest"], "lowest": two["lowest"]} == pytest.approx(two)

@@ -129,9 +129,10 @@ def searched_dots(study: Study) -> Figure:
 def _closed(ax: Axes, rows: pd.DataFrame, beds: pd.DataFrame) -> None:
     """An axis around the gains of two searches; those of none beyond it in numbers; at the right the gap closed."""
     names, lower = in_order(rows["dataset"]), 0.3
-    fair = rows[rows["search"] == "both searched"]
-    width = (fair["high"].max() - min(0, fair["low"].min())) or 1
-    low, high = min(0, fair["low"].min()) - 0.35 * width, fair["high"].max() + 0.35 * width
+    fair = rows.loc[rows["search"] == "both searched", ["low", "effect", "high"]]  # of one seed there is no interval
+    least, most = min(0.0, fair.min(axis=None)), max(0.0, fair.max(axis=None))
+    room = 0.35 * ((most - least) or 1)
+    low, high = least - room, most + room
     for row in rows[~rows["effect"].between(low, high)].to_dict("records"):
         text, y = points(row["effect"]), names.index(row["dataset"]) + lower * ([*SEARCHED].index(row["search"]) - 1)
         below = row["effect"] < low
