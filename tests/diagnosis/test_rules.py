@@ -164,8 +164,8 @@ def test_temperatures_outside_the_recommended_range():
     assert codes(V, tau=high + 0.1) == ("temperature_high",)
     assert codes(V, tau=(low + high) / 2) == ("healthy",)
     assert codes(2 * V, tau=diagnose(2 * V, Y).tau["low"] * 0.9) == ("temperature_low",)
-    evidence = diagnose(V, Y, tau=20).findings[0].evidence
-    assert evidence["tau"] == 20 and evidence["high"] == high and evidence["mass"] > 0.5
+    evidence = diagnose(V, Y, tau=2 * high).findings[0].evidence
+    assert evidence["tau"] == 2 * high and evidence["high"] == high and evidence["mass"] > 0.5
 
 
 # ---------------------------------------------------------------- how rules are entered
