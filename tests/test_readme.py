@@ -101,7 +101,8 @@ def activated(words: list[str], shell, monkeypatch) -> None:
 
 
 WAYS = {
-    "make ": told, "source ": activated, "papermill ": prepared, "kdstudy plan": helped, "kdstudy train": helped, "kdstudy run ": planned,
+    "make ": told, "source ": activated, "papermill ": prepared, "kdstudy plan": helped, "kdstudy run ": planned,
+    "kdstudy train": helped,
     "kdstudy diagnose ": done, "kdstudy diagnose": helped, "kdstudy claims": helped, "kdstudy runs": done,
     "kdstudy full": helped, "kdstudy conditions": done, "kdstudy parameters": helped,
 }  # fmt: skip

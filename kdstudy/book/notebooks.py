@@ -3,6 +3,7 @@
 import ast
 import io
 import itertools
+import os
 import re
 import tokenize
 from collections.abc import Callable, Mapping
@@ -71,7 +72,8 @@ def _kernel() -> type:
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
-    own = {"env": {"KDSTUDY_PROGRESS": "quiet"}}  # what a cell says is part of its page
+    threads = os.environ.get("OMP_NUM_THREADS", "1")  # chapters run side by side
+    own = {"env": {"KDSTUDY_PROGRESS": "quiet", "OMP_NUM_THREADS": threads}}  # what a cell says is part of its page
     spec = KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]) | own)  # cells' errors do not go through its log
     return type("Kernel", (AsyncKernelManager,), {"kernel_spec": spec})
 
