@@ -27,9 +27,12 @@ def load() -> dict[str, dict[str, dict]]:
 
 
 def _rows(rows: pd.DataFrame, asked: str) -> pd.DataFrame:
-    """The rows of "CLAIM" that vote, or the one of "CLAIM@BED", by the beginning of the bed's name."""
+    """The rows of "CLAIM" that vote, or the one of "CLAIM@BED", by the beginning of the bed's name; "CLAIM@BED|at_hard"
+    at hard labels' setting.
+    """
     name, _, bed = asked.partition("@")
-    place = {c.id: claims.places(c)[0] for c in claims.load()}.get(name)
+    bed, _, at = bed.partition("|")
+    place = at or {c.id: claims.places(c)[0] for c in claims.load()}.get(name)
     mine = rows[(rows["claim"] == name) & (rows["at"] == place)]
     return mine[mine["dataset"].str.startswith(bed)] if bed else mine[mine["votes"].astype(bool)]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -129,8 +130,9 @@ def searched_dots(study: Study) -> Figure:
 def _closed(ax: Axes, rows: pd.DataFrame, beds: pd.DataFrame) -> None:
     """An axis around the gains of two searches; those of none beyond it in numbers; at the right the gap closed."""
     names, lower = in_order(rows["dataset"]), 0.3
-    fair = rows.loc[rows["search"] == "both searched", ["low", "effect", "high"]]  # of one seed there is no interval
-    least, most = min(0.0, fair.min(axis=None)), max(0.0, fair.max(axis=None))
+    fair = rows.loc[rows["search"] == "both searched", ["low", "effect", "high"]].to_numpy()
+    fair = fair[np.isfinite(fair)]  # of one seed there is no interval
+    least, most = min(0.0, *fair), max(0.0, *fair)
     room = 0.35 * ((most - least) or 1)
     low, high = least - room, most + room
     for row in rows[~rows["effect"].between(low, high)].to_dict("records"):

@@ -67,7 +67,8 @@ def _focus(ax: Axes, rows: pd.DataFrame, bed: str, measure: str) -> None:
     names, mine = in_order(rows["condition"]), rows[rows["dataset"] == bed]
     first = mine[mine["part"] == mine["part"].iloc[0]].replace([np.inf, -np.inf], np.nan)
     low, high = min(0, first[["low", "effect"]].min().min()), max(0, first[["high", "effect"]].max().max())
-    low, high = low - FAR * (high - low), high + FAR * (high - low)
+    room = FAR * ((high - low) or 1)
+    low, high = low - room, high + room
     for row in (far := mine[~mine["effect"].between(low, high)]).to_dict("records"):
         below, number = bool(row["effect"] < low), measures.measure(measure).scale * row["effect"]
         text, at = f"{'◂ ' * below}{number:.3g}{' ▸' * (not below)}".replace("-", "−"), 0.02 if below else 0.98
