@@ -13,6 +13,8 @@ from kdstudy.cli.console import out, plainly
 from kdstudy.core import plugins
 from kdstudy.core.spec import require
 
+MOST, LEFT = 100_000, 75  # minutes; exit code while something is left to train (EX_TEMPFAIL)
+
 
 def train(
     chapter: Annotated[str, typer.Argument(help="A chapter's name, such as universe.")],
@@ -22,21 +24,32 @@ def train(
     address: run.Address = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so many; the same command goes on.")] = None,
 ) -> None:
-    """Train what a chapter lacks, without executing it; what is finished is stored as it comes."""
+    """Train what a chapter lacks, without executing it; what is finished is stored as it comes. Exit code 75 if its
+    minutes are over before all is: stacks of runs that were under way are then trained again.
+    """
     with plainly():
-        require(minutes is None or minutes > 0, "--minutes", minutes, "a number above 0")
+        require(minutes is None or 0 < minutes <= MOST, "--minutes", minutes, f"a number above 0, up to {MOST}")
         from kdstudy.study import plans
 
         plugins.load()
-        given = {name: value for name, _, value in (p.partition("=") for p in parameter)} | (
-            {"dataset": dataset} if dataset else {}
-        )
+        given = _given([*parameter, *([f"dataset={dataset}"] if dataset else [])])
         given |= {"executor": run.chosen(executor, address)} if executor else {}
         with _within(minutes) as ended:
             out.print(f"{chapter}: {len(plans.study(chapter, **given).runs)} runs are stored", soft_wrap=True)
         if ended.is_set():
             said = f"{minutes:g} minutes are over: what was finished is kept; the same command goes on from there"
             out.print(said, soft_wrap=True)
+            raise typer.Exit(LEFT)
+
+
+def _given(words: list[str]) -> dict[str, str]:
+    """Values by name; ValueError for one that is empty or given twice."""
+    found: dict[str, str] = {}
+    for name, _, value in (word.partition("=") for word in words):
+        require(bool(value.strip()), f"parameter {name}", value, f"-p {name}=VALUE or -p {name} VALUE")
+        require(name not in found, f"parameter {name}", [found.get(name), value], "one value; several with commas")
+        found[name] = value
+    return found
 
 
 @contextmanager

@@ -8,6 +8,7 @@ As long as all rows are in the sample, the diagnosis is that of `diagnose` on al
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 from zlib import crc32
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, distributed
 
+from kdstudy.core.spec import require
 from kdstudy.diagnosis.api import TAUS, DiagnosisReport, judge, temperature
 from kdstudy.diagnosis.arrays import Part, Place, taken
 from kdstudy.diagnosis.inputs import HUGE, Unusable, read_inputs
@@ -60,6 +62,10 @@ class Diagnosis:
         self, num_classes: int, *, tau: float | None = None, rows: int | None = None, ignore_index: int = -100,
         sync_on_compute: bool = True,
     ) -> None:  # fmt: skip
+        require(
+            isinstance(num_classes, Integral) and num_classes > 1, "num_classes", num_classes, "a whole number above 1"
+        )
+        require(rows is None or (isinstance(rows, Integral) and rows > 0), "rows", rows, "a whole number of at least 1")
         self.num_classes, self.tau, self.ignore_index = num_classes, temperature(tau), ignore_index
         self.rows = rows or min(20_000, max(500, KEPT // num_classes))
         self.sync_on_compute, self.taus = sync_on_compute, sorted({*TAUS, *([self.tau] if self.tau else [])})
@@ -96,6 +102,8 @@ class Diagnosis:
         one, two = (f"{d.num_classes} classes, {d.rows} rows kept, tau {d.taus}" for d in (self, other))
         if one != two:
             raise Unusable(f"a diagnosis to merge: found {two}, allowed: {one}")
+        if self._kept and other._kept and ("student" in self._kept[0]) != ("student" in other._kept[0]):
+            raise Unusable("a diagnosis to merge: found a student's logits in one of two, allowed: in both or in none")
         self._merge(other._sums, other._kept)
 
     def compute(self, also: Mapping[str, float] | None = None) -> DiagnosisReport:

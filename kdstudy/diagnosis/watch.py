@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kdstudy.core.findings import Finding, Report, plain
+from kdstudy.core.spec import require
 from kdstudy.diagnosis.api import DiagnosisReport
 from kdstudy.diagnosis.inputs import Unusable
 from kdstudy.diagnosis.rulebook import Found, Limits, above, below, finding
@@ -35,6 +36,7 @@ class Watched(Report):
     steps: int
     history: pd.DataFrame = field(compare=False)
     diagnosis: DiagnosisReport
+    broken: int = 0  # steps in which no row of teacher and student was finite
 
     __repr__ = Report.__str__
 
@@ -48,7 +50,8 @@ class Watched(Report):
         """Where it began and where it ended, in one line."""
         first, last = self.history.iloc[0], self.history.iloc[-1]
         told = (f"{said} {first[name]:.2f} → {last[name]:.2f}" for name, said in COLUMNS.items())
-        return f"{self.steps} steps watched: {', '.join(told)}. {self.diagnosis.headline}"
+        lost = f" In {self.broken} steps no row of teacher and student was finite." * bool(self.broken)
+        return f"{self.steps} steps watched: {', '.join(told)}.{lost} {self.diagnosis.headline}"
 
     def as_dict(self) -> dict[str, object]:
         """All of it as JSON knows it."""
@@ -74,13 +77,18 @@ class Watch:
     ) -> None:  # fmt: skip
         self.tau, self.say_at, self.every, self.rows, self.ignore_index = tau, say_at, every, rows, ignore_index
         self.hard, self.soft = weights or (1 - alpha, alpha * tau**2)
-        self.calls, self.said, self._history, self._teacher = 0, (), {}, None
+        require(isinstance(every, int) and every > 0, "every", every, "a whole number of at least 1")
+        require(isinstance(rows, int) and rows > 0, "rows", rows, "a whole number of at least 1")
+        require(0 <= alpha <= 1, "alpha", alpha, "a number in [0, 1]")
+        self.calls, self.broken, self.said, self._history, self._teacher = 0, 0, (), {}, None
 
     def step(self, student_logits: object, teacher_logits: object, labels: object) -> None:
         """Look at a step: logits (B, C), (B, T, V) or (B, C, H, W) of both, and labels as the loss has them."""
         self.calls += 1
         if self.calls % self.every == 0 or self.calls == self.say_at:
             self._look(student_logits, teacher_logits, labels)
+        if self.calls == self.say_at and self.broken:
+            log.warning("step %d: in %d steps no row of teacher and student was finite", self.calls, self.broken)
         if self.calls == self.say_at and self._history:
             self.said = tuple(f for f in self.report().findings if f.severity != "info")
             for found in self.said * (process()[0] == 0):
@@ -88,12 +96,17 @@ class Watch:
 
     def report(self) -> Watched:
         """What was seen until now, in this process. Raises Unusable before the first step."""
+        if self.broken and not self._history:
+            raise Unusable(
+                f"found {self.broken} steps, none with a row of finite logits of both, allowed: finite logits"
+            )
         if not self._history:
             raise Unusable("no step was watched: call step(student_logits, teacher_logits, labels) in the loop")
         history = pd.DataFrame.from_dict(self._history, "index").rename_axis("step")
         begun = history.head(self.say_at)
         run = begun.mean().to_dict() | {"soft_left": float(begun["soft_left"].max())}
-        return Watched(len(history), history, self._teacher.compute({f"run_{name}": run[name] for name in run}))
+        return Watched(len(history), history, self._teacher.compute({f"run_{name}": run[name] for name in run}),
+                       self.broken)  # fmt: skip
 
     @torch.no_grad()
     def _look(self, student_logits: object, teacher_logits: object, labels: object) -> None:
@@ -108,6 +121,7 @@ class Watch:
         t, s, y = t[at], s[at].to(t.device), y[at]
         self._teacher.update(t, y)
         known = t.isfinite().all(-1) & s.isfinite().all(-1)
+        self.broken += not known.any()
         if known.any():
             self._history[self.calls] = self._numbers(s[known].float(), t[known].float(), y[known])
 

@@ -30,7 +30,7 @@ def test_when_its_time_is_over_it_ends_and_the_same_command_goes_on(call, monkey
     words = ("train", "universe", "--dataset", "digits", "-p", "conditions", "hard", *SMALL)
     monkeypatch.setattr(beds, "STEPS", {"teacher": 20, "student": 4000})
     code, out, _ = call(*words, "--minutes", "0.02")
-    assert code == 0 and "0.02 minutes are over: what was finished is kept; the same command goes on" in out
+    assert code == 75 and "0.02 minutes are over: what was finished is kept; the same command goes on" in out
     monkeypatch.setattr(beds, "STEPS", {"teacher": 20, "student": 20})
     assert call(*words)[1].endswith(" runs are stored\n")
 
@@ -38,7 +38,10 @@ def test_when_its_time_is_over_it_ends_and_the_same_command_goes_on(call, monkey
 @pytest.mark.parametrize(
     "words, message",
     [
-        (("universe", "--minutes", "0"), "--minutes: found 0.0, allowed: a number above 0"),
+        (("universe", "--minutes", "0"), "--minutes: found 0.0, allowed: a number above 0, up to 100000"),
+        (("universe", "--minutes", "inf"), "--minutes: found inf, allowed: a number above 0"),
+        (("universe", "-p", "seeds", "2", "-p", "seeds", "3"), "parameter seeds: found ['2', '3'], allowed: one value"),
+        (("universe", "-p", "epochs"), "parameter epochs: found '', allowed: -p epochs=VALUE or -p epochs VALUE"),
         (("univers",), "did you mean 'universe'?"),
         (("universe", "-p", "tau", "3"), "chapter universe has no parameter 'tau'"),
         (("universe", "-p", "seeds", "many"), "parameter seeds: found 'many', allowed: int"),
