@@ -93,8 +93,9 @@ def _checked(name: str) -> UInt8[np.ndarray, "C n 3 32 32"]:
         more = f" and {len(wrong) - SHOWN} more" * (len(wrong) > SHOWN)
         raise DataError(
             f"data set {name!r}: {where or places(name)[-1]}: found {number}, whose pixels differ from the published "
-            f"ones in {', '.join(wrong[:SHOWN])}{more}; allowed: a lossless copy of all of them. Replace it, or use it "
-            f"as data of your own, by its path: -p dataset {where}"
+            f"ones in {', '.join(wrong[:SHOWN])}{more}; allowed: a lossless copy of all of them. Replace it, or use "
+            f"its folder{' (a zip file unpacked)' * bool(where and where.is_file())} as data of your own: "
+            "-p dataset FOLDER"
         )
     rows = [[*found["train"][c], *found["test"][c]] for c in sorted(known["train"])]
     return np.frombuffer(b"".join(image for row in rows for image in row), np.uint8).reshape(len(rows), -1, *SHAPE)

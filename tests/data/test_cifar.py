@@ -138,7 +138,7 @@ def test_lossy_or_incomplete_copies_are_refused_and_serve_as_ones_own_data(name,
     message = (
         f"data set '{name}': {root}: found 39 images in train and 8 images in test, whose pixels differ from the "
         f"published ones in train/cat (9 images), test/dog (2 images); allowed: a lossless copy of all of them. "
-        f"Replace it, or use it as data of your own, by its path: -p dataset {root}"
+        f"Replace it, or use its folder as data of your own: -p dataset FOLDER"
     )
     with pytest.raises(DataError, match=says(message)):
         load(name)
