@@ -28,7 +28,7 @@ def show(frame: "pd.DataFrame") -> None:
     """A table of costs, and what it rests on."""
     from rich.table import Table
 
-    from kdstudy.study.plans.cost import GUESS, IMAGES
+    from kdstudy.study.plans.cost import GUESS, GUESS_IMAGES
 
     grid, words = Table(*frame.columns), sentence(frame)
     for row in frame.itertuples(index=False):
@@ -38,7 +38,7 @@ def show(frame: "pd.DataFrame") -> None:
     out.print(words, soft_wrap=True)
     out.print(
         f"Core-hours by the seconds that stored runs of the same data set and role took ({GUESS:g} s where there is "
-        f"none, {IMAGES:g} s of networks for images). Where answers are not stored, choices are assumed; where hard "
+        f"none, {GUESS_IMAGES:g} s of those for images). Where answers are not stored, choices are assumed; where hard "
         "labels, KD or a teacher choose an edge of a range, tuning costs a quarter more.",
         soft_wrap=True,
     )

@@ -25,7 +25,7 @@ Compose = Callable[[Run, Mapping[str, Mapping[str, Tensor]], Dataset], Logits]
 COMPOSED: Registry[Compose] = Registry("composed teacher", in_workers=False)
 SMALLEST = 1e-12  # a probability of 0 has no logit
 ENSEMBLE, APART = 4, 10_000  # networks of an ensemble, and how far apart their seeds are
-SHARED = 2  # teachers that serve students of all seeds, where a teacher costs much
+POOL = 2  # teachers that serve students of all seeds, where a teacher costs much
 compose = COMPOSED.register  # members=...: of a run, the networks that must be trained before; tuned_on=...: of data
 
 
@@ -88,8 +88,8 @@ def _seeds(run: Run) -> list[Run]:
 
 
 def _one_of_few(run: Run) -> list[Run]:
-    """The network of one of `SHARED` seeds."""
-    return [replace(run, seed=APART + run.seed % SHARED)]
+    """The network of one of `POOL` seeds."""
+    return [replace(run, seed=APART + run.seed % POOL)]
 
 
 def _itself(run: Run) -> list[Run]:

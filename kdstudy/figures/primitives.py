@@ -173,17 +173,17 @@ def dots(
     rows: pd.DataFrame, frame: pd.DataFrame, row: str, how: Callable[[Mapping], Look] = sign_look, *,
     panel: str = "dataset", measure: str = "test_accuracy", difference: str = "difference in", side_by_side: str = "",
     named: bool = False, decorate: Decorate | None = None, note: str = "",
-    why: str = "no data set has all the conditions that this compares", wide: int = 2, **kw: object,
+    why: str = "no data set has all the conditions that this compares", wide: int = 2, head: float = 0.0, **kw: object,
 ) -> Figure:  # fmt: skip
     """A dot for each row of the table: a panel for each value of `panel`, a line for each value of the column `row`.
 
     Values of the column `side_by_side` share a line, one below the other. With `named` a legend says what the looks
-    are. The x axis is one of the measure, or of its `difference` with 0 marked.
+    are. The x axis is one of the measure, or of its `difference` with 0 marked. `head`: inches for tall titles.
     """
     if rows.empty:
         return nothing(why)
     names, sides = in_order(rows[row]), in_order(rows[side_by_side]) if side_by_side else [None]
-    figure, axes = panels(in_order(rows[panel]), 0.8 + 0.24 * max(3, len(names)), wide, **{"sharey": True} | kw)
+    figure, axes = panels(in_order(rows[panel]), head + 0.8 + 0.24 * max(3, len(names)), wide, **{"sharey": True} | kw)
     for name, ax in axes.items():
         for i, side in enumerate(sides):
             mine = rows[(rows[panel] == name) & ((rows[side_by_side] == side) if side_by_side else True)]

@@ -158,7 +158,7 @@ def privileged(amount: int, seed: int, taught: bool) -> Pairs:
     return (("columns", amount),)
 
 
-def epochs(data: Data, role: str) -> int:
+def enough(data: Data, role: str) -> int:
     """Epochs of at least `STEPS` steps, at least `EPOCHS`; of photographs `PHOTOGRAPHS_STEPS`."""
     n = len(outline(data).train.y)
     each, photographs = max(1, n // min(BATCH, n)), _photographs(data)
@@ -188,11 +188,25 @@ def _recipe(net: tuple[int, ...] | Net, data: Data) -> Recipe:
 def _amount(data: Data, regime: str, labels: int | None, columns: int | None) -> int:
     """Labels of each class, or columns, that the students of a regime see: those asked for, or the data set's own."""
     if regime == "privileged":
-        return columns or COLUMNS.get(data.name) or max(1, outline(data).train.x.shape[1] // 2)
+        shape = outline(data).train.x.shape[1:]
+        require(len(shape) == 1, "regime", regime, "few_labels, same_labels or transfer_set for images")
+        return columns or COLUMNS.get(data.name) or max(1, shape[0] // 2)
     if labels is not None:
         most = int(outline(data).train.y.bincount().max())
         require(labels <= most, "labels", labels, f"at most {most} of each class, which {data.label} has")
     return labels or (0 if regime == "same_labels" else LABELS.get(data.name, 10))
+
+
+def _networks(data: Data, hidden: int | None, net: Net | None, teacher: Net | None) -> tuple[Recipe, Recipe, str]:
+    """Recipes of teacher and student, and what composes the teacher if there is a file of its logits."""
+    above, student = NETWORKS.get(data.name, (TEACHER, STUDENT))
+    require(hidden is None or net is None, "hidden", hidden, "none, where net is given")
+    allowed = f"none: {data.label} has networks for images, see `net`"
+    require(hidden is None or isinstance(student, tuple), "hidden", hidden, allowed)
+    file = isinstance(teacher, str) and teacher.lower().endswith(".npz")
+    taught = _recipe(net or (student if hidden is None else (hidden,)), data)
+    composed = given.named(teacher, registry.load(data)) if file else ""
+    return _recipe(above if file or teacher is None else teacher, data), taught, composed
 
 
 def bed(
@@ -203,29 +217,20 @@ def bed(
     hidden: int | None = None,
     net: Net | None = None,
     teacher: Net | None = None,
-    length: int | None = None,
+    epochs: int | None = None,
 ) -> Bed:
     """The bed of a data set in a regime; students of `hidden` units, or of a network of one's own, where given.
 
-    All networks are trained for `length` epochs, by default for so many steps (`epochs`). `teacher` is a network too,
-    or an .npz file of logits. ValueError for an unknown regime, or one that the data set cannot have, and for a network
-    or logits that do not fit it.
+    All networks are trained for `epochs`, by default for so many steps (`enough`). `teacher` is a network too, or an
+    .npz file of logits. ValueError for an unknown regime, or one that the data set cannot have, and for a network or
+    logits that do not fit it.
     """
     REGIMES[regime]
     data = registry.named(dataset)
     if regime == "soft_truth":
         require(data.name == "synthetic", "soft_truth", data.name, "synthetic, whose P(y | x) is known")
         data = Data("synthetic", pairs(LAW | dict(data.options)))
-    require(hidden is None or net is None, "hidden", hidden, "none, where net is given")
-    own_teacher, own_student = NETWORKS.get(data.name, (TEACHER, STUDENT))
-    perceptron = isinstance(own_student, tuple)
-    require(hidden is None or perceptron, "hidden", hidden, f"none: {data.label} has networks for images, see `net`")
-    file = isinstance(teacher, str) and teacher.lower().endswith(".npz")
-    composed = given.named(teacher, registry.load(data)) if file else ""
-    taught = _recipe(net or (own_student if hidden is None else (hidden,)), data)
-    above = _recipe(own_teacher if file or teacher is None else teacher, data)
-    able = perceptron or regime != "privileged"
-    require(able, "regime", regime, "few_labels, same_labels or transfer_set for images")
+    above, taught, composed = _networks(data, hidden, net, teacher)
     amount = _amount(data, regime, labels, columns)
     few = regime == "same_labels" and amount
     if not (composed or few or above.net == "mlp" or networks.is_own(above.net)):
@@ -235,7 +240,7 @@ def bed(
     schooled = (own, "student") if few else (data, "teacher")
     return replace(
         rough,
-        teacher=replace(rough.teacher, epochs=length or epochs(*schooled)),
-        student=replace(rough.student, epochs=length or epochs(own, "student")),
-        unlabelled_epochs=length or epochs(rough.seen("kd", 0), "student") if regime == "transfer_set" else 0,
+        teacher=replace(rough.teacher, epochs=epochs or enough(*schooled)),
+        student=replace(rough.student, epochs=epochs or enough(own, "student")),
+        unlabelled_epochs=epochs or enough(rough.seen("kd", 0), "student") if regime == "transfer_set" else 0,
     )

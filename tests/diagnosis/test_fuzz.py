@@ -156,7 +156,7 @@ if __name__ == "__main__":
     for seed in range(int(sys.argv[1])):
         try:
             outcomes.append(tried(seed))
-        except BaseException as error:
+        except (Exception, SystemExit) as error:
             print("seed", seed, repr(error)[:2000])
     gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print({word: outcomes.count(word) for word in set(outcomes)}, f"of {sys.argv[1]}, at most {gb:.2f} GB")

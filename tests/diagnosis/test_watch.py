@@ -179,9 +179,8 @@ def test_lightning(tmp_path):
         def training_step(self, batch, _):
             x, y = batch
             z, v = self.student(x), self.teacher(x)
-            return {"loss": sum(kd(z, v, y))} | (
-                {"student_logits": z, "teacher_logits": v, "labels": y} if self.told else {}
-            )
+            told = {"student_logits": z, "teacher_logits": v, "labels": y} if self.told else {}
+            return {"loss": sum(kd(z, v, y))} | told
 
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), 0.1)
@@ -191,8 +190,10 @@ def test_lightning(tmp_path):
     def train(module):
         callback = WatchCallback(tau=TAU, alpha=ALPHA, say_at=2)
         quiet = {f"enable_{name}": False for name in ("checkpointing", "progress_bar", "model_summary")}
-        trainer = lightning.Trainer(max_epochs=1, callbacks=[callback], accelerator="cpu", logger=False, **quiet)
-        trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=16))
+        quiet |= {"logger": False, "accelerator": "cpu"}
+        lightning.Trainer(max_epochs=1, callbacks=[callback], **quiet).fit(
+            module, torch.utils.data.DataLoader(data, batch_size=16)
+        )
         return callback.watch
 
     watch = train(Distilled())

@@ -83,9 +83,8 @@ def misfits(logits: LabelledLogits, rows: RowStatistics) -> tuple[dict[str, floa
         "copied_gap": float((rows.confidence - (rows.rank == 0))[copied].mean()) if len(copied) else None,
         "exchanged": max((share for _, share in cycles), default=0.0),
     }  # fmt: skip
-    blocks_at = [(*logits.numbers(logits.rows[[i, j - 1]]), nats) for i, j, nats in runs]
-    places = {"blocks": blocks_at, "named": named, "copied": logits.numbers(logits.rows[copied])}
-    return numbers, places | {"cycles": cycles, "pad": label}
+    places = {"named": named, "copied": logits.numbers(logits.rows[copied]), "cycles": cycles, "pad": label}
+    return numbers, places | {"blocks": [(*logits.numbers(logits.rows[[i, j - 1]]), nats) for i, j, nats in runs]}
 
 
 def _conflicting(logits: LabelledLogits) -> Int[np.ndarray, " K"]:

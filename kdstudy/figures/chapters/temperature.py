@@ -5,6 +5,7 @@ import re
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from kdstudy.figures.primitives import row_axis
 from kdstudy.figures.shared.series import Pairs, differences, series
@@ -15,6 +16,7 @@ from kdstudy.study.experiment import BASELINE, TREATMENT, Experiment, Study
 
 FIXED = re.compile(r"(?P<units>\d+ units )?τ (?P<tau>\S+):kd")
 NEAR = 0.01  # of the best gain: a temperature that worked
+LEAST = 1e-5  # a mass of 0 has no place on a logit scale
 WHY = "no bed has KD at a fixed temperature"
 
 
@@ -61,19 +63,39 @@ def costs(study: Study) -> Figure:
     return series(study, rows, "tau", widths(rows), WHY, "at_kd")
 
 
-def ranges(study: Study) -> Figure:
-    """The mean mass that each temperature takes off the label, and where KD gained: a line for each bed."""
+def worked(study: Study) -> pd.DataFrame:
+    """Each temperature of each bed with the mean mass it takes off the label (a fraction), and whether it `worked`: KD
+    surely gained, and was within `NEAR` of the bed's best.
+    """
     found = []
     for e in study.experiments:
-        units, mass = e.design.bed.student.hidden[0], e.tables["practical"].groupby("condition")["target_mass"].mean()
-        for side, tau in ((n, tau) for n, (width, tau) in temperatures(e).items() if width == units):
+        units, mass = e.design.bed.student.hidden[:1], e.tables["practical"].groupby("condition")["target_mass"].mean()
+        for side, tau in ((n, tau) for n, (width, tau) in temperatures(e).items() if (width,) == units):
             rows = claims.described(Study([e]), {side: 1, BASELINE: -1})
-            found.append(rows.assign(tau=tau, mass=100 * mass[side]))
+            found.append(rows.assign(tau=tau, mass=min(max(mass[side], LEAST), 1 - LEAST)))
     if not found:
-        return nothing(WHY)
+        return pd.DataFrame(columns=["dataset", "tau", "mass", "worked"])
     rows = pd.concat(found, ignore_index=True)
     best = rows.groupby("dataset")["effect"].transform("max")
-    rows["worked"] = (rows["low"] > 0) & (best - rows["effect"] <= NEAR)
+    return rows.assign(worked=(rows["low"] > 0) & (best - rows["effect"] <= NEAR))
+
+
+def everywhere(study: Study) -> str:
+    """The temperatures that worked on every bed, in words."""
+    rows = worked(study)
+    found = [
+        f"{tau:g}"
+        for tau, some in rows.groupby("tau")["worked"]
+        if some.all() and len(some) == rows["dataset"].nunique()
+    ]
+    return f"at τ = {', '.join(found)}" if found else "at none"
+
+
+def ranges(study: Study) -> Figure:
+    """The mean mass that each temperature takes off the label, and where KD gained: a line for each bed."""
+    rows = worked(study)
+    if rows.empty:
+        return nothing(WHY)
     names = in_order(rows["dataset"])
     figure, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.5 * len(names)))
     for r in rows.itertuples():
@@ -83,8 +105,10 @@ def ranges(study: Study) -> Figure:
         ax.text(r.mass, y + (-0.22 if above else 0.36), f"τ {r.tau:g}", ha="center", fontsize=8)
     row_axis(ax, names)
     ax.set_ylim(len(names) - 0.5, -0.6)
-    ax.set_xlim(0, 100)
-    ax.set_xlabel("mean mass off the label (%)")
+    ax.set_xscale("logit")  # else the ends, where temperatures crowd, are one point
+    ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("mean mass off the label (%, logit scale)")
     note = f"filled: KD surely gains, within {100 * NEAR:g} point of the bed's best; all else searched"
     return finish(figure, study.tables["practical"], note)
 

@@ -16,6 +16,7 @@ from kdstudy.study.experiment import Study
 
 BESIDE = "at_hard"  # the setting at which an effect is shown and gives no verdict
 JUDGED = "bars: 95 % intervals, shaded: too small to count"
+LINE = 0.14  # inches of each further line of a title
 
 
 def verdict_look(row: Mapping[str, object]) -> Look:
@@ -35,8 +36,12 @@ def forest(rows: pd.DataFrame, study: Study, wide: int = 3) -> Figure:
     beds, sides = in_order(rows["dataset"]), {c for k in by_claim for c in known[k].contrast}
     runs, both = study.tables["practical"], bool((rows["at"] == BESIDE).any())
 
+    wide = min(wide, len(by_claim))
+    titles = {claim: _titled(known[claim], 84 // wide) for claim in by_claim}
+    head = LINE * max(title.count("\n") for title in titles.values())
+
     def judged(ax: Axes, claim: str) -> None:
-        ax.set_title(_titled(known[claim], 84 // min(wide, len(by_claim))), fontsize=8)
+        ax.set_title(titles[claim], fontsize=8)
         difference = "" if len(known[claim].contrast) == 1 else "difference in"
         value_axis(ax, known[claim].measure, difference, "x")
         ax.axvspan(-known[claim].margin, known[claim].margin, color="0.9", zorder=0)
@@ -50,7 +55,7 @@ def forest(rows: pd.DataFrame, study: Study, wide: int = 3) -> Figure:
     note = f"{JUDGED} · {shown}" + (f" · {marks}" if marks else "")
     compared = runs[runs["condition"].isin(sides) & runs["dataset"].isin(beds)]
     return dots(rows.assign(beside=rows["at"] == BESIDE), compared, "dataset", verdict_look, panel="claim",
-                side_by_side="beside", wide=min(wide, len(by_claim)), decorate=judged, note=note)  # fmt: skip
+                side_by_side="beside", wide=wide, head=head, decorate=judged, note=note)  # fmt: skip
 
 
 def _titled(claim: Claim, width: int) -> str:

@@ -19,7 +19,7 @@ from kdstudy.study.beds import TEACHER_SEED
 from kdstudy.study.experiment import BASELINE, TREATMENT, Design, Labelled, Laboratory, Sides
 from kdstudy.study.search import Choice, Protocol
 
-GUESS, IMAGES = 2.0, 60.0  # seconds of a run, where none like it is stored; of networks for images
+GUESS, GUESS_IMAGES = 2.0, 60.0  # seconds of a run, where none like it is stored; of networks for images
 OTHERS = 3  # settings that other tuning seeds would have chosen
 COLUMNS = ["chapter", "runs", "more", "core-hours", "to train", "core-hours to train"]
 
@@ -88,7 +88,7 @@ def seconds(stored: pd.DataFrame) -> dict[tuple[str, str, str], float]:
 def hours(of: Iterable[Run], known: Mapping[tuple[str, str, str], float]) -> float:
     """Core-hours of these runs."""
     return (
-        sum(known.get(role(r.data.label, r.seed, r.recipe.net), GUESS if r.recipe.hidden else IMAGES) for r in of)
+        sum(known.get(role(r.data.label, r.seed, r.recipe.net), GUESS if r.recipe.hidden else GUESS_IMAGES) for r in of)
         / 3600
     )
 
