@@ -1,6 +1,9 @@
 """Chapters on other teachers and temperatures: what is drawn and listed is what the runs say."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from IPython.core.pylabtools import print_figure
 
@@ -95,6 +98,30 @@ def test_temperatures_are_compared_within_students_of_one_width(perform):
     rows = temperature.weights(study).set_index("weight")["KD − hard"].to_dict()
     expected = {"searched": own["kd"] - own["hard"], "α 0.5": own["α 0.5:kd"] - own["hard"]}
     assert rows.keys() == expected.keys() and all(rows[k].startswith(points(v) + " [") for k, v in expected.items())
+
+
+def test_temperatures_worked_that_gain_surely_and_nearly_the_most(perform, monkeypatch):
+    study = perform("temperature", tau=[2.0, 16.0], alpha=[0.5], width=[4])
+    shown = {4: (0.004, 0.030), 8: (0.010, 0.036), 32: (-0.001, 0.037), 1: (0.001, 0.025)}  # low and effect
+    rows = [
+        {"dataset": "a", "tau": float(t), "low": low, "effect": effect, "mass": 0.5}
+        for t, (low, effect) in shown.items()
+    ]
+    sides = iter(rows)
+    monkeypatch.setattr(temperature, "temperatures", lambda e: {f"τ {t:g}:kd": (8, t) for t in (2.0, 16.0, 2.5, 3.0)})
+    monkeypatch.setattr(temperature.claims, "described", lambda *_: pd.DataFrame([next(sides)]))
+    table = study.tables["practical"]
+    heated = table[table["condition"].str.startswith("τ 2")].assign(condition="τ 2.5:kd")
+    more = pd.concat([table, heated, heated.assign(condition="τ 3:kd")])
+    (experiment,) = study.experiments
+    planted = Study([replace(experiment, tables={**experiment.tables, "practical": more})])
+    found = temperature.worked(planted)
+    assert found["worked"].tolist() == [True, True, False, False] and found["mass"].between(0, 1).all()
+    both = pd.concat([found, found.assign(dataset="b", worked=[False, True, True, False])])
+    monkeypatch.setattr(temperature, "worked", lambda _: both)
+    assert temperature.everywhere(planted) == "at τ = 16"
+    monkeypatch.setattr(temperature, "worked", lambda _: both.assign(worked=False))
+    assert temperature.everywhere(planted) == "at none"
 
 
 def test_a_bed_without_fixed_temperatures_says_so(perform):
